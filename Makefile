@@ -1,0 +1,125 @@
+# Every target sets up what it needs: `make demo` and `make test` work in a fresh clone
+# on a machine with Python 3.11 or newer and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-from-lock
+
+# The oldest Keras that pyproject.toml admits; tested beside the newest, which the lock pins.
+KERAS_OLDEST := 3.8.0
+KERAS_OLDEST_DIR := $(VENV)/keras-$(KERAS_OLDEST)
+
+BACKEND ?= jax
+REPORT ?= surefoot-report
+COMPARE_ARGS ?=
+BENCH_ARGS ?=
+PYTEST_ARGS ?= -n 2 -q
+PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Two test processes on two cores: threads of their own would only get in each other's way.
+test-%: export OMP_NUM_THREADS ?= 1
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
+	test-extended coverage bench bench-tfa docs pictures build lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## The main job: compare optimizers on real data, report in surefoot-report/
+	KERAS_BACKEND=$(BACKEND) $(BIN)/surefoot compare --output $(REPORT) $(COMPARE_ARGS)
+
+test: lint types test-oldest test-jax test-torch test-tensorflow ## All that CI runs
+
+lint: $(STAMP) ## Lint and check the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Format and fix what can be fixed without thought
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## Strict static types
+	$(BIN)/mypy
+
+# What does not depend on the backend (the marker `once`) runs with one of them only.
+test-jax: $(STAMP) ## Tests and doctests on JAX, and those that need one backend only
+	KERAS_BACKEND=jax $(PYTEST)
+
+test-torch: $(STAMP) ## Tests and doctests on PyTorch
+	KERAS_BACKEND=torch $(PYTEST) -m "not extended and not once"
+
+test-tensorflow: $(STAMP) ## Tests and doctests on TensorFlow
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "not extended and not once"
+
+test-oldest: $(STAMP) $(KERAS_OLDEST_DIR) ## Optimizer tests with the oldest supported Keras
+	PYTHONPATH=$(KERAS_OLDEST_DIR) $(BIN)/python -c \
+		"import keras; assert keras.__version__ == '$(KERAS_OLDEST)', keras.__version__"
+	KERAS_BACKEND=jax PYTHONPATH=$(KERAS_OLDEST_DIR) \
+		$(PYTEST) -m "not extended and not once" tests/optimizers
+
+test-extended: $(STAMP) ## The long tests too, on the three backends
+	KERAS_BACKEND=jax $(PYTEST) -m extended
+	KERAS_BACKEND=torch $(PYTEST) -m "extended and not once"
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "extended and not once"
+
+coverage: $(STAMP) ## Branch coverage over the three backends together
+	$(BIN)/coverage erase
+	KERAS_BACKEND=jax $(BIN)/coverage run -m pytest -q
+	KERAS_BACKEND=torch $(BIN)/coverage run -m pytest -q -m "not extended and not once"
+	KERAS_BACKEND=tensorflow $(BIN)/coverage run -m pytest -q -m "not extended and not once"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+bench: $(STAMP) ## Speed against the peers and the floor; BENCH_ARGS="--help" lists the options
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-tfa: $(STAMP) $(VENV)-tfa/.installed ## The same for the originals, in their own environment
+	$(VENV)-tfa/bin/python -m benchmarks --originals $(BENCH_ARGS)
+
+docs: $(STAMP) ## Build the documentation; a warning is an error
+	KERAS_BACKEND=$(BACKEND) $(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+pictures: $(STAMP) ## Draw the pictures of the documentation anew
+	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m docs.pictures
+
+build: $(STAMP) ## Build wheel and sdist into dist/
+	$(BIN)/hatchling build
+
+lock: ## Resolve the development environment anew and pin it in requirements-dev.lock
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --upgrade pip
+	$(VENV)-lock/bin/pip install --editable ".[dev]"
+	{ echo "# Made by 'make lock' from pyproject.toml. PyTorch is pinned without its local suffix"; \
+	  echo "# (+cpu), so that the pin also fits where that build goes by another name."; \
+	  $(VENV)-lock/bin/pip freeze --exclude-editable | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; \
+	} > requirements-dev.lock
+	rm -rf $(VENV)-lock
+
+clean: ## Remove what was built, the environments included
+	rm -rf $(VENV) $(VENV)-tfa $(VENV)-lock build dist docs/_build $(REPORT) \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "surefoot needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(KERAS_OLDEST_DIR): $(STAMP)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ keras==$(KERAS_OLDEST)
+	touch $@
+
+$(VENV)-tfa/.installed: benchmarks/requirements-tfa.lock
+	$(PYTHON) -m venv $(VENV)-tfa
+	$(VENV)-tfa/bin/pip install --quiet --requirement benchmarks/requirements-tfa.lock
+	touch $@
