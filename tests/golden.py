@@ -1,0 +1,126 @@
+"""The recorded trajectories of the original optimizers, read from ``tests/data``."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import reference
+
+DIRECTORY = Path(__file__).parent / "data" / "trajectories"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded run: how it was configured, and where it was after every step."""
+
+    name: str
+    optimizer: str
+    steps: int
+    sparse: bool
+    slot_names: tuple[str, ...]
+    recorded_config: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The originals' ``get_config()``, a copy of its own for each caller."""
+        return copy.deepcopy(self.recorded_config)
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        with np.load(DIRECTORY / f"{self.name}.npz") as data:
+            return dict(data)
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of the variables, in the order they were handed to the optimizer."""
+        return [key.removeprefix("start/") for key in self._arrays if key.startswith("start/")]
+
+    def start(self) -> list[np.ndarray]:
+        """Parameters before the first step."""
+        return [self._arrays[f"start/{v}"] for v in self.variables]
+
+    def gradients(self, step: int) -> list[np.ndarray | reference.Rows]:
+        """Gradients of the given step, counted from 1."""
+        return [
+            self._arrays[f"grad/{step}/{v}"]
+            if f"grad/{step}/{v}" in self._arrays
+            else reference.Rows(
+                self._arrays[f"grad/{step}/{v}/indices"], self._arrays[f"grad/{step}/{v}/values"]
+            )
+            for v in self.variables
+        ]
+
+    def parameters(self, step: int) -> list[np.ndarray]:
+        """Parameters after the given step, counted from 1."""
+        return [self._arrays[f"param/{step}/{v}"] for v in self.variables]
+
+    def slots(self, kind: str = "slot") -> dict[str, list[np.ndarray]]:
+        """Slots after the last step by name; kind "inner_slot" for those inside Lookahead."""
+        names = dict.fromkeys(k.split("/")[1] for k in self._arrays if k.startswith(f"{kind}/"))
+        return {n: [self._arrays[f"{kind}/{n}/{v}"] for v in self.variables] for n in names}
+
+    def weights(self) -> list[np.ndarray]:
+        """What ``get_weights()`` returned after the last step."""
+        count = sum(key.startswith("weights/") for key in self._arrays)
+        return [self._arrays[f"weights/{i}"] for i in range(count)]
+
+
+def _read_index() -> list[Case]:
+    index = json.loads((DIRECTORY / "index.json").read_text())
+    return [
+        Case(
+            name=entry["name"],
+            optimizer=entry["optimizer"],
+            steps=entry["steps"],
+            sparse=entry["sparse"],
+            slot_names=tuple(entry["slot_names"]),
+            recorded_config=entry["config"],
+        )
+        for entry in index["cases"]
+    ]
+
+
+CASES = _read_index()
+DENSE = [case for case in CASES if not case.sparse]
+SPARSE = [case for case in CASES if case.sparse]
+
+
+def _number(entry: float | dict[str, Any]) -> reference.Number:
+    if isinstance(entry, dict):
+        schedule = entry["config"]
+        return reference.exponential_decay(
+            schedule["initial_learning_rate"], schedule["decay_steps"], schedule["decay_rate"]
+        )
+    return entry
+
+
+def reference_of(case: Case) -> reference.Reference:
+    """The NumPy reference set up as the recorded run was."""
+    return _reference_from(case.optimizer, case.config, case.start())
+
+
+def _reference_from(
+    kind: str, config: dict[str, Any], start: list[np.ndarray]
+) -> reference.Reference:
+    del config["name"]
+    if kind == "Lookahead":
+        inner = config.pop("optimizer")
+        return reference.Lookahead(
+            _reference_from(inner["class_name"], inner["config"], start), **config
+        )
+    if kind == "Nadam":
+        config["schedule_decay"] = config.pop("decay")
+    elif kind in ("SGD", "Adam"):
+        if config.pop("decay") or config.pop("amsgrad", False):
+            raise ValueError(f"the reference's {kind} has neither decay nor amsgrad")
+    for name in ("learning_rate", "weight_decay"):
+        if name in config:
+            config[name] = _number(config[name])
+    return getattr(reference, kind)(start, **config)

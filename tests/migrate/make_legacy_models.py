@@ -1,0 +1,311 @@
+"""Records models saved by TensorFlow 2.14 and TensorFlow Addons 0.23 themselves.
+
+Run it where the originals are installed, which is never where the tests run:
+
+    python3.11 -m venv originals
+    originals/bin/pip install tensorflow-cpu==2.14.1 tensorflow-addons==0.23.0 "numpy<2"
+    originals/bin/python tests/migrate/make_legacy_models.py tests/migrate/data/recorded
+
+Every case is a model and an optimizer: trained on ten batches, saved in the four
+file kinds, then trained on ten further batches with its weights noted after each.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_addons as tfa
+
+keras = tf.keras
+legacy = tf.keras.optimizers.legacy
+BATCHES = 20
+SAVED_AFTER = 10
+
+
+class Scale(keras.layers.Layer):
+    """A layer of the user's own: one factor per feature."""
+
+    def __init__(self, start=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+
+    def build(self, input_shape):
+        self.factor = self.add_weight(
+            "factor",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.start),
+        )
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+def regressor():
+    features = keras.Input((5,), name="features")
+    x = keras.layers.Dense(
+        6, activation="tanh", kernel_regularizer=keras.regularizers.L2(1e-3), name="hidden"
+    )(features)
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    return keras.Model(features, keras.layers.Dense(1, name="output")(x), name="regressor")
+
+
+def scaled_regressor():
+    features = keras.Input((5,), name="features")
+    x = Scale(0.5, name="scale")(features)
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="scaled")
+
+
+def image_classifier():
+    return keras.Sequential(
+        [
+            keras.layers.Conv2D(
+                4, 3, padding="same", use_bias=False, input_shape=(6, 6, 2), name="conv"
+            ),
+            keras.layers.BatchNormalization(momentum=0.9, name="conv_norm"),
+            keras.layers.ReLU(),
+            keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise"),
+            keras.layers.SeparableConv2D(5, 2, padding="same", activation="elu"),
+            keras.layers.Conv2DTranspose(3, 2, strides=2),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.BatchNormalization(scale=False),
+            keras.layers.Dropout(0.0),
+            keras.layers.Dense(3, name="logits"),
+        ],
+        name="image_classifier",
+    )
+
+
+def text_classifier():
+    return keras.Sequential(
+        [
+            keras.layers.Embedding(12, 4, input_length=7, name="embedding"),
+            keras.layers.Bidirectional(
+                keras.layers.LSTM(3, return_sequences=True), name="bidirectional"
+            ),
+            keras.layers.GRU(4, name="gru"),
+            keras.layers.Dense(3, activation="softmax", name="output"),
+        ],
+        name="text_classifier",
+    )
+
+
+def two_inputs():
+    numbers = keras.Input((4,), name="numbers")
+    words = keras.Input((3,), dtype="int32", name="words")
+    embedded = keras.layers.Embedding(9, 4, name="embedding")(words)
+    encoder = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(4)],
+        name="encoder",
+    )
+    shared = keras.layers.Dense(4, activation="sigmoid", name="shared")
+    left = shared(encoder(numbers))
+    right = shared(keras.layers.GlobalAveragePooling1D()(embedded))
+    recurrent = keras.layers.SimpleRNN(4, name="recurrent")(embedded)
+    joined = keras.layers.Concatenate(name="joined")(
+        [left, keras.layers.Add()([right, recurrent]), numbers]
+    )
+    x = keras.layers.BatchNormalization(name="norm")(joined)
+    value = keras.layers.Dense(1, name="value")(x)
+    kind = keras.layers.Dense(2, activation="softmax", name="kind")(x)
+    return keras.Model([numbers, words], [value, kind], name="two_inputs")
+
+
+def attention():
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    x = keras.layers.Embedding(11, 6, name="tokens_embedding")(tokens)
+    y = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Add()([x, y]))
+    x = keras.layers.TimeDistributed(keras.layers.Dense(4, activation="gelu"), name="each")(x)
+    x = keras.layers.Conv1D(3, 2, name="conv")(x)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(tokens, keras.layers.Dense(2, name="output")(x), name="attention_model")
+
+
+def batches_for(name, rng):
+    """Inputs and targets of one batch, as lists in the model's own order."""
+    n = 8
+    if name in ("regressor", "scaled_regressor"):
+        x = rng.normal(size=(n, 5)).astype("float32")
+        y = np.stack([np.sin(x.sum(1)), x[:, 0]], 1).astype("float32")
+        return [x], [y[:, :1] if name == "regressor" else y]
+    if name == "image_classifier":
+        x = rng.normal(size=(n, 6, 6, 2)).astype("float32")
+        return [x], [np.eye(3, dtype="float32")[rng.integers(0, 3, n)]]
+    if name == "text_classifier":
+        return [rng.integers(0, 12, (n, 7)).astype("int32")], [
+            rng.integers(0, 3, (n, 1)).astype("int32")
+        ]
+    if name == "attention":
+        return [rng.integers(0, 11, (n, 5)).astype("int32")], [
+            rng.normal(size=(n, 2)).astype("float32")
+        ]
+    return (
+        [rng.normal(size=(n, 4)).astype("float32"), rng.integers(0, 9, (n, 3)).astype("int32")],
+        [rng.normal(size=(n, 1)).astype("float32"), rng.integers(0, 2, (n, 1)).astype("int32")],
+    )
+
+
+LOSSES = {
+    "regressor": dict(loss="mse", metrics=["mae"]),
+    "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
+    "image_classifier": dict(
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    ),
+    "text_classifier": dict(
+        loss="sparse_categorical_crossentropy",
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="right")],
+    ),
+    "two_inputs": dict(
+        loss={"value": "mse", "kind": "sparse_categorical_crossentropy"},
+        loss_weights={"value": 1.0, "kind": 0.5},
+        metrics={"value": ["mae"]},
+    ),
+    "attention": dict(loss="mean_absolute_error"),
+}
+
+new = tf.keras.optimizers
+RADAM = tfa.optimizers.RectifiedAdam
+LOOKAHEAD = tfa.optimizers.Lookahead
+CASES = {
+    # TensorFlow Addons and the 2020 Nadam
+    "radam_decay_clip": ("regressor", lambda: RADAM(3e-3, decay=0.05, clipnorm=0.5)),
+    "radam_schedule": (
+        "regressor",
+        lambda: RADAM(
+            new.schedules.ExponentialDecay(1e-2, 5, 0.9), weight_decay=1e-3, sma_threshold=4.0
+        ),
+    ),
+    "radam_conv": ("image_classifier", lambda: RADAM(5e-3, amsgrad=True, total_steps=25)),
+    "radam_two_inputs": ("two_inputs", lambda: RADAM(5e-3, weight_decay=1e-2, min_lr=1e-5)),
+    "ranger_text": ("text_classifier", lambda: LOOKAHEAD(RADAM(1e-2), sync_period=3)),
+    "ranger_attention": (
+        "attention",
+        lambda: LOOKAHEAD(RADAM(1e-3, total_steps=40, clipvalue=0.5), 6, 0.3),
+    ),
+    "lookahead_adam": ("regressor", lambda: LOOKAHEAD(legacy.Adam(1e-2), 5, 0.8)),
+    "lookahead_sgd": ("regressor", lambda: LOOKAHEAD(legacy.SGD(1e-2, momentum=0.9), 4)),
+    "nadam_text": ("text_classifier", lambda: legacy.Nadam(2e-3, schedule_decay=0.01)),
+    "nadam_scaled": ("scaled_regressor", lambda: legacy.Nadam(epsilon=1e-4)),
+    # tf.keras 2, OptimizerV2
+    "sgd_legacy": ("regressor", lambda: legacy.SGD(0.05)),
+    "sgd_momentum_legacy": (
+        "image_classifier",
+        lambda: legacy.SGD(0.05, momentum=0.9, nesterov=True, decay=0.02),
+    ),
+    "sgd_momentum_text_legacy": ("text_classifier", lambda: legacy.SGD(0.1, momentum=0.8)),
+    "adam_legacy": ("text_classifier", lambda: legacy.Adam(5e-3, beta_2=0.99)),
+    "adam_amsgrad_legacy": (
+        "two_inputs",
+        lambda: legacy.Adam(5e-3, amsgrad=True, epsilon=1e-3, global_clipnorm=1.0),
+    ),
+    "adam_decay_legacy": ("scaled_regressor", lambda: legacy.Adam(1e-2, decay=0.1)),
+    "rmsprop_legacy": ("regressor", lambda: legacy.RMSprop(2e-3, epsilon=1e-4)),
+    "rmsprop_centered_legacy": (
+        "regressor",
+        lambda: legacy.RMSprop(2e-3, rho=0.8, momentum=0.5, centered=True),
+    ),
+    "rmsprop_text_legacy": ("text_classifier", lambda: legacy.RMSprop(5e-3, centered=True)),
+    # tf.keras 2.11 and later
+    "sgd": ("regressor", lambda: new.SGD(0.05)),
+    "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),
+    "adam": ("image_classifier", lambda: new.Adam(5e-3)),
+    "adam_amsgrad": (
+        "two_inputs",
+        lambda: new.Adam(5e-3, amsgrad=True, weight_decay=1e-2, clipnorm=1.0),
+    ),
+    "adam_schedule": (
+        "attention",
+        lambda: new.Adam(new.schedules.PiecewiseConstantDecay([4, 13], [1e-2, 5e-3, 1e-3])),
+    ),
+    "adam_ema": (
+        "regressor",
+        lambda: new.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=4),
+    ),
+    "rmsprop": ("regressor", lambda: new.RMSprop(2e-3)),
+    "rmsprop_centered": (
+        "two_inputs",
+        lambda: new.RMSprop(2e-3, rho=0.8, momentum=0.5, centered=True),
+    ),
+    "nadam": ("regressor", lambda: new.Nadam(5e-3)),
+}
+
+
+def weights_by_layer(model, prefix=""):
+    """`layer/index` -> array, in the layer's own get_weights order, nested models opened."""
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found.update(weights_by_layer(layer, f"{prefix}{layer.name}/"))
+        else:
+            for i, value in enumerate(layer.get_weights()):
+                found[f"{prefix}{layer.name}/{i}"] = value
+    return found
+
+
+def record(case, folder):
+    architecture, make_optimizer = CASES[case]
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(sum(map(ord, case)))
+    model = globals()[architecture]()
+    optimizer = make_optimizer()
+    model.compile(optimizer=optimizer, **LOSSES[architecture])
+    rng = np.random.default_rng(sum(map(ord, case)))
+    arrays = {}
+    for step in range(BATCHES):
+        inputs, targets = batches_for(architecture, rng)
+        for i, value in enumerate(inputs):
+            arrays[f"batch/{step}/x/{i}"] = value
+        for i, value in enumerate(targets):
+            arrays[f"batch/{step}/y/{i}"] = value
+        model.train_on_batch(
+            inputs if len(inputs) > 1 else inputs[0], targets if len(targets) > 1 else targets[0]
+        )
+        done = step + 1
+        if done >= SAVED_AFTER:
+            for name, value in weights_by_layer(model).items():
+                arrays[f"after/{done}/{name}"] = value
+        if done == SAVED_AFTER:
+            model.save(folder / f"{case}.h5")
+            model.save(folder / f"{case}.keras")
+            model.save(folder / f"{case}_savedmodel")
+            tf.train.Checkpoint(model=model, optimizer=optimizer).write(
+                str(folder / f"{case}_checkpoint" / "ckpt")
+            )
+            # The graphs of calls are most of a SavedModel and nothing that is read here.
+            graphs = folder / f"{case}_savedmodel" / "saved_model.pb"
+            if graphs.stat().st_size > 150_000:
+                graphs.write_bytes(b"")
+            shutil.rmtree(folder / f"{case}_savedmodel" / "assets", ignore_errors=True)
+    np.savez_compressed(folder / f"{case}_expected.npz", **arrays)
+    return {
+        "model": architecture,
+        "optimizer": type(optimizer).__name__,
+        "legacy": isinstance(optimizer, legacy.Optimizer),
+    }
+
+
+def main(folder):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = sys.argv[2:] or CASES
+    index_file = folder / "index.json"
+    index = json.loads(index_file.read_text())["cases"] if index_file.exists() else {}
+    for case in wanted:
+        index[case] = record(case, folder)
+        print(case, index[case], flush=True)
+    source = f"TensorFlow {tf.__version__}, TensorFlow Addons {tfa.__version__}"
+    index_file.write_text(json.dumps({"source": source, "cases": index}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

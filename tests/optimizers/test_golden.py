@@ -1,0 +1,156 @@
+"""Every recorded run of the originals, after every step, in every way this backend runs."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import golden
+import surefoot
+import tolerances
+from loops import BACKEND, EAGER, MODES, Loop, to_numpy
+
+CASES = golden.CASES if BACKEND == "tensorflow" else golden.DENSE
+LONG = 100
+NAMES = ("kernel", "bias", "embedding")
+
+
+def ids(case: golden.Case) -> str:
+    return case.name
+
+
+def built_from(case: golden.Case) -> keras.optimizers.Optimizer:
+    return getattr(surefoot, case.optimizer).from_config(case.config)
+
+
+def follow(case: golden.Case, dtype: str, mode: str) -> Loop:
+    """Run the case, held against the recording after every step; returns the finished loop."""
+    loop = Loop(built_from(case), case.start(), dtype=dtype, mode=mode, names=case.variables)
+    for step in range(1, case.steps + 1):
+        loop.step(case.gradients(step))
+        for name, now, recorded, start in zip(
+            case.variables, loop.parameters, case.parameters(step), case.start(), strict=True
+        ):
+            bound = (
+                tolerances.GOLDEN_FLOAT64
+                if dtype == "float64"
+                else tolerances.float32_bound(start, recorded)
+            )
+            np.testing.assert_allclose(
+                now, recorded, rtol=0, atol=bound, err_msg=f"{name} after step {step}"
+            )
+    return loop
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("case", golden.CASES, ids=ids)
+def test_reference_follows_the_recording(case: golden.Case) -> None:
+    run = golden.reference_of(case)
+    for step in range(1, case.steps + 1):
+        run.apply(case.gradients(step))
+        for now, recorded in zip(run.parameters, case.parameters(step), strict=True):
+            np.testing.assert_allclose(now, recorded, rtol=0, atol=tolerances.GOLDEN_REFERENCE)
+    recorded_slots = case.slots() | case.slots("inner_slot")
+    assert recorded_slots.keys() == {*run.slot, *getattr(run, "inner", run).slot}
+    for name, slots in recorded_slots.items():
+        holder = run if name in run.slot else run.inner
+        for now, recorded in zip(holder.slot[name], slots, strict=True):
+            np.testing.assert_allclose(now, recorded, rtol=0, atol=tolerances.GOLDEN_REFERENCE)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_float64(case: golden.Case, mode: str) -> None:
+    loop = follow(case, "float64", mode)
+    for name, recorded in case.slots().items():
+        for now, then in zip(loop.slot(name), recorded, strict=True):
+            np.testing.assert_allclose(now, then, rtol=0, atol=tolerances.GOLDEN_FLOAT64)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_float32(case: golden.Case, mode: str) -> None:
+    follow(case, "float32", mode)
+
+
+@pytest.mark.backends("jax")
+@pytest.mark.usefixtures("float64")
+def test_float32_variables_where_jax_has_float64() -> None:
+    (case,) = (c for c in CASES if c.name == "lookahead_ranger_full")
+    follow(case, "float32", "jit")
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_weights_are_in_the_originals_order(case: golden.Case) -> None:
+    loop = follow(case, "float64", EAGER)
+    weights = loop.optimizer.get_weights()
+    recorded = case.weights()
+    assert [w.shape for w in weights] == [w.shape for w in recorded]
+    assert weights[0] == case.steps
+    for i, (now, then) in enumerate(zip(weights, recorded, strict=True)):
+        np.testing.assert_allclose(
+            now, then, rtol=1e-6, atol=tolerances.GOLDEN_FLOAT64, err_msg=f"weight {i}"
+        )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_recorded_weights_continue_the_recording(case: golden.Case) -> None:
+    """The originals' weights, taken over by ``set_weights``, are the state they name."""
+    loop = Loop(built_from(case), case.parameters(case.steps), dtype="float64")
+    loop.optimizer.build(loop.variables)
+    loop.optimizer.set_weights(case.weights())
+    assert int(to_numpy(loop.optimizer.iterations)) == case.steps
+    for name, recorded in case.slots().items():
+        for now, then in zip(loop.slot(name), recorded, strict=True):
+            np.testing.assert_array_equal(now, then)
+    if BACKEND != "tensorflow" and case.sparse:
+        return
+    run = golden.reference_of(case)
+    for step in range(1, case.steps + 1):
+        run.apply(case.gradients(step))
+    for step in (1, 2, 3):
+        loop.step(case.gradients(step))
+        run.apply(case.gradients(step))
+        for now, then in zip(loop.parameters, run.parameters, strict=True):
+            np.testing.assert_allclose(now, then, rtol=0, atol=tolerances.GOLDEN_FLOAT64)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("case", golden.CASES, ids=ids)
+def test_config_says_what_was_recorded(case: golden.Case) -> None:
+    config = case.config
+    optimizer = getattr(surefoot, case.optimizer).from_config(config)
+    assert config == case.config, "from_config changed the dictionary it was given"
+    written = optimizer.get_config()
+    if case.optimizer == "Lookahead":
+        inner, recorded_inner = written.pop("optimizer"), config.pop("optimizer")
+        assert inner["class_name"] == recorded_inner["class_name"]
+        assert_config_has(inner["config"], recorded_inner["config"])
+        assert optimizer.inner_optimizer.get_config() == inner["config"]
+    if case.optimizer == "Nadam":
+        config["schedule_decay"] = config.pop("decay")
+    assert_config_has(written, config)
+
+
+def assert_config_has(written: dict, recorded: dict) -> None:
+    for name, value in recorded.items():
+        if name == "decay" and not value and name not in written:
+            continue  # Keras's own SGD and Adam know no decay
+        if isinstance(value, dict):
+            assert written[name]["class_name"] == value["class_name"]
+            for key in value["config"].keys() - {"name"}:
+                assert written[name]["config"][key] == value["config"][key]
+        elif isinstance(value, float) and not isinstance(value, bool):
+            np.testing.assert_allclose(written[name], value, rtol=1e-12, err_msg=name)
+        else:
+            assert written[name] == value, name
+
+
+@pytest.mark.once
+def test_every_recording_is_listed() -> None:
+    on_disk = {path.stem for path in golden.DIRECTORY.glob("*.npz")}
+    assert on_disk == {case.name for case in golden.CASES}
