@@ -19,6 +19,11 @@ BACKEND = keras.backend.backend()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): makes sense on the named backends only")
+    # Keras turns tensors of TensorFlow and PyTorch into arrays in a way NumPy 2 deprecates.
+    config.addinivalue_line(
+        "filterwarnings",
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    )
 
 
 def _wanted(item: pytest.Item) -> bool:

@@ -117,9 +117,8 @@ def _reference_from(
         )
     if kind == "Nadam":
         config["schedule_decay"] = config.pop("decay")
-    elif kind in ("SGD", "Adam"):
-        if config.pop("decay") or config.pop("amsgrad", False):
-            raise ValueError(f"the reference's {kind} has neither decay nor amsgrad")
+    elif kind in ("SGD", "Adam") and (config.pop("decay") or config.pop("amsgrad", False)):
+        raise ValueError(f"the reference's {kind} has neither decay nor amsgrad")
     for name in ("learning_rate", "weight_decay"):
         if name in config:
             config[name] = _number(config[name])

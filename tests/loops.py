@@ -31,7 +31,8 @@ ROWS = 8
 
 def to_numpy(tensor: Any) -> np.ndarray:
     """Any backend's tensor or variable as a NumPy array."""
-    return np.array(keras.ops.convert_to_numpy(tensor))
+    value = tensor.value if isinstance(tensor, keras.Variable) else tensor
+    return np.array(keras.ops.convert_to_numpy(value))
 
 
 def _padded(rows: reference.Rows) -> reference.Rows:
@@ -68,9 +69,7 @@ class Loop:
 
     def step(self, gradients: Sequence[reference.Gradient]) -> None:
         """One call of ``apply_gradients`` with these gradients."""
-        self._apply(
-            [self._tensor(g, v) for g, v in zip(gradients, self.variables, strict=True)]
-        )
+        self._apply([self._tensor(g, v) for g, v in zip(gradients, self.variables, strict=True)])
 
     @property
     def parameters(self) -> list[np.ndarray]:

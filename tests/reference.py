@@ -78,9 +78,7 @@ class Reference:
         self.nonfinite = nonfinite
         self.updates = 0
         self.skipped = 0
-        self.slot = {
-            name: [np.zeros_like(p) for p in self.parameters] for name in self.all_slots()
-        }
+        self.slot = {name: [np.zeros_like(p) for p in self.parameters] for name in self.all_slots()}
         self.average = [np.zeros_like(p) for p in self.parameters]
         self._micro_steps = 0
         self._sums: list[np.ndarray | None] = [None] * len(self.parameters)
@@ -142,7 +140,9 @@ class Reference:
             return [
                 Rows(np.unique(given.indices), np.clip(g[np.unique(given.indices)], low, high))
                 if isinstance(given, Rows)
-                else None if g is None else np.clip(g, low, high)
+                else None
+                if g is None
+                else np.clip(g, low, high)
                 for given, g in zip(gradients, present, strict=True)
             ]
         else:
@@ -386,16 +386,16 @@ class Lookahead(Reference):
         self.slow_step_size = slow_step_size
 
     def _update(self, gradients: Sequence[Gradient]) -> bool:
-        slow = self.slot["slow"]
+        pairs = list(zip(self.slot["slow"], self.parameters, strict=True))
         if self.updates % self.sync_period == 0:
-            for copy, fast in zip(slow, self.parameters, strict=True):
-                copy[...] = fast
+            for slow, fast in pairs:
+                slow[...] = fast
         if not self.inner.apply(gradients):
             return False
         if (self.updates + 1) % self.sync_period == 0:
-            for copy, fast in zip(slow, self.parameters, strict=True):
-                copy += self.slow_step_size * (fast - copy)
-                fast[...] = copy
+            for slow, fast in pairs:
+                slow[...] = slow + self.slow_step_size * (fast - slow)
+                fast[...] = slow
         return True
 
 

@@ -1,0 +1,213 @@
+"""Lookahead held against paths worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import keras
+import numpy as np
+import pytest
+
+import reference
+import surefoot
+import tolerances
+from loops import COMPILED, EAGER, MODES, Loop, to_numpy
+
+ONES = [np.ones(2)]
+
+
+def around_sgd(**options: object) -> surefoot.Lookahead:
+    return surefoot.Lookahead(keras.optimizers.SGD(1.0), **options)
+
+
+def path(
+    optimizer: keras.optimizers.Optimizer, steps: int, start: float = 0.0, mode: str = EAGER
+) -> list[float]:
+    """Where a variable goes under a gradient of one, rounded to float32."""
+    loop = Loop(optimizer, [np.full(2, start)], mode=mode)
+    values = []
+    for _ in range(steps):
+        loop.step(ONES)
+        first, second = loop.parameters[0]
+        assert first == second
+        values.append(float(first))
+    return values
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_three_steps_forward_half_a_way_back(mode: str) -> None:
+    """SGD with rate 1 and a gradient of 1 walks one down a step.
+
+    From 0 the fast weights go to -1, -2, -3; with k = 3 and alpha = 1/2 the slow weights,
+    which wait at 0, move half the way: -1.5, and the fast ones are put there. The next
+    period goes -2.5, -3.5, -4.5 and ends half way between -1.5 and -4.5: -3.
+    """
+    assert path(around_sgd(sync_period=3), 7, mode=mode) == [-1, -2, -1.5, -2.5, -3.5, -3, -4]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [
+        (0.0, [-1, 0, -1, 0]),  # the slow weights never move
+        (0.25, [-1, -0.5, -1.5, -1.0]),  # a quarter of -2, then a quarter on from -0.5 to -2.5
+        (1.0, [-1, -2, -3, -4]),  # plain SGD
+    ],
+)
+def test_alpha(alpha: float, expected: list[float]) -> None:
+    assert path(around_sgd(sync_period=2, slow_step_size=alpha), 4) == expected
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0.5, [-0.5, -1, -1.5]), (1.0, [-1, -2, -3])])
+def test_period_of_one_scales_every_step(alpha: float, expected: list[float]) -> None:
+    assert path(around_sgd(sync_period=1, slow_step_size=alpha), 3) == expected
+
+
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_slow_weights_are_the_fast_ones_at_the_last_synchronisation(mode: str) -> None:
+    loop = Loop(around_sgd(sync_period=2), [np.full(2, 8.0)], mode=mode)
+    seen = []
+    for _ in range(5):
+        loop.step(ONES)
+        seen.append(float(loop.slot("slow")[0][0]))
+    assert seen == [8, 7, 7, 6, 6]
+
+
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_weights_assigned_between_periods_are_not_pulled_back(mode: str) -> None:
+    """Weights loaded at the end of a period are where the next one starts from.
+
+    From 0: -1, then half of -2: -1. Loaded: 100. The next period goes 99, 98 and ends
+    half way between 100 and 98, not between -1 and 98.
+    """
+    loop = Loop(around_sgd(sync_period=2), [np.zeros(2)], mode=mode)
+    for _ in range(2):
+        loop.step(ONES)
+    loop.variables[0].assign(np.full(2, 100.0, "float32"))
+    loop.step(ONES)
+    loop.step(ONES)
+    np.testing.assert_array_equal(loop.parameters[0], [99, 99])
+
+
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_weights_loaded_within_a_period_are_not_pulled_back(mode: str) -> None:
+    """After weights are loaded in the middle of a period nothing of the old ones is left.
+
+    From 0 to -1, then 100 is loaded; whatever counts as the start of the period from
+    there, the next synchronisation may not land nearer to 0 than the walk itself went.
+    """
+    loop = Loop(around_sgd(sync_period=3), [np.zeros(2)], mode=mode)
+    loop.step(ONES)
+    loop.variables[0].assign(np.full(2, 100.0, "float32"))
+    loop.step(ONES)
+    loop.step(ONES)
+    assert np.all(loop.parameters[0] >= 98)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mode", MODES)
+def test_around_keras_adam(mode: str) -> None:
+    half = float(np.float32(0.03))
+    beta = {"beta_1": 0.875, "beta_2": 0.9375, "epsilon": 2.0**-20}
+    optimizer = surefoot.Lookahead(keras.optimizers.Adam(half, **beta), 4, 0.75)
+    start = [np.random.default_rng(0).normal(size=(3, 2))]
+    loop = Loop(optimizer, start, dtype="float64", mode=mode)
+    plain = reference.Lookahead(reference.Adam(start, half, **beta), 4, 0.75)
+    for step in range(1, 14):
+        gradient = [np.random.default_rng(step).normal(size=(3, 2))]
+        loop.step(gradient)
+        plain.apply(gradient)
+        np.testing.assert_allclose(
+            loop.parameters[0], plain.parameters[0], rtol=0, atol=tolerances.GOLDEN_FLOAT64
+        )
+    for name in ("m", "v"):
+        assert name not in optimizer.get_slot_names() or loop.slot(name)
+
+
+INNER = {
+    "object": lambda: keras.optimizers.SGD(0.5, momentum=0.5),
+    "config": lambda: keras.optimizers.serialize(keras.optimizers.SGD(0.5, momentum=0.5)),
+    "old config": lambda: {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.5}},
+}
+
+
+@pytest.mark.parametrize("how", INNER)
+def test_inner_optimizer_given_in_three_ways(how: str) -> None:
+    """Momentum 1/2, rate 1/2: steps of 0.5, 0.75, 0.875; then halved, alpha 1/2."""
+    given = INNER[how]()
+    before = copy.deepcopy(given) if isinstance(given, dict) else None
+    optimizer = surefoot.Lookahead(given, sync_period=3)
+    assert isinstance(optimizer.inner_optimizer, keras.optimizers.SGD)
+    assert before is None or given == before
+    assert path(optimizer, 3) == [-0.5, -1.25, -1.0625]
+
+
+@pytest.mark.parametrize("name", ["sgd", "Adam", "RectifiedAdam", "Nadam"])
+def test_inner_optimizer_by_name(name: str) -> None:
+    optimizer = surefoot.Lookahead(name)
+    assert type(optimizer.inner_optimizer).__name__.lower() == name.lower()
+    steps = path(optimizer, 2)
+    assert steps[1] < steps[0] < 0
+
+
+def test_positional_order_and_defaults() -> None:
+    optimizer = surefoot.Lookahead("sgd", 4, 0.25, "Outer")
+    config = optimizer.get_config()
+    assert (config["sync_period"], config["slow_step_size"], config["name"]) == (4, 0.25, "Outer")
+    config = surefoot.Lookahead("sgd").get_config()
+    assert (config["sync_period"], config["slow_step_size"], config["name"]) == (
+        6,
+        0.5,
+        "Lookahead",
+    )
+
+
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_rate_of_the_inner_optimizer_is_the_rate(mode: str) -> None:
+    optimizer = around_sgd(sync_period=10)
+    loop = Loop(optimizer, [np.zeros(2)], mode=mode)
+    loop.step(ONES)
+    optimizer.learning_rate = 0.25
+    loop.step(ONES)
+    np.testing.assert_array_equal(loop.parameters[0], [-1.25, -1.25])
+    assert float(to_numpy(optimizer.learning_rate)) == 0.25
+    assert float(to_numpy(optimizer.inner_optimizer.learning_rate)) == 0.25
+    optimizer.inner_optimizer.learning_rate = 0.5
+    loop.step(ONES)
+    np.testing.assert_array_equal(loop.parameters[0], [-1.75, -1.75])
+
+
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_clipping_of_the_inner_optimizer_clips(mode: str) -> None:
+    optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0, clipvalue=0.25), sync_period=2)
+    loop = Loop(optimizer, [np.zeros(2)], mode=mode)
+    seen = []
+    for _ in range(3):
+        loop.step(ONES)
+        seen.append(float(loop.parameters[0][0]))
+    assert seen == [-0.25, -0.25, -0.5]
+
+
+def test_lookahead_inside_lookahead() -> None:
+    """Inside, k = 1 halves each step; outside, k = 2 halves the sum of two."""
+    inner = around_sgd(sync_period=1)
+    assert path(surefoot.Lookahead(inner, sync_period=2), 4) == [-0.5, -0.5, -1.0, -1.0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ranger_is_rectified_adam_inside_lookahead(mode: str) -> None:
+    options = {"learning_rate": 0.02, "weight_decay": 0.1, "total_steps": 12, "beta_2": 0.9}
+    start = [np.random.default_rng(0).normal(size=(3, 2))]
+    one = Loop(surefoot.Ranger(**options, sync_period=4, slow_step_size=0.3), start, mode=mode)
+    composed = surefoot.Lookahead(surefoot.RectifiedAdam(**options), 4, 0.3)
+    two = Loop(composed, start, mode=mode)
+    for step in range(1, 13):
+        gradient = [np.random.default_rng(step).normal(size=(3, 2))]
+        one.step(gradient)
+        two.step(gradient)
+        np.testing.assert_array_equal(one.parameters[0], two.parameters[0])
+    for ours, theirs in zip(one.optimizer.get_weights(), composed.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    config = one.optimizer.get_config()
+    assert "optimizer" not in config
+    assert config["sync_period"] == 4
+    assert config["beta_2"] == 0.9

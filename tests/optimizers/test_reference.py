@@ -1,0 +1,83 @@
+"""Every option on its own and together, against the NumPy reference after every step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tolerances
+from loops import COMPILED, EAGER, MODES, Loop, to_numpy
+from scenarios import SCENARIOS, Scenario, scenario
+
+pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
+
+# All options run through all modes in float64; float32 has its own way only through the
+# engines, which these take: a fused kernel or not, every state, None gradients.
+IN_FLOAT32 = [
+    s
+    for s in SCENARIOS
+    if s.name.split("-")[1]
+    in ("plain", "amsgrad", "weight_decay", "changed", "gradient_missing", "skip_unrectified")
+]
+
+
+def follow(run: Scenario, dtype: str, mode: str) -> None:
+    start = run.start()
+    loop = Loop(run.optimizer(), start, dtype=dtype, mode=mode)
+    plain = run.reference(start)
+    for step in range(1, run.steps + 1):
+        run.change(step, loop.optimizer, plain)
+        gradients = run.gradients(step)
+        loop.step([None if g is None else g * run.scale for g in gradients])
+        plain.apply(gradients)
+        agree(loop.parameters, plain.parameters, start, dtype, f"after step {step}")
+    assert int(to_numpy(loop.optimizer.iterations)) == plain.updates
+    if plain.use_ema:
+        loop.optimizer.finalize_variable_values(loop.variables)
+        agree(loop.parameters, plain.average, start, dtype, "moving average")
+
+
+def agree(
+    now: list[np.ndarray], right: list[np.ndarray], start: list[np.ndarray], dtype: str, when: str
+) -> None:
+    for i, (ours, theirs, origin) in enumerate(zip(now, right, start, strict=True)):
+        bound = (
+            tolerances.REFERENCE_FLOAT64
+            if dtype == "float64"
+            else tolerances.float32_bound(origin, theirs)
+        )
+        np.testing.assert_allclose(
+            ours, theirs, rtol=bound, atol=bound, err_msg=f"variable {i} {when}"
+        )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("run", SCENARIOS, ids=lambda run: run.name)
+def test_float64(run: Scenario, mode: str) -> None:
+    follow(run, "float64", mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("run", IN_FLOAT32, ids=lambda run: run.name)
+def test_float32(run: Scenario, mode: str) -> None:
+    follow(run, "float32", mode)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+def test_iterations_assigned_on_the_way(mode: str) -> None:
+    run = scenario("RectifiedAdam-warmup", options={"total_steps": 60, "learning_rate": 0.125})
+    start = run.start()
+    loop = Loop(run.optimizer(), start, dtype="float64", mode=mode)
+    plain = run.reference(start)
+    # ours has float32 defaults of beta_1, ...: the reference takes them as they are read
+    for name in ("beta_1", "beta_2", "epsilon", "warmup_proportion"):
+        setattr(plain, name, getattr(loop.optimizer, name))
+    for step in range(1, 9):
+        if step == 5:
+            loop.optimizer.iterations = plain.updates = 40
+        loop.step(run.gradients(step))
+        plain.apply(run.gradients(step))
+        agree(loop.parameters, plain.parameters, start, "float64", f"after step {step}")
+    assert int(to_numpy(loop.optimizer.iterations)) == 44
