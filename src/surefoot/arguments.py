@@ -1,0 +1,130 @@
+"""Checks of the constructor arguments that all optimizers here share."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from surefoot.hyperparameters import number_or_schedule
+
+# What every Keras 3 optimizer takes; Keras itself checks their values.
+BASE_ARGUMENTS = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+    "loss_scale_factor",
+    "gradient_accumulation_steps",
+)
+
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+
+
+def resolve_learning_rate(owner: type, learning_rate: Any, kwargs: dict[str, Any]) -> Any:
+    """Merge ``learning_rate`` with its old name ``lr``, taken out of ``kwargs``.
+
+    In the originals ``lr`` won silently; here it wins only over the default,
+    and a contradiction is an error.
+
+    Raises:
+        ValueError: If both are given and differ, or the value is out of range.
+        TypeError: If it is not a number, schedule or callable.
+    """
+    if "lr" in kwargs:
+        lr = kwargs.pop("lr")
+        default = owner.__init__.__defaults__[0]  # type: ignore[misc]
+        if learning_rate is not default and not _same(learning_rate, default):
+            if not _same(learning_rate, lr):
+                raise ValueError(
+                    "`lr` is the old name of `learning_rate`; give one of them. "
+                    f"Received: learning_rate={learning_rate!r}, lr={lr!r}"
+                )
+        learning_rate = lr
+    return number_or_schedule("learning_rate", learning_rate)
+
+
+def _same(first: Any, second: Any) -> bool:
+    try:
+        return bool(first == second)
+    except Exception:
+        return False
+
+
+def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the Keras arguments among ``kwargs``; complain about any other.
+
+    Raises:
+        TypeError: If there is an unknown argument.
+        ValueError: If clipping bounds or the accumulation are out of range.
+    """
+    unknown = sorted(set(kwargs) - set(BASE_ARGUMENTS))
+    if unknown:
+        raise TypeError(
+            f"{owner.__name__} does not know the argument(s) {', '.join(unknown)}. "
+            f"Besides its own it accepts: lr, {', '.join(BASE_ARGUMENTS)}. "
+            f"Received: {', '.join(f'{name}={kwargs[name]!r}' for name in unknown)}"
+        )
+    for name in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
+        value = kwargs.get(name)
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"`{name}` must be a number > 0 or None. Received: {name}={value!r}")
+    steps = kwargs.get("gradient_accumulation_steps")
+    if steps is not None and (not isinstance(steps, int) or steps < 2):
+        raise ValueError(
+            "`gradient_accumulation_steps` must be an integer >= 2 or None. "
+            f"Received: gradient_accumulation_steps={steps!r}"
+        )
+    return kwargs
+
+
+def check_name(name: Any) -> None:
+    """Accept what TensorFlow accepted as the name of a scope.
+
+    Raises:
+        ValueError: If ``name`` is empty, malformed, or not a string.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            "`name` must be a non-empty string of letters, digits and _ . / > - that starts "
+            f"with a letter, a digit or a dot. Received: name={name!r}"
+        )
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Accept True, False, 0 and 1.
+
+    Raises:
+        TypeError: If ``value`` is anything else.
+    """
+    if value not in (True, False) or not isinstance(value, bool | int):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+
+
+def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
+    """Accept one of a few words.
+
+    Raises:
+        ValueError: If ``value`` is none of ``accepted``.
+    """
+    if value not in accepted:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, accepted))}. Received: {name}={value!r}"
+        )
+    return str(value)
+
+
+def take_alias(kwargs: dict[str, Any], name: str, *, old_name: str, default: Any) -> Any:
+    """Take an argument that has two names out of ``kwargs``.
+
+    Raises:
+        ValueError: If both names are given, with different values.
+    """
+    values = [kwargs.pop(key) for key in (name, old_name) if key in kwargs]
+    if len(values) == 2 and not _same(*values):
+        raise ValueError(
+            f"`{old_name}` is another name of `{name}`; give one of them. "
+            f"Received: {name}={values[0]!r}, {old_name}={values[1]!r}"
+        )
+    return values[0] if values else default

@@ -1,0 +1,50 @@
+"""The command line: `surefoot compare`, `surefoot report`, `surefoot migrate`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Imported one by one when the command line is built; none of them imports Keras, whose backend
+# the arguments decide. Each has `add_parser(subparsers)`, which sets `run` to what does the job.
+_COMMANDS = ("surefoot.compare.command", "surefoot.compare.report_command", "surefoot.migrate.command")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All subcommands with their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="surefoot",
+        description="RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3: compare them with "
+        "others on your model, and bring old checkpoints along.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(metavar="COMMAND")
+    for name in _COMMANDS:
+        importlib.import_module(name).add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Default: those of the process.
+
+    Returns:
+        The exit status: 0 for success, 2 for a request that cannot be carried out.
+    """
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.version:
+        from surefoot import __version__
+
+        print(f"surefoot {__version__}")
+        return 0
+    if not hasattr(parsed, "run"):
+        parser.print_help(sys.stderr)
+        return 2
+    return int(parsed.run(parsed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What an engine provides: a module of functions, one per name below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from surefoot.rule import Array, StepScalars
+from surefoot.slots import Tracked
+
+if TYPE_CHECKING:
+    from surefoot.moments import MomentOptimizer
+
+
+class Engine(Protocol):
+    """The contract between the optimizers and a backend."""
+
+    def scalar_dtype(self) -> str:
+        """The dtype of hyperparameters and step scalars: float64 where it is free."""
+
+    def scalar_namespace(self, hyperparameters: Any) -> Any:
+        """The array namespace for step scalars, given the hyperparameter variable."""
+
+    def scalar(self, value: Any) -> Array:
+        """``value``, a number, variable or tensor, in the scalar dtype, unread."""
+
+    def colocated(self, reference: Any) -> AbstractContextManager[Any]:
+        """A scope in which a variable is created where ``reference`` lives."""
+
+    def widen(self, gradients: list[Any]) -> list[Any]:
+        """Gradients in at least float32; None stays None."""
+
+    def run_step(self, optimizer: MomentOptimizer, gradients: Any, variables: Any) -> None:
+        """Run ``optimizer.inline_apply``, compiled once where that pays."""
+
+    def update(
+        self,
+        optimizer: MomentOptimizer,
+        scalars: StepScalars,
+        tracked: list[Tracked],
+        gradients: list[Any],
+    ) -> None:
+        """Apply the rule to every variable of ``tracked``."""
+
+    def update_variable(
+        self, optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    ) -> None:
+        """Apply the rule to one variable, the plain way."""
+
+    def assign_where(
+        self, condition: Array, variables: list[Any], values: Callable[[], list[Array]]
+    ) -> None:
+        """Assign ``values()``, computed only then, to ``variables`` where ``condition`` holds."""
+
+    def completion(self, optimizer: Any) -> Any:
+        """What `apply_gradients` returns: the operation in a graph, else the counter."""
+
+    def gradients(
+        self, loss: Callable[[], Any], var_list: Any, grad_loss: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """Differentiate ``loss``; return gradients and variables."""
+
+    def symbolic_gradients(self, loss: Any, params: list[Any]) -> list[Any]:
+        """Differentiate a tensor of a graph."""
+
+    def exact_value(self, variable: Any, master: Any) -> Array:
+        """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
+
+    def like(self, scalar: Array, tensor: Array) -> Array:
+        """A scalar in the dtype of ``tensor``."""
+
+    def initialize_as_copy(self, slot: Any, variable: Any) -> None:
+        """Let a new slot start at the value of ``variable``, once."""

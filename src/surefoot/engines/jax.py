@@ -1,0 +1,222 @@
+"""The rule on JAX: XLA fuses it into one pass; an eager step is compiled once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import keras
+from jax.experimental.sparse import JAXSparse
+
+from surefoot.engines import differentiation, plain
+from surefoot.rule import Array, Moments, StepScalars
+from surefoot.slots import Tracked, accumulator_dtype
+
+if TYPE_CHECKING:
+    from surefoot.managed import ManagedOptimizer
+    from surefoot.moments import MomentOptimizer
+
+
+def scalar_dtype() -> str:
+    """float64 if JAX has it switched on, else float32."""
+    return "float64" if jax.config.jax_enable_x64 else "float32"
+
+
+def scalar_namespace(hyperparameters: Any) -> Any:
+    """jax.numpy: scalars are computed on the device, inside the compiled step."""
+    del hyperparameters
+    return jnp
+
+
+def scalar(value: Any) -> Array:
+    """``value`` as a JAX scalar (or vector) of the scalar dtype."""
+    if isinstance(value, keras.Variable):
+        value = value.value
+    return jnp.asarray(value).astype(scalar_dtype())
+
+
+def colocated(reference: Any) -> AbstractContextManager[Any]:
+    """Nothing to do: layouts are passed on explicitly."""
+    del reference
+    return contextlib.nullcontext()
+
+
+def widen(gradients: list[Any]) -> list[Any]:
+    """Gradients in at least float32, and dense."""
+    return [None if g is None else _widened(g) for g in gradients]
+
+
+def _widened(gradient: Any) -> Array:
+    if isinstance(gradient, JAXSparse):
+        gradient = gradient.todense()
+    return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
+
+
+def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+    """Compile an eager update as a whole: outside of jit each operation is dispatched alone."""
+    gradients = list(gradients)
+    traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
+    unknown = variables is None and not optimizer.built
+    if not gradients or traced or unknown or not optimizer.compiles_eagerly():
+        optimizer.inline_apply(gradients, variables)
+        return
+    variables = optimizer.all_trainable_variables(variables)
+    gradients = [g if g is None or isinstance(g, JAXSparse) else jnp.asarray(g) for g in gradients]
+    step = _compiled_step(optimizer, variables)
+    donated, kept = _owned_by_the_rule(optimizer)
+    new_values = step(
+        [v.value for v in donated],
+        [v.value for v in kept],
+        [v.value for v in variables],
+        gradients,
+    )
+    for variable, value in zip([*donated, *kept, *variables], new_values, strict=True):
+        variable.assign(value)
+
+
+def _owned_by_the_rule(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
+    """Split the state into what a step may update in place, and the rest.
+
+    Only the rule writes the first part, so nothing else shares its buffers; an
+    average, say, is handed to the model at the end of training.
+    """
+    owned = optimizer.rule_state()
+    ids = {id(v) for v in owned}
+    return owned, [v for v in optimizer.variables if id(v) not in ids]
+
+
+def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
+    key = tuple(id(v) for v in variables)
+    steps = optimizer.eager_steps
+    if key not in steps:
+        donated, kept = _owned_by_the_rule(optimizer)
+
+        def step(
+            donated_values: list[Array],
+            kept_values: list[Array],
+            parameter_values: list[Array],
+            gradients: list[Array | None],
+        ) -> list[Array]:
+            state = [*donated, *kept, *variables]
+            values = [*donated_values, *kept_values, *parameter_values]
+            with keras.StatelessScope(list(zip(state, values, strict=True))) as scope:
+                optimizer.inline_apply(gradients, variables)
+            return [scope.get_current_value(v) for v in state]
+
+        steps[key] = jax.jit(step, donate_argnums=(0,))
+    return steps[key]
+
+
+def update(
+    optimizer: MomentOptimizer,
+    scalars: StepScalars,
+    tracked: list[Tracked],
+    gradients: list[Any],
+) -> None:
+    """Apply the rule to every variable; XLA makes one fused loop of each."""
+    for entry, gradient in zip(tracked, gradients, strict=True):
+        update_variable(optimizer, scalars, entry, gradient)
+
+
+def update_variable(
+    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+) -> None:
+    """Apply the rule to one variable."""
+    del optimizer
+    state = _read(tracked)
+    dtype = state.moments.m.dtype
+    if not tracked.decays:
+        scalars = scalars._replace(shrink=jnp.zeros_like(scalars.shrink))
+    new = plain.stepped(
+        jnp, _cast, state, gradient, plain.cast_scalars(scalars, lambda x: _cast(x, dtype))
+    )
+    tracked.variable.assign(new.parameter)
+    tracked.m.assign(new.moments.m)
+    tracked.v.assign(new.moments.v)
+    if tracked.vhat is not None:
+        tracked.vhat.assign(new.moments.vhat)
+    if tracked.master is not None:
+        tracked.master.assign(new.master)
+
+
+def _cast(value: Array, dtype: Any) -> Array:
+    return jnp.asarray(value).astype(dtype)
+
+
+def _read(tracked: Tracked) -> plain.VariableState:
+    return plain.VariableState(
+        tracked.variable.value,
+        Moments(*(None if s is None else s.value for s in tracked.moments)),
+        None if tracked.master is None else tracked.master.value,
+    )
+
+
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
+) -> None:
+    """Choose between the new values and the present ones in one conditional."""
+
+    def new_values() -> list[Array]:
+        return [_cast(x, v.dtype) for x, v in zip(values(), variables, strict=True)]
+
+    chosen = jax.lax.cond(condition, new_values, lambda: [v.value for v in variables])
+    for variable, value in zip(variables, chosen, strict=True):
+        variable.assign(value)
+
+
+def completion(optimizer: Any) -> Any:
+    """The counter."""
+    return optimizer.iterations
+
+
+def gradients(
+    loss: Callable[[], Any], var_list: Any, grad_loss: Any
+) -> tuple[list[Any], list[Any]]:
+    """Differentiate ``loss`` as a function of the variables' values."""
+    if callable(var_list):
+        loss()  # creates the variables
+    variables = differentiation.listed_variables(var_list)
+
+    def value_of(values: list[Array]) -> Array:
+        with keras.StatelessScope(list(zip(variables, values, strict=True))):
+            return jnp.asarray(loss())
+
+    value, pullback = jax.vjp(value_of, [v.value for v in variables])
+    seed = jnp.ones_like(value) if grad_loss is None else jnp.asarray(grad_loss, value.dtype)
+    (found,) = pullback(seed)
+    return list(found), variables
+
+
+def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
+    """JAX differentiates functions, not tensors."""
+    del params
+    raise RuntimeError(
+        "`get_gradients` and `get_updates` need the graph behind a loss tensor, which JAX does "
+        "not keep. Use `optimizer.minimize(loss_function, variables)`, or `jax.grad` and "
+        f"`apply_gradients`. Received: loss={loss!r}"
+    )
+
+
+def exact_value(variable: Any, master: Any) -> Array:
+    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
+    return plain.exact_parameter(
+        jnp,
+        _cast,
+        variable.value,
+        None if master is None else master.value,
+        accumulator_dtype(variable),
+    )
+
+
+def like(scalar: Array, tensor: Array) -> Array:
+    """A scalar in the dtype of ``tensor``."""
+    return _cast(scalar, tensor.dtype)
+
+
+def initialize_as_copy(slot: Any, variable: Any) -> None:
+    """Let a new slot start at the value of ``variable``, once."""
+    slot.assign(jnp.copy(_cast(variable.value, slot.dtype)))  # a shared buffer cannot be donated

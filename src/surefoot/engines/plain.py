@@ -1,0 +1,68 @@
+"""The plain way to apply the rule to one variable, shared by all engines.
+
+Pure functions of tensors: an engine reads its variables, calls, and assigns.
+They are also what every fast path is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_parameter
+
+Cast = Callable[[Array, Any], Array]
+
+
+class VariableState(NamedTuple):
+    """The values behind a `surefoot.slots.Tracked`."""
+
+    parameter: Array
+    moments: Moments
+    master: Array | None
+
+
+def cast_scalars(scalars: StepScalars, cast: Callable[[Array], Array]) -> StepScalars:
+    """The scalars with every number cast, flags and None left alone."""
+    return StepScalars(
+        *(
+            value if name == "adaptive" or value is None else cast(value)
+            for name, value in scalars._asdict().items()
+        )
+    )
+
+
+def exact_parameter(
+    xp: Any, cast: Cast, parameter: Array, master: Array | None, dtype: Any
+) -> Array:
+    """The parameter in the dtype of its moments.
+
+    The master value counts only where the variable still equals its rounding:
+    a value assigned from outside, such as loaded weights, wins.
+    """
+    widened = cast(parameter, dtype)
+    if master is None:
+        return widened
+    unchanged = cast(cast(master, parameter.dtype), dtype) == widened
+    return xp.where(unchanged, master, widened)
+
+
+def stepped(
+    xp: Any, cast: Cast, state: VariableState, gradient: Array, scalars: StepScalars
+) -> VariableState:
+    """One dense update of one variable; ``scalars`` are in its moments' dtype."""
+    gradient = cast(gradient, state.moments.m.dtype)
+    moments = update_moments(xp, gradient, state.moments, scalars)
+    exact = updated_parameter(
+        xp, exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype), gradient, moments, scalars
+    )
+    return VariableState(
+        parameter=cast(exact, state.parameter.dtype),
+        moments=moments,
+        master=None if state.master is None else exact,
+    )
+
+
+def rested(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:
+    """Moments of rows without a gradient, which decay as if it were zero."""
+    return update_moments(xp, xp.zeros_like(moments.m), moments, scalars)

@@ -1,0 +1,227 @@
+"""The rule on TensorFlow, in graphs; an eager step is traced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from surefoot.engines import differentiation, plain
+from surefoot.rule import Array, Moments, StepScalars
+from surefoot.slots import Tracked, accumulator_dtype
+
+if TYPE_CHECKING:
+    from surefoot.managed import ManagedOptimizer
+    from surefoot.moments import MomentOptimizer
+
+
+def scalar_dtype() -> str:
+    """float64: a few scalars cost nothing, and the originals' counters fit."""
+    return "float64"
+
+
+def scalar_namespace(hyperparameters: Any) -> Any:
+    """keras.ops: scalars are computed in the graph of the step."""
+    del hyperparameters
+    return keras.ops
+
+
+def scalar(value: Any) -> Array:
+    """``value`` as a float64 tensor."""
+    return tf.cast(_value(value), tf.float64)
+
+
+def _value(variable: Any) -> Any:
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def colocated(reference: Any) -> AbstractContextManager[Any]:
+    """The devices of ``reference``, also under a distribution strategy."""
+    extended = tf.distribute.get_strategy().extended
+    scope: AbstractContextManager[Any] = extended.colocate_vars_with(_value(reference))
+    return scope
+
+
+def widen(gradients: list[Any]) -> list[Any]:
+    """Gradients in at least float32; sparse ones stay sparse."""
+    return [None if g is None else _widened(g) for g in gradients]
+
+
+def _widened(gradient: Any) -> Any:
+    if not isinstance(gradient, tf.IndexedSlices):
+        gradient = tf.convert_to_tensor(gradient)
+    return tf.cast(gradient, tf.float32) if gradient.dtype.size < 4 else gradient
+
+
+def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+    """Trace an eager update as a whole, once for each set of variables."""
+    gradients = list(gradients)
+    inline = (
+        not gradients
+        or tf.inside_function()
+        or tf.config.functions_run_eagerly()
+        or tf.distribute.has_strategy()
+        or not optimizer.compiles_eagerly()
+        or (variables is None and not optimizer.built)
+    )
+    if inline:
+        optimizer.inline_apply(gradients, variables)
+        return
+    variables = optimizer.all_trainable_variables(variables)
+    gradients = [
+        g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
+        for g in gradients
+    ]
+    key = tuple(id(v) for v in variables)
+    steps = optimizer.eager_steps
+    if key not in steps:
+
+        def step(gradients: list[Any]) -> None:
+            optimizer.inline_apply(gradients, variables)
+
+        steps[key] = tf.function(step, reduce_retracing=True)
+    steps[key](gradients)
+
+
+def update(
+    optimizer: MomentOptimizer,
+    scalars: StepScalars,
+    tracked: list[Tracked],
+    gradients: list[Any],
+) -> None:
+    """Apply the rule to every variable, on its replicas if there are any."""
+    if tf.distribute.has_strategy():
+        optimizer.distributed_update(scalars, [t.variable for t in tracked], gradients)
+        return
+    for entry, gradient in zip(tracked, gradients, strict=True):
+        update_variable(optimizer, scalars, entry, gradient)
+
+
+def update_variable(
+    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+) -> None:
+    """Apply the rule to one variable; of a sparse gradient, to its rows."""
+    del optimizer
+    if not tracked.decays:
+        scalars = scalars._replace(shrink=tf.zeros_like(scalars.shrink))
+    dtype = tf.as_dtype(tracked.m.dtype)
+    scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
+    if isinstance(gradient, tf.IndexedSlices):
+        _update_rows(scalars, tracked, gradient)
+        return
+    new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars)
+    _value(tracked.variable).assign(new.parameter)
+    for slot, value in _slots_and_values(tracked, new):
+        slot.assign(value)
+
+
+def _update_rows(scalars: StepScalars, tracked: Tracked, gradient: tf.IndexedSlices) -> None:
+    """The originals' sparse step: moments decay everywhere, parameters move where touched."""
+    values, rows = _summed_duplicates(gradient)
+    state = _read(tracked)
+    touched = plain.VariableState(
+        tf.gather(state.parameter, rows),
+        Moments(*(None if x is None else tf.gather(x, rows) for x in state.moments)),
+        None if state.master is None else tf.gather(state.master, rows),
+    )
+    new = plain.stepped(tf, tf.cast, touched, values, scalars)
+    resting = plain.rested(tf, state.moments, scalars)
+    for slot, moment in zip(tracked.moments, resting, strict=True):
+        if slot is not None:
+            slot.value.assign(moment)
+    _value(tracked.variable).scatter_update(tf.IndexedSlices(new.parameter, rows))
+    for slot, value in _slots_and_values(tracked, new):
+        slot.value.scatter_update(tf.IndexedSlices(value, rows))
+
+
+def _summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
+    rows, positions = tf.unique(gradient.indices)
+    return tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows)), rows
+
+
+def _slots_and_values(
+    tracked: Tracked, state: plain.VariableState
+) -> list[tuple[Any, Array]]:
+    slots = [*tracked.moments, tracked.master]
+    values = [*state.moments, state.master]
+    return [(s, x) for s, x in zip(slots, values, strict=True) if s is not None]
+
+
+def _read(tracked: Tracked) -> plain.VariableState:
+    return plain.VariableState(
+        tf.convert_to_tensor(_value(tracked.variable)),
+        Moments(*(None if s is None else tf.convert_to_tensor(s.value) for s in tracked.moments)),
+        None if tracked.master is None else tf.convert_to_tensor(tracked.master.value),
+    )
+
+
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
+) -> None:
+    """Assign in a branch of the graph."""
+
+    def assign() -> tf.Tensor:
+        for variable, value in zip(variables, values(), strict=True):
+            target = _value(variable)
+            target.assign(tf.cast(value, target.dtype))
+        return tf.constant(True)
+
+    tf.cond(condition, assign, lambda: tf.constant(False))
+
+
+def completion(optimizer: Any) -> Any:
+    """In a graph an operation that follows the update, else the counter."""
+    if not tf.inside_function() and tf.executing_eagerly():
+        return optimizer.iterations
+    with tf.control_dependencies([tf.convert_to_tensor(_value(optimizer.iterations))]):
+        return tf.no_op(name=optimizer.name)
+
+
+def gradients(
+    loss: Callable[[], Any], var_list: Any, grad_loss: Any
+) -> tuple[list[Any], list[Any]]:
+    """Differentiate ``loss`` on a tape."""
+    with tf.GradientTape() as tape:
+        if not callable(var_list):
+            watched = differentiation.listed_variables(var_list, (tf.Variable,))
+            tape.watch([_value(v) for v in watched])
+        value = loss()
+    variables = differentiation.listed_variables(var_list, (tf.Variable,))
+    return tape.gradient(value, [_value(v) for v in variables], grad_loss), variables
+
+
+def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
+    """Differentiate a tensor of the graph being built."""
+    if tf.executing_eagerly():
+        raise RuntimeError(
+            "`get_gradients` and `get_updates` differentiate a TensorFlow graph: call them inside "
+            "a `tf.function`. Outside, use `optimizer.minimize(loss_function, variables)` or a "
+            "`tf.GradientTape` and `apply_gradients`."
+        )
+    gradients = tf.gradients(loss, [_value(p) for p in params])
+    return differentiation.require_all(gradients, params)
+
+
+def exact_value(variable: Any, master: Any) -> Array:
+    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
+    return plain.exact_parameter(
+        tf,
+        tf.cast,
+        tf.convert_to_tensor(_value(variable)),
+        None if master is None else tf.convert_to_tensor(_value(master)),
+        accumulator_dtype(variable),
+    )
+
+
+def like(scalar: Array, tensor: Array) -> Array:
+    """A scalar in the dtype of ``tensor``."""
+    return tf.cast(scalar, tensor.dtype)
+
+
+def initialize_as_copy(slot: Any, variable: Any) -> None:
+    """Let a new slot start at the value of ``variable``, once."""
+    with tf.init_scope():
+        slot.assign(tf.cast(_value(variable), slot.dtype))

@@ -1,0 +1,195 @@
+"""The rule on PyTorch, in place."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import torch
+
+from surefoot.engines import differentiation, plain
+from surefoot.rule import Array, Moments, StepScalars
+from surefoot.slots import Tracked, accumulator_dtype
+
+if TYPE_CHECKING:
+    from surefoot.managed import ManagedOptimizer
+    from surefoot.moments import MomentOptimizer
+
+
+def scalar_dtype() -> str:
+    """float64, except on Apple's GPUs, which have none."""
+    return "float32" if str(keras.ops.zeros(()).device).startswith("mps") else "float64"
+
+
+def scalar_namespace(hyperparameters: Any) -> Any:
+    """NumPy where the state is in host memory; else keras.ops, to read nothing back."""
+    return np if _value(hyperparameters).device.type == "cpu" else keras.ops
+
+
+def scalar(value: Any) -> Array:
+    """``value`` in the scalar dtype: a NumPy scalar or vector if in host memory."""
+    value = _value(value)
+    if isinstance(value, torch.Tensor):
+        if value.device.type != "cpu":
+            return value.detach().to(getattr(torch, scalar_dtype()))
+        value = value.detach().numpy()
+    value = np.asarray(value, dtype="float64")
+    return value if value.ndim else np.float64(value)
+
+
+def _value(variable: Any) -> Any:
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def colocated(reference: Any) -> AbstractContextManager[Any]:
+    """The device of ``reference``."""
+    del reference
+    return contextlib.nullcontext()
+
+
+def widen(gradients: list[Any]) -> list[Any]:
+    """Gradients in at least float32, and dense."""
+    return [None if g is None else _widened(g) for g in gradients]
+
+
+def _widened(gradient: Any) -> torch.Tensor:
+    gradient = torch.as_tensor(gradient).detach()
+    if gradient.is_sparse:
+        gradient = gradient.to_dense()
+    return gradient.float() if gradient.element_size() < 4 else gradient
+
+
+@torch.no_grad()
+def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+    """Run the update where it stands: PyTorch executes eagerly."""
+    optimizer.inline_apply(gradients, variables)
+
+
+@torch.no_grad()
+def update(
+    optimizer: MomentOptimizer,
+    scalars: StepScalars,
+    tracked: list[Tracked],
+    gradients: list[Any],
+) -> None:
+    """Apply the rule to every variable."""
+    scalars = _host_numbers(scalars)
+    for entry, gradient in zip(tracked, gradients, strict=True):
+        update_variable(optimizer, scalars, entry, gradient)
+
+
+def _host_numbers(scalars: StepScalars) -> StepScalars:
+    # A NumPy scalar times a tensor would go through NumPy's own operators.
+    return StepScalars(*(v.item() if isinstance(v, np.generic) else v for v in scalars))
+
+
+@torch.no_grad()
+def update_variable(
+    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+) -> None:
+    """Apply the rule to one variable."""
+    del optimizer
+    scalars = _host_numbers(scalars)
+    if not tracked.decays:
+        scalars = scalars._replace(shrink=0.0)
+    state = _read(tracked)
+    dtype = state.moments.m.dtype
+    new = plain.stepped(
+        torch,
+        _cast,
+        state,
+        torch.as_tensor(gradient).detach(),
+        plain.cast_scalars(scalars, lambda x: x if isinstance(x, float) else _cast(x, dtype)),
+    )
+    state.parameter.copy_(new.parameter)
+    for target, value in zip(state.moments, new.moments, strict=True):
+        if target is not None:
+            target.copy_(value)
+    if state.master is not None:
+        state.master.copy_(new.master)
+
+
+def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return value.to(dtype)
+
+
+def _read(tracked: Tracked) -> plain.VariableState:
+    return plain.VariableState(
+        _value(tracked.variable).detach(),
+        Moments(*(None if s is None else s.value.detach() for s in tracked.moments)),
+        None if tracked.master is None else tracked.master.value.detach(),
+    )
+
+
+@torch.no_grad()
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
+) -> None:
+    """Decide on the host where the state is; else compute and select, to read nothing back."""
+    on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
+    if on_host and not condition:
+        return
+    for variable, value in zip(variables, values(), strict=True):
+        target = _value(variable).detach()
+        target.copy_(value if on_host else torch.where(condition, value, target))
+
+
+def completion(optimizer: Any) -> Any:
+    """The counter."""
+    return optimizer.iterations
+
+
+def gradients(
+    loss: Callable[[], Any], var_list: Any, grad_loss: Any
+) -> tuple[list[Any], list[Any]]:
+    """Differentiate ``loss`` by autograd."""
+    value = loss()
+    variables = differentiation.listed_variables(var_list, (torch.nn.Parameter,))
+    if grad_loss is None:
+        grad_loss = torch.ones_like(value)
+    found = torch.autograd.grad(
+        value, [_value(v) for v in variables], torch.as_tensor(grad_loss), allow_unused=True
+    )
+    return list(found), variables
+
+
+def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
+    """Differentiate a tensor that still has its autograd graph."""
+    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+        raise RuntimeError(
+            "`get_gradients` and `get_updates` need a loss tensor with its autograd graph. "
+            "Use `optimizer.minimize(loss_function, variables)`, or `loss.backward()` and "
+            f"`apply_gradients`. Received: loss={loss!r}"
+        )
+    found = torch.autograd.grad(
+        loss, [_value(p) for p in params], torch.ones_like(loss), retain_graph=True,
+        allow_unused=True,
+    )
+    return differentiation.require_all(list(found), params)
+
+
+@torch.no_grad()
+def exact_value(variable: Any, master: Any) -> Array:
+    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
+    return plain.exact_parameter(
+        torch,
+        _cast,
+        _value(variable).detach(),
+        None if master is None else _value(master).detach(),
+        getattr(torch, accumulator_dtype(variable)),
+    )
+
+
+def like(scalar: Array, tensor: Array) -> Array:
+    """A scalar in the dtype of ``tensor``."""
+    return scalar.item() if isinstance(scalar, np.generic) else _cast(scalar, tensor.dtype)
+
+
+@torch.no_grad()
+def initialize_as_copy(slot: Any, variable: Any) -> None:
+    """Let a new slot start at the value of ``variable``, once."""
+    slot.assign(_value(variable).detach())

@@ -1,0 +1,267 @@
+"""Lookahead: k steps forward, one step back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot import arguments, engines, registration
+from surefoot.foreign import deserialized_optimizer, foreign_weight_entries
+from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
+from surefoot.managed import ManagedOptimizer
+from surefoot.optimizer_v2 import CallableList, WeightEntry
+from surefoot.rule import interpolated
+
+
+class Lookahead(ManagedOptimizer):
+    r"""Lookahead around any optimizer, as `tfa.optimizers.Lookahead` computed it.
+
+    The inner optimizer moves the model's ("fast") weights. Every
+    ``sync_period`` updates they are set back to a point between where they are
+    and where the period began (Zhang et al., "Lookahead Optimizer: k steps
+    forward, 1 step back", NeurIPS 2019, https://arxiv.org/abs/1907.08610):
+
+    .. math::
+
+        \phi \leftarrow \phi + \alpha (\theta - \phi), \qquad \theta \leftarrow \phi
+
+    The slow weights :math:`\phi` are taken from the fast ones when a period
+    begins. That equals the original's, and weights that are loaded into the
+    model in between are carried on instead of being pulled back.
+
+    Example:
+
+    >>> import keras, surefoot
+    >>> weight = keras.Variable(3.0)
+    >>> sgd = keras.optimizers.SGD(learning_rate=1.0)
+    >>> optimizer = surefoot.Lookahead(sgd, sync_period=2, slow_step_size=0.5)
+    >>> for _ in range(2):  # 3 -> 2 -> 1, and half the way back to 3
+    ...     optimizer.apply([keras.ops.array(1.0)], [weight])
+    >>> float(keras.ops.convert_to_numpy(weight))
+    2.0
+
+    Args:
+        optimizer: The inner optimizer: an object, a name that
+            `keras.optimizers.get` knows, or a config.
+        sync_period: Number of updates in a period, at least 1. Defaults to 6.
+        slow_step_size: :math:`\alpha`, in [0, 1]. Defaults to 0.5.
+        name: Name of the optimizer. Defaults to ``"Lookahead"``.
+        **kwargs: What every Keras optimizer takes, applied before the inner
+            optimizer sees a gradient: ``clipnorm``, ``clipvalue``,
+            ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``loss_scale_factor``,
+            ``gradient_accumulation_steps``.
+
+    Raises:
+        TypeError: If ``optimizer`` is no optimizer, or an argument is unknown.
+        ValueError: If an argument is out of range, or belongs to the inner
+            optimizer.
+    """
+
+    sync_period = Hyperparameter(positive_whole_number, whole=True)
+    slow_step_size = Hyperparameter(proportion)
+
+    def __init__(
+        self,
+        optimizer: Any,
+        sync_period: Any = 6,
+        slow_step_size: Any = 0.5,
+        name: str = "Lookahead",
+        **kwargs: Any,
+    ):
+        inner = deserialized_optimizer(optimizer)
+        for argument in ("learning_rate", "lr", "decay", "weight_decay"):
+            if argument in kwargs:
+                raise ValueError(
+                    f"`{argument}` is the inner optimizer's; set it there. "
+                    f"Received: {argument}={kwargs[argument]!r}"
+                )
+        arguments.check_name(name)
+        given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
+        accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
+        base_arguments = arguments.take_base_arguments(type(self), kwargs)
+        super().__init__(0.0, name, accepted, base_arguments)
+        self.inner_optimizer = inner
+
+    @classmethod
+    def own_hyperparameters(cls) -> list[Hyperparameter]:
+        """Those that are not the inner optimizer's."""
+        return [Lookahead.sync_period, Lookahead.slow_step_size]
+
+    declared_hyperparameters = own_hyperparameters
+
+    def build(self, variables: Any) -> None:
+        """Create the slow weights, and build the inner optimizer."""
+        if self.built:
+            return
+        variables = list(variables)
+        super().build(variables)
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
+        for variable in variables:
+            if getattr(variable, "overwrite_with_gradient", False):
+                self.slots.skip(variable)
+                continue
+            slow = self.add_variable_from_reference(variable, "slow")
+            engines.active().initialize_as_copy(slow, variable)
+        self.restore_pending_slots()
+
+    # What belongs to the inner optimizer.
+
+    @property
+    def variables(self) -> CallableList:
+        """All state, the inner optimizer's included; called, `weights` as in 2020."""
+        inner = getattr(self, "inner_optimizer", None)
+        own = list(keras.optimizers.Optimizer.variables.fget(self))
+        return CallableList(
+            [*own, *(inner.variables if inner is not None else [])], lambda: self.weights
+        )
+
+    @property
+    def learning_rate(self) -> Any:
+        """The inner optimizer's learning rate."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.inner_optimizer.learning_rate = value
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """Choose the variables that the inner optimizer's weight decay leaves alone."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
+    def _set_iterations(self, updates: int) -> None:
+        super()._set_iterations(updates)
+        inner = self.inner_optimizer
+        inner._iterations.assign(updates * (inner.gradient_accumulation_steps or 1))
+
+    def rule_state(self) -> list[Any]:
+        """The inner optimizer's; the slow weights may share buffers with the model's."""
+        inner = self.inner_optimizer
+        return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
+
+    def compiles_eagerly(self) -> bool:
+        """As the inner optimizer; a foreign one may hold Python numbers that change."""
+        inner = self.inner_optimizer
+        return isinstance(inner, ManagedOptimizer) and inner.compiles_eagerly()
+
+    # The step.
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: weight decay is the inner optimizer's."""
+        del variables
+
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
+    ) -> None:
+        del learning_rate
+        engine = engines.active()
+        own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
+        period = own["sync_period"]
+        fast = [v for v in self._trainable_variables if "slow" in self.slots.of(v)]
+        slow = [self.slots.of(v)["slow"] for v in fast]
+        masters = [self._master(v) for v in fast]
+
+        def exact() -> list[Any]:
+            return [engine.exact_value(*pair) for pair in zip(fast, masters, strict=True)]
+
+        def stepped_back() -> list[Any]:
+            values = [
+                interpolated(
+                    engine.exact_value(s, None), f, engine.like(own["slow_step_size"], f)
+                )
+                for s, f in zip(slow, exact(), strict=True)
+            ]
+            kept = [x for x, m in zip(values, masters, strict=True) if m is not None]
+            return [*values, *values, *kept]
+
+        done = engine.scalar(self.inner_optimizer.iterations)
+        engine.assign_where(done % period == 0.0, slow, exact)
+        self.inner_optimizer.apply(grads, trainable_variables)
+        now_done = engine.scalar(self.inner_optimizer.iterations)
+        # The inner optimizer may only have accumulated, or skipped.
+        moved = now_done > done
+        engine.assign_where(
+            moved & (now_done % period == 0.0),
+            [*slow, *fast, *(m for m in masters if m is not None)],
+            stepped_back,
+        )
+        # Keras will count this step; take that back if it was none.
+        dtype = keras.backend.standardize_dtype(self._iterations.dtype)
+        self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
+
+    def _master(self, variable: Any) -> Any:
+        inner = self.inner_optimizer
+        if not isinstance(inner, ManagedOptimizer):
+            return None
+        return inner.slots.of(variable).get("master")
+
+    # Weights and configuration.
+
+    def leading_weights(self) -> list[Any]:
+        """None: in the original, only the iterations come before the slow weights."""
+        return []
+
+    @property
+    def weights(self) -> list[Any]:
+        """The original's variables in their order: iterations, slow, the inner ones."""
+        inner = self.inner_optimizer
+        if isinstance(inner, ManagedOptimizer):
+            return [*super().weights, *inner.weights[1:]]
+        return [*super().weights, *(v for _, v in foreign_weight_entries(inner))]
+
+    def weight_entries(self) -> list[WeightEntry]:
+        """The entries of `get_weights`: iterations, all slow, then the inner ones."""
+        inner = self.inner_optimizer
+        if isinstance(inner, ManagedOptimizer):
+            return [*super().weight_entries(), *inner.weight_entries()[1:]]
+        return [
+            *super().weight_entries(),
+            *(WeightEntry.of(*item) for item in foreign_weight_entries(inner)),
+        ]
+
+    def surplus_weights(self) -> int:
+        """The inner optimizer's."""
+        inner = self.inner_optimizer
+        return inner.surplus_weights() if isinstance(inner, ManagedOptimizer) else 0
+
+    def _named_singles(self) -> dict[str, Any]:
+        singles = super()._named_singles()
+        singles.pop("learning_rate", None)  # Keras's base class has one; it is not used
+        return singles
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
+        config: dict[str, Any] = super().get_config()
+        for key in ("learning_rate", "weight_decay"):
+            config.pop(key, None)
+        return config | {
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "sync_period": self.sync_period,
+            "slow_step_size": self.slow_step_size,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
+        """Create a Lookahead from a config: ours, or TensorFlow Addons'.
+
+        Args:
+            config: What `get_config` returned, here or in the original. It is
+                not changed.
+            custom_objects: Names to objects, for an inner optimizer of the user's.
+
+        Returns:
+            An optimizer of this class.
+
+        Raises:
+            TypeError: If the config has an unknown entry.
+            ValueError: If an entry is out of range.
+        """
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**config)
+
+
+registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -1,0 +1,131 @@
+"""What all optimizers here share on top of Keras: named state, live hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot import engines
+from surefoot.checkpoint import NamedState
+from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
+from surefoot.optimizer_v2 import OptimizerV2Methods
+from surefoot.slots import SlotRegistry, accumulator_dtype
+
+
+class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
+    """A Keras optimizer that knows each of its variables by name.
+
+    Subclasses declare `Hyperparameter`s as class attributes, and call
+    ``super().__init__`` with an accepted value for each.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        name: str,
+        accepted_hyperparameters: dict[str, Any],
+        base_arguments: dict[str, Any],
+    ):
+        declared = self.declared_hyperparameters()
+        hyperparameters = HyperparameterSet(declared, accepted_hyperparameters)
+        hyperparameters.on_structure_change = self.forget_compiled_steps
+        # Past Keras's and TensorFlow's attribute tracking, which would wrap
+        # these and track variables twice.
+        self.__dict__.update(
+            hyperparameters=hyperparameters,
+            slots=SlotRegistry(),
+            pending_slots={},
+            eager_steps={},
+        )
+        if "weight_decay" in accepted_hyperparameters:
+            # Keras's base class sets this attribute; let it set the right value.
+            base_arguments["weight_decay"] = accepted_hyperparameters["weight_decay"]
+        super().__init__(learning_rate=learning_rate, name=name, **base_arguments)
+        vector = self.add_variable(
+            (len(declared),), dtype=engines.active().scalar_dtype(), name="hyperparameters"
+        )
+        hyperparameters.attach(vector)
+
+    @classmethod
+    def declared_hyperparameters(cls) -> list[Hyperparameter]:
+        """The scalar hyperparameters of this class, in the order of declaration."""
+        found: dict[str, Hyperparameter] = {}
+        for ancestor in reversed(cls.__mro__):
+            for name, attribute in vars(ancestor).items():
+                if isinstance(attribute, Hyperparameter):
+                    found[name] = attribute
+        return list(found.values())
+
+    # State.
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+    ) -> Any:
+        """Add a slot: a variable shaped like ``reference_variable``, at least float32."""
+        slot_name = name or "var"
+        with engines.active().colocated(reference_variable):
+            variable = self._add_unregistered(
+                shape=reference_variable.shape,
+                initializer=initializer,
+                dtype=accumulator_dtype(reference_variable),
+                name=self.slots.variable_name(reference_variable, slot_name),
+                layout=getattr(reference_variable, "_layout", None),
+            )
+        self.slots.add(reference_variable, slot_name, variable)
+        return variable
+
+    def add_variable(self, shape: Any, initializer: Any = "zeros", **kwargs: Any) -> Any:
+        """Add a variable that belongs to no model variable; see Keras."""
+        variable = self._add_unregistered(shape=shape, initializer=initializer, **kwargs)
+        self.slots.add_single(kwargs.get("name") or "variable", variable)
+        return variable
+
+    def _add_unregistered(self, layout: Any = None, **kwargs: Any) -> Any:
+        if layout is not None:
+            kwargs["layout"] = layout
+        return super().add_variable(**kwargs)
+
+    def rule_state(self) -> list[Any]:
+        """The slots that only the rule writes, so that a step may reuse their memory."""
+        return []
+
+    # The step.
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Apply ``grads`` to ``trainable_variables``; see Keras.
+
+        Outside of a compiled function the whole update is compiled once by
+        the engine where that pays.
+
+        Args:
+            grads: Gradients; None for a variable that is to stay.
+            trainable_variables: The variables, in the same order. Defaults to
+                those the optimizer was built for.
+
+        Raises:
+            ValueError: If all gradients are None, or a variable is unknown.
+        """
+        engines.active().run_step(self, grads, trainable_variables)
+
+    def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """The update itself, traced or executed where it stands."""
+        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+
+    def all_trainable_variables(self, variables: Any) -> list[Any]:
+        """The variables of an `apply` call, after building for them if need be."""
+        if variables is None:
+            return list(self._trainable_variables)
+        variables = list(variables)
+        if not self.built:
+            with keras.name_scope(self.name, caller=self):
+                self.build(variables)
+        return variables
+
+    def compiles_eagerly(self) -> bool:
+        """Whether an eager step may be compiled: nothing in it is Python's to call."""
+        return True
+
+    def forget_compiled_steps(self) -> None:
+        """Compile eager steps anew: something changed that they hold fixed."""
+        self.eager_steps.clear()

@@ -1,0 +1,277 @@
+"""The base of the family: the moments, the learning rate, and the step.
+
+A subclass says which hyperparameters it has and turns a step number into
+`StepScalars`; see `surefoot.nadam` for a whole example. Everything else is
+here or below: this module keeps the moments and calls the engine of the
+backend in use, which applies `surefoot.rule` to all variables at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot import arguments, engines
+from surefoot.hyperparameters import number_or_schedule, require_attached, serialized
+from surefoot.managed import ManagedOptimizer
+from surefoot.rule import Array, StepScalars
+from surefoot.slots import Tracked, accumulator_dtype, exclusion_test
+
+
+class MomentOptimizer(ManagedOptimizer):
+    """An optimizer whose step is `surefoot.rule` with scalars of its own.
+
+    Subclasses declare their `Hyperparameter`s as class attributes and implement
+    `step_scalars`. They call ``super().__init__`` with one value for each.
+
+    Args:
+        learning_rate: Number, schedule, serialized schedule or callable.
+        name: Name of the optimizer.
+        hyperparameters: A value for every declared hyperparameter.
+        amsgrad: Whether to keep the running maximum of the second moment.
+        **kwargs: ``lr`` (alias of ``learning_rate``) and what every Keras
+            optimizer takes: ``clipnorm``, ``clipvalue``, ``global_clipnorm``,
+            ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
+            ``loss_scale_factor``, ``gradient_accumulation_steps``.
+
+    Raises:
+        TypeError: If an argument is of a wrong kind, or unknown.
+        ValueError: If an argument is out of range, or two contradict.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        name: str,
+        hyperparameters: dict[str, Any],
+        *,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ):
+        learning_rate = arguments.resolve_learning_rate(type(self), learning_rate, kwargs)
+        arguments.check_name(name)
+        arguments.check_flag("amsgrad", amsgrad)
+        base_arguments = arguments.take_base_arguments(type(self), kwargs)
+        accepted = {
+            h.name: h.accept(hyperparameters[h.name]) for h in self.declared_hyperparameters()
+        }
+        self.__dict__.update(_amsgrad=bool(amsgrad), _excluded=None, tracked_variables=[])
+        super().__init__(learning_rate, name, accepted, base_arguments)
+
+    # What a subclass owes.
+
+    def step_scalars(
+        self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any
+    ) -> StepScalars:
+        """The scalars of update number ``step``, counted from 1.
+
+        Args:
+            step: Number of the update, a float scalar of the scalar dtype.
+            learning_rate: The learning rate of this update, its schedule and
+                ``weight_decay``'s already evaluated.
+            hyperparameters: The declared hyperparameters as stored: decay
+                rates as ``one_minus_...``.
+            xp: The array namespace to compute in.
+
+        Returns:
+            `StepScalars`. State that a subclass advances once a step (Nadam's
+            momentum product) is assigned here.
+        """
+        raise NotImplementedError
+
+    # State.
+
+    def build(self, variables: Any) -> None:
+        """Create the moments for ``variables``, a list of trainable variables."""
+        if self.built:
+            return
+        variables = list(variables)
+        super().build(variables)
+        for variable in variables:
+            if getattr(variable, "overwrite_with_gradient", False):
+                self.slots.skip(variable)
+                continue
+            for slot_name in self.moment_names:
+                self.add_variable_from_reference(variable, slot_name)
+            if accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype):
+                self.add_variable_from_reference(variable, "master")
+        self._track_variables(variables)
+        self.restore_pending_slots()
+
+    @property
+    def amsgrad(self) -> bool:
+        """Whether the largest second moment so far is used; fixed at construction."""
+        return self._amsgrad
+
+    @property
+    def moment_names(self) -> list[str]:
+        """The slots of the rule, in the originals' order."""
+        return ["m", "v", "vhat"] if self._amsgrad else ["m", "v"]
+
+    def rule_state(self) -> list[Any]:
+        """The slots that only the rule writes, so that a step may reuse their memory."""
+        return [
+            slot
+            for t in self.tracked_variables
+            for slot in (*t.moments, t.master)
+            if slot is not None
+        ]
+
+    def _track_variables(self, variables: list[Any]) -> None:
+        tracked = []
+        for variable in variables:
+            slots = self.slots.of(variable)
+            tracked.append(
+                Tracked(
+                    variable=variable,
+                    m=slots.get("m"),
+                    v=slots.get("v"),
+                    vhat=slots.get("vhat"),
+                    master=slots.get("master"),
+                    decays=self._decays(variable),
+                )
+            )
+        self.__dict__["tracked_variables"] = tracked
+        self.forget_compiled_steps()
+
+    # Learning rate, steps and weight decay.
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate: a variable, or a schedule's value at this update."""
+        return self._get_current_learning_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        value = number_or_schedule("learning_rate", value)
+        if isinstance(self._learning_rate, keras.Variable) and not callable(value):
+            require_attached(self._learning_rate, "the learning rate")
+        else:
+            self.forget_compiled_steps()
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
+    def _get_current_learning_rate(self) -> Any:
+        # Keras evaluates schedules at micro-steps under gradient accumulation;
+        # here steps are updates everywhere.
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
+
+    def exclude_from_weight_decay(
+        self, var_list: Any = None, var_names: list[str] | None = None
+    ) -> None:
+        """Choose the variables that weight decay leaves alone, at any time.
+
+        Args:
+            var_list: Variables to exclude.
+            var_names: Regular expressions; a variable is excluded if one is
+                found in its path (such as ``"dense_1/bias"``) or its name.
+
+        Raises:
+            TypeError: If ``var_names`` is a string or holds anything else.
+        """
+        self.__dict__["_excluded"] = exclusion_test(var_list, var_names)
+        if self.built:
+            self._track_variables([t.variable for t in self.tracked_variables])
+
+    def _decays(self, variable: Any) -> bool:
+        return self._excluded is None or not self._excluded(variable)
+
+    # The step.
+
+    def compiles_eagerly(self) -> bool:
+        """Not with a bare callable as hyperparameter, which is to be called at each step."""
+        schedule = keras.optimizers.schedules.LearningRateSchedule
+        values = [self._learning_rate, *self.hyperparameters.values.values()]
+        return not any(
+            callable(value) and not isinstance(value, schedule | keras.Variable)
+            for value in values
+        )
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: the rule decays weights, by the rate of this very step."""
+        del variables
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        # Norms of float16 gradients overflow; at 300 already its squares do.
+        return list(super()._clip_gradients(engines.active().widen(grads)))
+
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
+    ) -> None:
+        tracked = [
+            self.tracked_variables[self._get_variable_index(v)] for v in trainable_variables
+        ]
+        engines.active().update(self, self.current_scalars(learning_rate), tracked, grads)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable: the Keras contract, for those who call it themselves.
+
+        Args:
+            gradient: Its gradient.
+            variable: The variable.
+            learning_rate: The learning rate, or the `StepScalars` of the step.
+        """
+        scalars = (
+            learning_rate
+            if isinstance(learning_rate, StepScalars)
+            else self.current_scalars(learning_rate)
+        )
+        tracked = self.tracked_variables[self._get_variable_index(variable)]
+        engines.active().update_variable(self, scalars, tracked, gradient)
+
+    def current_scalars(self, learning_rate: Any) -> StepScalars:
+        """The scalars of the update that comes next."""
+        engine = engines.active()
+        xp = engine.scalar_namespace(self.hyperparameters.variable)
+        hyperparameters = self.hyperparameters.named(
+            engine.scalar(self.hyperparameters.variable)
+        )
+        for hyperparameter in self.hyperparameters.declared:
+            schedule = self.hyperparameters.schedule_of(hyperparameter.name)
+            if schedule is not None:
+                hyperparameters[hyperparameter.stored_name] = engine.scalar(
+                    self._evaluate_schedule(schedule)
+                )
+        step = engine.scalar(self.iterations) + 1.0
+        return self.step_scalars(step, engine.scalar(learning_rate), hyperparameters, xp)
+
+    def _evaluate_schedule(self, schedule: Any) -> Any:
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return schedule(self.iterations)
+        return schedule()
+
+    # Configuration.
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration that `from_config` reads: arguments by name."""
+        config: dict[str, Any] = super().get_config()
+        if callable(self._learning_rate) and not isinstance(self._learning_rate, keras.Variable):
+            config["learning_rate"] = serialized(self._learning_rate)
+        config.pop("weight_decay", None)
+        for hyperparameter in self.hyperparameters.declared:
+            value = getattr(self, hyperparameter.name)
+            config[hyperparameter.name] = serialized(value)
+        return config
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
+        """Create an optimizer from a config: ours, or one of the original's.
+
+        Args:
+            config: What `get_config` returned, here or in the original. It is
+                not changed.
+            custom_objects: Names to objects, for schedules of the user's.
+
+        Returns:
+            An optimizer of this class.
+
+        Raises:
+            TypeError: If the config has an unknown entry.
+            ValueError: If an entry is out of range.
+        """
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return cls(**config)

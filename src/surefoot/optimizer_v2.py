@@ -1,0 +1,396 @@
+"""The methods of 2020's `OptimizerV2`, over Keras 3's.
+
+They are the same for all optimizers here and for Lookahead around any other;
+an optimizer says only what its weights are (`weight_entries`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from surefoot import engines
+from surefoot.hyperparameters import whole_number
+from surefoot.slots import SlotRegistry, variable_path
+
+_SYNCHRONIZATIONS = ("AUTO", "NONE", "ON_WRITE", "ON_READ")
+_AGGREGATIONS = ("none", "sum", "mean", "only_first_replica")
+
+
+class WeightEntry(NamedTuple):
+    """One entry of `get_weights`: how it is called, shaped, read and written."""
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+    write: Callable[[np.ndarray], None]
+
+    @classmethod
+    def of(cls, name: str, variable: Any) -> WeightEntry:
+        """The entry of a variable."""
+
+        def read() -> np.ndarray:
+            return np.array(keras.ops.convert_to_numpy(variable.value))
+
+        return cls(name, tuple(variable.shape), read, variable.assign)
+
+
+class CallableList(list[Any]):
+    """A list that may also be called, as `variables` was a method in 2020."""
+
+    def __init__(self, items: Iterable[Any], called: Callable[[], list[Any]]):
+        super().__init__(items)
+        self._called = called
+
+    def __call__(self) -> list[Any]:
+        """What the method returned."""
+        return self._called()
+
+
+class OptimizerV2Methods:
+    """The OptimizerV2 interface; mixed in before `keras.optimizers.Optimizer`."""
+
+    slots: SlotRegistry
+    built: bool
+    name: str
+    gradient_accumulation_steps: int | None
+
+    # Steps and learning rate.
+
+    @property
+    def iterations(self) -> Any:
+        """The number of updates done: a variable, or a tensor under accumulation."""
+        return super().iterations  # type: ignore[misc]
+
+    @iterations.setter
+    def iterations(self, value: Any) -> None:
+        updates = int(whole_number("iterations", value))
+        self._set_iterations(updates)
+
+    def _set_iterations(self, updates: int) -> None:
+        self._iterations.assign(updates * (self.gradient_accumulation_steps or 1))  # type: ignore[attr-defined]
+
+    @property
+    def lr(self) -> Any:
+        """Old name of ``learning_rate``."""
+        return self.learning_rate  # type: ignore[attr-defined]
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    # Weights.
+
+    @property
+    def variables(self) -> CallableList:
+        """All state as Keras 3 wants it; called, `weights` as in 2020."""
+        return CallableList(super().variables, lambda: self.weights)  # type: ignore[misc]
+
+    @property
+    def weights(self) -> list[Any]:
+        """The originals' variables in their order: iterations, then slot by slot."""
+        return [
+            self._iterations,  # type: ignore[attr-defined]
+            *self.leading_weights(),
+            *(slot for _, slot in self.slots.named_in_columns()),
+            *self.slots.added.values(),
+        ]
+
+    def leading_weights(self) -> list[Any]:
+        """The variables that the original kept between the iterations and the slots."""
+        return []
+
+    def leading_weight_entries(self) -> list[WeightEntry]:
+        """The entries of `leading_weights` in `get_weights`."""
+        return [WeightEntry.of(variable.name, variable) for variable in self.leading_weights()]
+
+    def weight_entries(self) -> list[WeightEntry]:
+        """The entries of `get_weights`, in the originals' order."""
+
+        def read_iterations() -> np.ndarray:
+            return np.array(keras.ops.convert_to_numpy(self.iterations))
+
+        def write_iterations(value: np.ndarray) -> None:
+            self.iterations = value
+
+        return [
+            WeightEntry("iterations", (), read_iterations, write_iterations),
+            *self.leading_weight_entries(),
+            *(WeightEntry.of(*item) for item in self.slots.named_in_columns()),
+            *(WeightEntry.of(*item) for item in self.slots.added.items()),
+        ]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return the state as a list of NumPy arrays, in the originals' order.
+
+        Returns:
+            The iteration count, for Nadam the momentum cache, then all ``m``,
+            all ``v``, with amsgrad all ``vhat``, then what else there is
+            (master values of low-precision variables, added slots and
+            weights). For Lookahead all ``slow`` come before the inner slots.
+        """
+        return [entry.read() for entry in self.weight_entries()]
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Set the state from a list as `get_weights` returned it.
+
+        Without amsgrad, a list with ``vhat`` at its end is taken without them,
+        as in TensorFlow Addons.
+
+        Args:
+            weights: Arrays, here or from the original.
+
+        Raises:
+            ValueError: If the optimizer is not built, the list is of a wrong
+                length or an entry of a wrong shape; nothing is changed then.
+        """
+        if not self.built:
+            raise ValueError(
+                f"The optimizer '{self.name}' has no weights to set before it is built; call "
+                "`optimizer.build(model.trainable_variables)` first."
+            )
+        arrays = [np.asarray(weight) for weight in weights]
+        entries = self.weight_entries()
+        surplus = self.surplus_weights()
+        if surplus and len(arrays) == len(entries) + surplus:
+            arrays = arrays[: len(entries)]
+        if len(arrays) != len(entries):
+            raise ValueError(
+                f"The optimizer '{self.name}' has {len(entries)} weights "
+                f"({', '.join(entry.name for entry in entries)}). "
+                f"Received: a list of {len(arrays)} arrays"
+            )
+        for index, (entry, array) in enumerate(zip(entries, arrays, strict=True)):
+            if array.shape != entry.shape:
+                raise ValueError(
+                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, has shape "
+                    f"{entry.shape}. Received: an array of shape {array.shape}"
+                )
+        for entry, array in zip(entries, arrays, strict=True):
+            entry.write(array)
+
+    def surplus_weights(self) -> int:
+        """How many ``vhat`` at the end of a list `set_weights` leaves out."""
+        return 0 if self.slots.column("vhat") else len(self.slots.column("v"))
+
+    # Slots.
+
+    def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Any:
+        """Add a slot variable for ``var``, or return the one of that name.
+
+        Args:
+            var: A variable of the model.
+            slot_name: Name of the slot.
+            initializer: A Keras initializer, its name, or an array of values.
+                Defaults to ``"zeros"``.
+
+        Returns:
+            The slot, a variable shaped like ``var``.
+        """
+        slot = self.slots.of(var).get(slot_name)
+        if slot is None:
+            values = None
+            if not isinstance(initializer, str) and not callable(initializer):
+                initializer, values = "zeros", initializer
+            slot = self.add_variable_from_reference(var, slot_name, initializer)  # type: ignore[attr-defined]
+            if values is not None:
+                slot.assign(values)
+        return slot
+
+    def get_slot(self, var: Any, slot_name: str) -> Any:
+        """Return the slot ``slot_name`` of ``var``.
+
+        Raises:
+            KeyError: If ``var`` has no such slot; names those it has.
+        """
+        slots = self.slots.of(var)
+        if slot_name not in slots:
+            raise KeyError(
+                f"The variable '{variable_path(var)}' has no slot '{slot_name}' in the optimizer "
+                f"'{self.name}'. It has: {', '.join(slots) or 'none (not built for it yet)'}"
+            )
+        return slots[slot_name]
+
+    def get_slot_names(self) -> list[str]:
+        """A list of names for this optimizer's slots."""
+        return self.slots.slot_names()
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Any,
+        dtype: Any = None,
+        initializer: Any = "zeros",
+        trainable: bool | None = None,
+        synchronization: Any = "auto",
+        aggregation: Any = "none",
+    ) -> Any:
+        """Add a variable of the optimizer's own; it is saved, loaded and counted.
+
+        Args:
+            name: Name of the variable.
+            shape: Its shape.
+            dtype: Its dtype. Defaults to ``keras.config.floatx()``.
+            initializer: A Keras initializer or its name. Defaults to ``"zeros"``.
+            trainable: False or None; optimizers do not train their own state.
+            synchronization: As in TensorFlow; Keras 3 always decides by itself.
+            aggregation: "none", "sum", "mean", "only_first_replica", or
+                TensorFlow's enumeration. Defaults to "none".
+
+        Returns:
+            The variable.
+
+        Raises:
+            ValueError: If an argument cannot be honoured.
+        """
+        if trainable:
+            raise ValueError(
+                "A weight of an optimizer cannot be trainable. Received: trainable=True"
+            )
+        if getattr(synchronization, "name", str(synchronization)).upper() not in _SYNCHRONIZATIONS:
+            raise ValueError(
+                f"`synchronization` must be one of {', '.join(_SYNCHRONIZATIONS)}. "
+                f"Received: synchronization={synchronization!r}"
+            )
+        aggregation = getattr(aggregation, "name", str(aggregation)).lower()
+        if aggregation not in _AGGREGATIONS:
+            raise ValueError(
+                f"`aggregation` must be one of {', '.join(_AGGREGATIONS)}. "
+                f"Received: aggregation={aggregation!r}"
+            )
+        dtype = None if dtype is None else keras.backend.standardize_dtype(dtype)
+        variable = self.add_variable(  # type: ignore[attr-defined]
+            tuple(shape), initializer, dtype=dtype, aggregation=aggregation, name=name
+        )
+        self.slots.mark_added(variable)
+        return variable
+
+    # Steps.
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+    ) -> Any:
+        """Apply gradients to variables.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+            name: Accepted for the originals' sake; operations are named after
+                the optimizer.
+            experimental_aggregate_gradients: Whether to sum gradients over the
+                replicas of a `tf.distribute.Strategy`. Defaults to True.
+
+        Returns:
+            Inside a TensorFlow graph the operation that applies the gradients,
+            else the iteration counter, which has grown by one.
+
+        Raises:
+            TypeError: If ``grads_and_vars`` is malformed.
+            ValueError: If none of the variables has a gradient.
+        """
+        del name
+        pairs = _pairs(grads_and_vars)
+        if not pairs:
+            return engines.active().completion(self)
+        gradients, variables = zip(*pairs, strict=True)
+        self.__dict__["aggregates_gradients"] = bool(experimental_aggregate_gradients)
+        try:
+            self.apply(list(gradients), list(variables))  # type: ignore[attr-defined]
+        finally:
+            self.__dict__["aggregates_gradients"] = True
+        return engines.active().completion(self)
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        if not self.__dict__.get("aggregates_gradients", True):
+            return list(grads_and_vars)
+        return super()._all_reduce_sum_gradients(grads_and_vars)  # type: ignore[misc]
+
+    def minimize(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, name: str | None = None
+    ) -> Any:
+        """Minimize ``loss`` by updating ``var_list``.
+
+        Differentiates as the backend does: with a `tf.GradientTape`, with
+        `jax.grad`, or with PyTorch's autograd.
+
+        Args:
+            loss: A callable without arguments that returns the value to
+                minimize. On JAX it must use the variables themselves, not
+                values read beforehand.
+            var_list: A list or tuple of variables, or a callable that returns
+                one, called after ``loss`` has been.
+            grad_loss: The gradient with respect to the loss. Defaults to ones.
+            name: See `apply_gradients`.
+
+        Returns:
+            As `apply_gradients`.
+
+        Raises:
+            TypeError: If ``loss`` is not callable.
+            ValueError: If something in ``var_list`` is not a variable, or none
+                of them has a gradient.
+        """
+        if not callable(loss):
+            raise TypeError(
+                "`loss` must be a callable without arguments that returns the value to minimize. "
+                f"Received: loss={loss!r}"
+            )
+        gradients, variables = engines.active().gradients(loss, var_list, grad_loss)
+        return self.apply_gradients(zip(gradients, variables, strict=True), name=name)
+
+    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
+        """Return the gradients of the tensor ``loss`` with respect to ``params``.
+
+        Args:
+            loss: Loss tensor: of the TensorFlow graph or function being built,
+                or of PyTorch's autograd graph.
+            params: List of variables.
+
+        Returns:
+            A list of gradient tensors.
+
+        Raises:
+            ValueError: If a gradient cannot be computed.
+            RuntimeError: Where there is no graph to differentiate.
+        """
+        return engines.active().symbolic_gradients(loss, list(params))
+
+    def get_updates(self, loss: Any, params: Any) -> list[Any]:
+        """Apply the gradients of ``loss``; the operations, in a list.
+
+        Args:
+            loss: Loss tensor, see `get_gradients`.
+            params: List of variables.
+
+        Returns:
+            A list of what `apply_gradients` returns.
+
+        Raises:
+            ValueError: If a gradient cannot be computed.
+            RuntimeError: Where there is no graph to differentiate.
+        """
+        params = list(params)
+        gradients = self.get_gradients(loss, params)
+        return [self.apply_gradients(zip(gradients, params, strict=True))]
+
+
+def _pairs(grads_and_vars: Any) -> list[tuple[Any, Any]]:
+    try:
+        items = list(grads_and_vars)
+    except TypeError as error:
+        raise TypeError(
+            "`grads_and_vars` must be an iterable of (gradient, variable) pairs. "
+            f"Received: grads_and_vars={grads_and_vars!r}"
+        ) from error
+    for item in items:
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise TypeError(
+                "`grads_and_vars` must hold (gradient, variable) pairs. "
+                f"Received an entry of type {type(item).__name__}: {item!r}"
+            )
+    return [tuple(item) for item in items]
