@@ -1,0 +1,1 @@
+"""Speed of the optimizers against their peers and against one pass over memory."""
