@@ -1,0 +1,27 @@
+"""Brings models of tf.keras 2 and TensorFlow Addons over to Keras 3.
+
+What the originals saved, loads, and training goes on where it stopped.
+"""
+
+from surefoot.migrate.batch_normalization import FusedBatchNormalization
+from surefoot.migrate.errors import (
+    MigrationError,
+    MissingOptimizerStateWarning,
+    MissingTensorFlowError,
+    UnsafeFileError,
+)
+from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
+from surefoot.migrate.loading import inspect, load_model
+from surefoot.migrate.report import Report
+
+__all__ = [
+    "FusedBatchNormalization",
+    "LegacyRMSprop",
+    "MigrationError",
+    "MissingOptimizerStateWarning",
+    "MissingTensorFlowError",
+    "Report",
+    "UnsafeFileError",
+    "inspect",
+    "load_model",
+]

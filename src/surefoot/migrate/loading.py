@@ -1,0 +1,183 @@
+"""Opens an old file of any kind and makes a Keras 3 model of it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Literal, overload
+
+import h5py
+import keras
+
+from surefoot.migrate.allowed import CustomObjects
+from surefoot.migrate.checkpoint_reader import (
+    checkpoint_prefix,
+    read_checkpoint,
+    read_savedmodel,
+)
+from surefoot.migrate.compile_arguments import compile_arguments
+from surefoot.migrate.description import SavedModel
+from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning
+from surefoot.migrate.h5_reader import read_h5
+from surefoot.migrate.keras_reader import read_keras
+from surefoot.migrate.model_builder import ModelBuilder
+from surefoot.migrate.optimizer_configs import build_optimizer
+from surefoot.migrate.optimizer_state import StateTransfer
+from surefoot.migrate.report import Report
+from surefoot.migrate.weight_matching import check_complete, pair_weights
+
+ZIP_START = b"PK"
+Path = str | os.PathLike[str]
+
+
+def read(path: Path, model_name: str = "model", optimizer_name: str = "optimizer") -> SavedModel:
+    """Reads an old file, whatever kind its content says it is.
+
+    Args:
+        path: A `.h5` or `.keras` file, a SavedModel directory, or a checkpoint's prefix.
+        model_name: The attribute of a checkpoint that holds the model.
+        optimizer_name: The attribute of a checkpoint that holds the optimizer.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        MigrationError: If it is of no such kind, or damaged.
+    """
+    name = os.fspath(path)
+    if os.path.isfile(name):
+        with open(name, "rb") as file:
+            start = file.read(4)
+        if start.startswith(ZIP_START):
+            return read_keras(name)
+        if h5py.is_hdf5(name):
+            return read_h5(name)
+    if os.path.isdir(name) and any(
+        os.path.exists(os.path.join(name, part)) for part in ("saved_model.pb", "keras_metadata.pb")
+    ):
+        return read_savedmodel(name)
+    prefix = checkpoint_prefix(name)
+    if prefix is not None:
+        return read_checkpoint(prefix, model_name, optimizer_name)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"There is no file, directory or checkpoint {name}")
+    raise MigrationError(
+        f"{name} is neither a `.h5` nor a `.keras` file, nor a SavedModel directory, nor a "
+        "checkpoint; or it is truncated."
+    )
+
+
+def inspect(path: Path) -> Report:
+    """What there is in an old file; nothing is built.
+
+    Args:
+        path: As for `load_model`, or a checkpoint's prefix.
+
+    Returns:
+        Layers, weights, optimizer, step and hyperparameters.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        MigrationError: If it cannot be read.
+    """
+    return Report.of_file(read(path))
+
+
+@overload
+def load_model(
+    path: Path, custom_objects: CustomObjects | None = None, *, return_report: Literal[False] = False
+) -> keras.Model: ...
+
+
+@overload
+def load_model(
+    path: Path, custom_objects: CustomObjects | None = None, *, return_report: Literal[True]
+) -> tuple[keras.Model, Report]: ...
+
+
+def load_model(
+    path: Path, custom_objects: CustomObjects | None = None, *, return_report: bool = False
+) -> keras.Model | tuple[keras.Model, Report]:
+    """Loads a whole model that TensorFlow 2's Keras saved, ready to train on.
+
+    The model is made of Keras 3 layers and compiled with the optimizer that continues the
+    old one: its hyperparameters, its state, its step. The file is read as data; nothing in
+    it is run.
+
+    Args:
+        path: A `.h5` file, a Keras 2 `.keras` file, or a SavedModel directory (which needs
+            TensorFlow installed, whichever backend is in use).
+        custom_objects: Layers, losses, metrics and schedules of yours by class or function
+            name. The name of a layer may stand there too, with a layer that takes its
+            place: the way out for a Lambda.
+        return_report: Whether to return, too, what was found and where it went.
+
+    Returns:
+        The model; with `return_report`, the model and a `Report`.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        MigrationError: If the file cannot be brought over, saying why.
+
+    Warns:
+        MissingOptimizerStateWarning: If the file has the optimizer but not its state. Keras
+            2 never wrote an OptimizerV2's state into `.keras`.
+
+    Example:
+        >>> import surefoot.migrate
+        >>> try:
+        ...     surefoot.migrate.load_model("nowhere.h5")
+        ... except FileNotFoundError as error:
+        ...     print(error)
+        There is no file, directory or checkpoint nowhere.h5
+    """
+    saved = read(path)
+    if saved.config is None:
+        raise MigrationError(
+            f"{saved.path} is a checkpoint: it holds weights, not a model. Build the model as your "
+            "code did and call `surefoot.migrate.restore(path, model)`."
+        )
+    known = dict(custom_objects or {})
+    builder = ModelBuilder(known)
+    model = builder.build(saved.config)
+    pairing = pair_weights(saved.layers, model)
+    check_complete(pairing, saved.path)
+    report = Report.of_file(saved)
+    report.notes += builder.notes
+    arguments = compile_arguments(saved.training, model, known)
+    optimizer = None
+    transfer = None
+    if saved.optimizer is not None:
+        made = build_optimizer(saved.optimizer, known)
+        optimizer = made.optimizer
+        report.notes += made.notes
+        transfer = StateTransfer(
+            saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
+        )
+    for weight, variable in pairing.pairs:
+        variable.assign(weight.value)
+    if optimizer is not None and transfer is not None:
+        transfer.assign()
+        model.compile(optimizer=optimizer, **arguments)
+        warn_without_state(saved, report)
+    report.add_transfer(pairing, optimizer, transfer)
+    return (model, report) if return_report else model
+
+
+def warn_without_state(saved: SavedModel, report: Report) -> None:
+    """Says loudly that training starts anew where a file has no state to go on from."""
+    if saved.optimizer is None or saved.optimizer.has_state:
+        return
+    why = (
+        "Keras 2 never wrote the state of such an optimizer into .keras files; save the model "
+        "as .h5, as a SavedModel or in a checkpoint to go on where it stopped"
+        if saved.kind == "keras" and saved.optimizer.legacy
+        else "it was saved before its first step"
+    )
+    note = (
+        f"{saved.path} has no state of its optimizer {saved.optimizer.class_name} ({why}). "
+        "Training starts at step 0 with its hyperparameters."
+    )
+    report.notes.append(note)
+    warnings.warn(note, MissingOptimizerStateWarning, stacklevel=3)

@@ -1,0 +1,139 @@
+"""What was found in an old file and where it went."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from surefoot.migrate.description import SavedModel, SavedOptimizer
+from surefoot.migrate.optimizer_state import StateTransfer
+from surefoot.migrate.weight_matching import Pairing
+
+KINDS = {
+    "h5": "whole model, HDF5",
+    "keras": "whole model, Keras 2 .keras",
+    "savedmodel": "SavedModel directory",
+    "checkpoint": "tf.train.Checkpoint",
+}
+
+
+@dataclasses.dataclass
+class Report:
+    """What was found in an old file and where it went.
+
+    Attributes:
+        source: The file.
+        kind: What kind of file it is, in words.
+        keras_version: What the file says wrote it, or empty.
+        layers: For each layer: name, class, number of weights, number of parameters.
+        weights: For each weight: what it was in the file, the variable it went to (empty if
+            it was only looked at), its shape.
+        optimizer: The old optimizer's class, or empty.
+        new_optimizer: The class that continues it, or empty.
+        step: Updates done so far, or None where the file has no state.
+        hyperparameters: The arguments of the optimizer, as the file has them.
+        state: For each part of the optimizer's state: as for `weights`.
+        by_structure: Layers matched by their place and shapes, not by name: old and new.
+        left_out: What a partial restore left out, on either side.
+        notes: What changed its form, and what had to be left out and why.
+    """
+
+    source: str
+    kind: str
+    keras_version: str
+    layers: list[tuple[str, str, int, int]]
+    weights: list[tuple[str, str, tuple[int, ...]]]
+    optimizer: str = ""
+    new_optimizer: str = ""
+    step: int | None = None
+    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    state: list[tuple[str, str, tuple[int, ...]]] = dataclasses.field(default_factory=list)
+    by_structure: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of_file(cls, saved: SavedModel) -> Report:
+        """What there is in a file."""
+        report = cls(
+            source=saved.path,
+            kind=KINDS[saved.kind],
+            keras_version=saved.keras_version,
+            layers=[
+                (
+                    layer.name or layer.attribute,
+                    layer.class_name,
+                    len(layer.weights),
+                    sum(weight.value.size for weight in layer.weights),
+                )
+                for layer in saved.layers
+            ],
+            weights=[(w.key, "", tuple(w.value.shape)) for w in saved.weights()],
+        )
+        if saved.optimizer is not None:
+            report.optimizer = _full_name(saved.optimizer)
+            report.step = saved.optimizer.iterations
+            report.hyperparameters = _flat(saved.optimizer.config)
+            report.state = [
+                (f"{slot} of {key}", "", tuple(value.shape))
+                for slot, values in saved.optimizer.slots.items()
+                for key, value in values.items()
+            ]
+            report.state += [
+                (f"array {i} of the optimizer", "", tuple(value.shape))
+                for i, value in enumerate(saved.optimizer.unnamed or ())
+            ]
+        return report
+
+    def add_transfer(
+        self, pairing: Pairing, optimizer: Any, state: StateTransfer | None
+    ) -> None:
+        """Says where everything went."""
+        self.weights = [(w.key, v.path, tuple(w.value.shape)) for w, v in pairing.pairs]
+        self.by_structure = list(pairing.by_structure)
+        self.left_out = [*pairing.unmatched_saved, *pairing.unmatched_model]
+        if optimizer is not None:
+            self.new_optimizer = new_name(optimizer)
+        if state is not None:
+            self.state = state.rows
+            self.notes += state.notes
+            self.left_out += state.left_out
+
+    def __str__(self) -> str:
+        found = f"{self.source}: {self.kind}, {len(self.layers)} layers, {len(self.weights)} weights"
+        lines = [found]
+        if self.optimizer:
+            step = "no state" if self.step is None else f"step {self.step}"
+            became = f" -> {self.new_optimizer}" if self.new_optimizer else ""
+            lines.append(f"optimizer {self.optimizer}{became}, {step}")
+        lines += [f"left out: {entry}" for entry in self.left_out]
+        return "\n".join(lines + self.notes)
+
+
+def new_name(optimizer: Any) -> str:
+    """`surefoot.RectifiedAdam`, `keras.optimizers.Adam`, with what is inside."""
+    cls = type(optimizer)
+    package = "surefoot" if cls.__module__.startswith("surefoot") else "keras.optimizers"
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return f"{package}.{cls.__name__}" + (f"({new_name(inner)})" if inner is not None else "")
+
+
+def _full_name(saved: SavedOptimizer) -> str:
+    inner = saved.config.get("optimizer")
+    name = saved.class_name or "(class not in the file)"
+    if isinstance(inner, dict) and inner.get("class_name"):
+        name += f"({inner['class_name'].rsplit('>', 1)[-1]})"
+    return name + ("" if saved.legacy else " (tf.keras 2.11 or later)")
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if key == "optimizer" and isinstance(value, dict):
+            flat |= {f"inner {k}": v for k, v in _flat(value.get("config") or {}).items()}
+        elif isinstance(value, dict) and "class_name" in value:
+            arguments = ", ".join(f"{k}={v}" for k, v in (value.get("config") or {}).items())
+            flat[key] = f"{value['class_name']}({arguments})"
+        elif value is not None:
+            flat[key] = value
+    return flat
