@@ -2,12 +2,17 @@
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 
 # Imported one by one when the command line is built; none of them imports Keras, whose backend
 # the arguments decide. Each has `add_parser(subparsers)`, which sets `run` to what does the job.
-_COMMANDS = ("surefoot.compare.command", "surefoot.compare.report_command", "surefoot.migrate.command")
+_COMMANDS = (
+    "surefoot.compare.command",
+    "surefoot.compare.report_command",
+    "surefoot.migrate.command",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name in _COMMANDS:
-        importlib.import_module(name).add_parser(subparsers)
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name).add_parser(subparsers)
     return parser
 
 

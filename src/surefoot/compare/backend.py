@@ -1,0 +1,32 @@
+"""Which Keras backend to use, decided before Keras is imported."""
+
+import importlib.util
+import os
+
+from surefoot.compare.errors import UsageError
+
+# In order of preference: how soon the first results of small models are there.
+_BACKENDS = ("jax", "torch", "tensorflow")
+
+
+def choose_backend(asked: str | None) -> str:
+    """The backend asked for, else `KERAS_BACKEND`, else the first one installed.
+
+    Raises:
+        UsageError: If it is unknown or not installed, or none is.
+    """
+    installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
+    name = asked or os.environ.get("KERAS_BACKEND") or next(iter(installed), None)
+    if name is None:
+        raise UsageError(
+            "no backend is installed; install one, like pip install 'surefoot[compare,jax]'"
+        )
+    source = "" if asked else " (from KERAS_BACKEND)"
+    if name not in _BACKENDS:
+        raise UsageError(f"unknown backend {name!r}{source}; known are {', '.join(_BACKENDS)}")
+    if name not in installed:
+        raise UsageError(
+            f"the backend {name!r}{source} is not installed; installed: "
+            f"{', '.join(installed) or 'none'}"
+        )
+    return name

@@ -1,0 +1,251 @@
+"""The subcommand `surefoot compare`."""
+
+import argparse
+import importlib.util
+import os
+import platform
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surefoot.compare.errors import UsageError
+
+_EPILOG = """\
+TASK       digits (default), digits-cnn, text, diabetes, or your own: package.module:function or
+           file.py:function that returns a surefoot.compare.Task.
+OPTIMIZER  A name, with arguments and companions if you like: adam, "radam(beta_2=0.99)",
+           "lookahead(sgd(momentum=0.9))", "adam+warmup(0.1)+cosine". Names are surefoot's
+           (radam, nadam, lookahead, ranger) or else Keras's; keras.nadam is Keras's where both
+           have one. Your own: package.module:Class or file.py:function(argument=1).
+Companions warmup(SHARE or STEPS), cosine(final=0), linear(final=0), scale(FACTOR).
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="which optimizer, at which learning rate, and how sure?",
+        description="Train a model with several optimizers over several learning rates and seeds, "
+        "and report which is best, at which learning rate, and how sure that is.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("task", nargs="?", default="digits", metavar="TASK")
+    parser.add_argument("--optimizers", nargs="+", metavar="OPTIMIZER", help="default: the task's")
+    parser.add_argument(
+        "--learning-rates",
+        metavar="LOW:HIGH:COUNT",
+        help="or a list with commas; default: the task's",
+    )
+    parser.add_argument("--seeds", default="3", metavar="N", help="how many (default: 3)")
+    parser.add_argument("--steps", metavar="N", help="optimizer steps a trial; default: the task's")
+    parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
+    parser.add_argument("--jobs", metavar="N", help="worker processes (default: 2, or 1 core: 1)")
+    parser.add_argument(
+        *("--out", "--output"),
+        type=Path,
+        default=Path("surefoot-report"),
+        metavar="DIR",
+        help="where results and report go (default: surefoot-report)",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments, checked as far as they can be without importing Keras."""
+
+    task: str
+    optimizers: tuple[str, ...] | None
+    learning_rates: tuple[float, ...] | None
+    seeds: int
+    steps: int | None
+    backend: str
+    jobs: int
+    threads: int
+    folder: Path
+    resume: bool
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `surefoot compare`."""
+    try:
+        check_dependencies()
+        settings = _read(arguments)
+    except UsageError as error:
+        return refuse(error)
+    # A polite end, as by a scheduler, closes the workers like Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return _compare(settings)
+    except UsageError as error:
+        return refuse(error)
+    except KeyboardInterrupt:
+        print(
+            f"stopped; what is done is in {settings.folder}; "
+            f"go on with the same command and --resume",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def refuse(error: UsageError) -> int:
+    """Say in one line what is wrong with the request."""
+    print(f"surefoot: error: {error}", file=sys.stderr)
+    return 2
+
+
+def check_dependencies() -> None:
+    """Make sure that the packages of the extra `compare` are there."""
+    missing = [
+        package
+        for package, module in (("plotly", "plotly"), ("scikit-learn", "sklearn"))
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise UsageError(
+            f"compare needs {' and '.join(missing)}; install with pip install 'surefoot[compare]'"
+        )
+
+
+def _read(arguments: argparse.Namespace) -> _Settings:
+    from surefoot.compare.backend import choose_backend
+    from surefoot.compare.expression import parse_list
+    from surefoot.compare.learning_rates import parse_learning_rates
+    from surefoot.compare.schedule import Schedule
+
+    optimizers = None
+    if arguments.optimizers is not None:
+        expressions = parse_list(arguments.optimizers)
+        for expression in expressions:
+            Schedule.of(expression.companions)
+        optimizers = tuple(map(str, expressions))
+        _refuse_twins(optimizers)
+    rates = arguments.learning_rates
+    cores = _cores()
+    jobs = min(2, cores) if arguments.jobs is None else _positive("--jobs", arguments.jobs)
+    return _Settings(
+        task=arguments.task,
+        optimizers=optimizers,
+        learning_rates=None if rates is None else parse_learning_rates(rates),
+        seeds=_positive("--seeds", arguments.seeds),
+        steps=None if arguments.steps is None else _positive("--steps", arguments.steps),
+        backend=choose_backend(arguments.backend),
+        jobs=jobs,
+        threads=max(cores // jobs, 1),
+        folder=arguments.out,
+        resume=arguments.resume,
+    )
+
+
+def _positive(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{name} must be a positive whole number. Received: {text!r}")
+    return int(text)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise UsageError(f"the same optimizer is given twice: {', '.join(twins)}")
+
+
+def _compare(settings: _Settings) -> int:
+    from rich.console import Console
+
+    from surefoot import __version__
+    from surefoot.compare.learning_rates import parse_learning_rates
+    from surefoot.compare.pool import Pool, Request
+    from surefoot.compare.report import write_report
+    from surefoot.compare.store import FILE, Run, Store, Trial, read
+    from surefoot.compare.summary import summarize
+    from surefoot.compare.table import closing_table
+    from surefoot.compare.verdict import verdict
+
+    folder = settings.folder
+    threads = settings.threads
+    if settings.resume:
+        # The same number of threads adds up in the same order, whatever --jobs is now.
+        threads = read(folder / FILE).header["threads"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
+    console = Console()
+    request = Request(settings.task, settings.steps, settings.optimizers)
+    with Pool(request, settings.backend, settings.jobs, threads, folder / "workers.log") as pool:
+        with console.status("importing Keras and making the task"):
+            facts = pool.prepare()
+        labels = facts.pop("labels")
+        _refuse_twins(labels)
+        default_rates = facts.pop("learning_rates")
+        rates = settings.learning_rates or parse_learning_rates(default_rates)
+        seeds = list(range(settings.seeds))
+        wanted = [Trial(label, r, s) for label in labels for s in seeds for r in rates]
+        header = {
+            **facts,
+            "backend": settings.backend,
+            "threads": threads,
+            "surefoot": __version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+        }
+        store = Store(folder)
+        if settings.resume:
+            known = store.resume(header)
+        else:
+            store.start(header)
+            known = Run(header)
+        store.plan(labels, list(rates), seeds)
+        _train(pool, store, known, wanted, labels, console)
+    finished = read(store.path)
+    summary = summarize(finished)
+    report = write_report(folder, [finished])
+    console.print(closing_table(summary))
+    for sentence in verdict(summary):
+        console.print(f"- {sentence}", highlight=False)
+    console.print(f"report: {report}", soft_wrap=True)
+    return 1 if summary.failures else 0
+
+
+def _train(
+    pool: Any, store: Any, known: Any, wanted: list[Any], labels: list[str], console: Any
+) -> None:
+    from surefoot.compare.display import Display
+
+    done = [trial for trial in wanted if trial in known.records]
+    missing = [trial for trial in wanted if trial not in known.records]
+    header = known.header
+    display = Display(console, len(wanted), len(done), header["steps"], header["higher_is_better"])
+    display.known((trial, known.records[trial]) for trial in done)
+    console.print(
+        f"{header['description'] or header['task']}\n{len(labels)} optimizers, "
+        f"{len(wanted)} trials of {header['steps']} steps on {header['backend']}"
+        + (f"; {len(done)} of them are done already" if done else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    with display.live():
+        for event in pool.run(missing, labels):
+            if event.kind == "started":
+                display.started(event.trial)
+            elif event.kind == "progress":
+                display.stepped(event.trial, event.content)
+            elif event.kind == "done":
+                store.add(event.trial, event.content)
+                display.finished(event.trial, event.content)
+            elif event.kind == "failed":
+                message, dropped = event.content
+                store.add_failure(event.trial.optimizer, message)
+                display.failed(event.trial, dropped, message)

@@ -1,0 +1,64 @@
+"""Objects given by import path on the command line."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from surefoot.compare.errors import UsageError
+
+
+def import_object(reference: str, what: str) -> Any:
+    """Import `package.module:name` or `path/to/file.py:name`.
+
+    Args:
+        reference: The path, as typed. Modules are looked for in the current directory first.
+        what: What the object is to be, for messages.
+
+    Returns:
+        The object.
+
+    Raises:
+        UsageError: If the module, the file or the name in it does not exist. Errors inside the
+            module are not caught: they are the module's own.
+    """
+    place, _, name = reference.rpartition(":")
+    if place.endswith(".py"):
+        module = _import_file(Path(place), what)
+    else:
+        module = _import_module(place, what)
+    if not hasattr(module, name):
+        raise UsageError(f"{place} has no {name!r}, so {reference!r} is not {what}")
+    return getattr(module, name)
+
+
+def _import_file(path: Path, what: str) -> Any:
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r} to take {what} from")
+    path = path.resolve()
+    # A name of its own, so that a file called like an installed package does not shadow it.
+    name = f"surefoot_user_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str, what: str) -> Any:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module missing *inside* the user's module is another mistake and keeps its traceback.
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        raise UsageError(f"there is no module {name!r} to take {what} from") from None

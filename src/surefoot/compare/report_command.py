@@ -1,0 +1,49 @@
+"""The subcommand `surefoot report`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from surefoot.compare.command import check_dependencies, refuse
+from surefoot.compare.errors import UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "report",
+        help="rebuild the report of a comparison, or merge several",
+        description="Rebuild report.html, results.csv and results.json from the trials on disk. "
+        "Runs of the same task with the same settings become one; others a section each.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    parser.add_argument(
+        *("--out", "--output"), type=Path, metavar="DIR", help="default: DIR, if it is only one"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `surefoot report`."""
+    try:
+        check_dependencies()
+        print(f"report: {_rebuild(arguments.folders, arguments.out)}")
+    except UsageError as error:
+        return refuse(error)
+    return 0
+
+
+def _rebuild(folders: list[Path], out: Path | None) -> Path:
+    from surefoot.compare.report import merge, write_report
+    from surefoot.compare.store import FILE, read
+
+    runs = merge([read(folder / FILE) for folder in folders])
+    if out is None:
+        if len(folders) > 1:
+            raise UsageError("several runs are merged; say where to with --out DIR")
+        out = folders[0]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror}") from None
+    return write_report(out, runs)

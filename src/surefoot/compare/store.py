@@ -1,0 +1,180 @@
+"""The trials on disk: one JSON object a line, each written out before the next trial starts.
+
+The first line describes the run; `plan` lines say what was asked for; then one line per trial.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from surefoot.compare.errors import UsageError
+
+FILE = "trials.jsonl"
+FORMAT = 1
+# What must be the same for trials of two starts to be comparable.
+IDENTITY = (
+    *("task", "data_sha256", "metric", "steps", "batch_size"),
+    *("backend", "backend_version", "keras", "surefoot", "threads"),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Trial:
+    """What makes a trial: its optimizer's label, learning rate and seed."""
+
+    optimizer: str
+    learning_rate: float
+    seed: int
+
+
+@dataclass
+class Run:
+    """Everything a file of trials says.
+
+    Attributes:
+        header: What the trials have in common.
+        plans: What was asked for, at each start.
+        records: The trials by key, as written.
+        failures: For optimizers that could not be trained at all, why.
+    """
+
+    header: dict[str, Any]
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    records: dict[Trial, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> set[Trial]:
+        """All trials that were asked for."""
+        return {
+            Trial(optimizer, rate, seed)
+            for plan in self.plans
+            for optimizer in plan["optimizers"]
+            for rate in plan["learning_rates"]
+            for seed in plan["seeds"]
+        }
+
+
+class Store:
+    """Appends to a file of trials.
+
+    Args:
+        folder: Where the file is, or will be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def start(self, header: Mapping[str, Any]) -> None:
+        """Begin a new file; one that is there is kept under a numbered name."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            number = 1
+            while (kept := self.path.with_suffix(f".{number}.jsonl")).exists():
+                number += 1
+            self.path.rename(kept)
+        self._append({"kind": "run", "format": FORMAT, **header})
+
+    def resume(self, header: Mapping[str, Any]) -> Run:
+        """Go on with the file that is there.
+
+        Args:
+            header: Of the run that is to go on.
+
+        Returns:
+            What is done already.
+
+        Raises:
+            UsageError: If the file is of another kind of run; it names what differs.
+        """
+        run = read(self.path)
+        for name in IDENTITY:
+            if run.header.get(name) != header[name]:
+                raise UsageError(
+                    f"cannot resume {self.path}: its {name} is {run.header.get(name)!r}, "
+                    f"and now it would be {header[name]!r}; choose another --out"
+                )
+        # A line cut short by a kill would otherwise run into the next one.
+        content = self.path.read_bytes()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(complete)
+        return run
+
+    def plan(self, optimizers: list[str], learning_rates: list[float], seeds: list[int]) -> None:
+        """Note what is asked for."""
+        self._append(
+            {
+                "kind": "plan",
+                "optimizers": optimizers,
+                "learning_rates": learning_rates,
+                "seeds": seeds,
+            }
+        )
+
+    def add(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
+        """Write how a trial ended."""
+        self._append(
+            {
+                "kind": "trial",
+                "optimizer": trial.optimizer,
+                "learning_rate": trial.learning_rate,
+                "seed": trial.seed,
+                **outcome,
+            }
+        )
+
+    def add_failure(self, optimizer: str, message: str) -> None:
+        """Note that an optimizer cannot be trained."""
+        self._append({"kind": "failure", "optimizer": optimizer, "message": message})
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read(path: Path) -> Run:
+    """Read a file of trials; a last line cut short by a kill is left out.
+
+    Raises:
+        UsageError: If there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no run in {path.parent}: {path} does not exist")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    # Whole lines end in a newline, so the last piece is empty or cut short.
+    run: Run | None = None
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            entry = json.loads(line)
+            kind = entry.pop("kind")
+            if run is None:
+                if kind != "run" or entry["format"] != FORMAT:
+                    raise ValueError("the first line does not describe a run of this format")
+                run = Run(entry)
+            else:
+                _enter(run, kind, entry)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"cannot read {path}, line {number}: {error}") from None
+    if run is None:
+        raise UsageError(f"cannot read {path}: it is empty")
+    return run
+
+
+def _enter(run: Run, kind: str, entry: dict[str, Any]) -> None:
+    if kind == "plan":
+        run.plans.append(entry)
+    elif kind == "failure":
+        run.failures[entry["optimizer"]] = entry["message"]
+    elif kind == "trial":
+        trial = Trial(entry.pop("optimizer"), entry.pop("learning_rate"), entry.pop("seed"))
+        run.records[trial] = entry
+        run.failures.pop(trial.optimizer, None)
+    else:
+        raise ValueError(f"unknown kind of line {kind!r}")
