@@ -399,15 +399,24 @@ class Lookahead(Reference):
         return True
 
 
+_MOVING_AVERAGE = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
+
+
 def ranger(
     parameters: Sequence[np.ndarray],
     sync_period: int = 6,
     slow_step_size: float = 0.5,
     **rectified_adam: object,
 ) -> Lookahead:
-    """RectifiedAdam inside Lookahead."""
-    inner = RectifiedAdam(parameters, **rectified_adam)  # type: ignore[arg-type]
-    return Lookahead(inner, sync_period, slow_step_size)
+    """RectifiedAdam inside Lookahead; the moving average is of what leaves the latter."""
+    outer = {k: v for k, v in rectified_adam.items() if k in ("nonfinite", *_MOVING_AVERAGE)}
+    inner = {k: v for k, v in rectified_adam.items() if k not in outer}
+    return Lookahead(
+        RectifiedAdam(parameters, **inner),  # type: ignore[arg-type]
+        sync_period,
+        slow_step_size,
+        **outer,
+    )
 
 
 def exponential_decay(initial: float, steps: float, rate: float) -> Callable[[int], float]:

@@ -25,7 +25,7 @@ def f32(number: float) -> float:
     return float(np.float32(number))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Both:
     """An argument that the package takes in one form and the reference in another."""
 
@@ -33,7 +33,7 @@ class Both:
     means: reference.Number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scenario:
     """One run. ``changes`` are attributes written before the step they stand under."""
 
@@ -81,7 +81,8 @@ class Scenario:
         """Write what changes before ``step`` to the optimizer or the reference."""
         for name, value in self.changes.get(step, {}).items():
             for holder in holders:
-                setattr(holder, name, value)
+                # a hyperparameter of Ranger's inner optimizer is the inner reference's
+                setattr(holder if hasattr(holder, name) else holder.inner, name, value)
 
 
 def _named(kind: str, scenarios: dict[str, dict[str, Any]]) -> list[Scenario]:
@@ -143,7 +144,7 @@ SHARED: dict[str, dict[str, Any]] = {
         "options": {"use_ema": True, "ema_momentum": 0.75, "ema_overwrite_frequency": 4}
     },
     "loss_scale": {"options": {"loss_scale_factor": 8.0}, "scale": 8.0},
-    "gradient_missing": {"missing": {3: (0,), 4: (0, 2), 9: (1,), 10: (2,)}},
+    "gradient_missing": {"missing": {3: (0,), 4: (0,), 9: (1, 2)}},
     "changed": {
         "changes": {
             4: {"learning_rate": 0.125},
@@ -190,7 +191,7 @@ RECTIFIED: dict[str, dict[str, Any]] = {
 NESTEROV: dict[str, dict[str, Any]] = {
     "schedule_decay": {"options": {"schedule_decay": 0.125, "weight_decay": 0.125}},
     "schedule_decay_zero": {"options": {"schedule_decay": 0.0}},
-    "gradient_missing_at_first": {"missing": {1: (1,), 2: (1, 2)}},
+    "gradient_missing_at_first": {"missing": {1: (1,), 2: (1,)}},
     "all_changed": {"changes": {5: {"schedule_decay": 0.5}}},
 }
 

@@ -45,7 +45,7 @@ OUT_OF_RANGE: dict[str, tuple[tuple[type, ...], tuple[Any, ...]]] = {
     "ema_overwrite_frequency": (ALL, (0, -1, 2.5)),
     "ema_momentum": (ALL, (-0.1, 1.1, math.nan)),
     "loss_scale_factor": (ALL, (-1.0, 0.0, math.nan)),
-    "name": (ALL, ("", "a b", "1/2 :", 7)),
+    "name": (ALL, ("", "a b", "a/b", 7)),
     "unrectified_update": (WITH_WARMUP, ("sgd", 3, None)),
     "amsgrad": (WITH_WARMUP, ("yes", 2, None)),
 }
@@ -207,7 +207,7 @@ SEEN = {
     "clipnorm int": (lambda: NADAM(clipnorm=1), {"clipnorm": 1}),
     "clipnorm numpy": (lambda: NADAM(clipnorm=np.float32(0.5)), {"clipnorm": 0.5}),
     "amsgrad int": (lambda: RADAM(amsgrad=1), {"amsgrad": True}),
-    "name with a slash": (lambda: RADAM(name="my/radam-1"), {"name": "my/radam-1"}),
+    "name": (lambda: RADAM(name="my.radam-1"), {"name": "my.radam-1"}),
 }
 
 
@@ -277,9 +277,10 @@ def test_gradient_of_another_shape_is_refused_and_nothing_moves(cls: type) -> No
     loop.step([np.ones(3), np.ones(2)])
     before = [w.copy() for w in loop.optimizer.get_weights()]
     parameters = loop.parameters
-    with pytest.raises(ValueError, match=r"shape") as caught:
-        loop.step([np.ones(3), np.ones(5)])
-    assert "(5,)" in str(caught.value)
+    for wrong in (np.ones(5), np.ones(1), np.ones(()), np.ones((2, 2))):
+        with pytest.raises(ValueError, match="shape") as caught:
+            loop.step([np.ones(3), wrong])
+        assert str(wrong.shape) in str(caught.value)
     for ours, theirs in zip(loop.optimizer.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     for ours, theirs in zip(loop.parameters, parameters, strict=True):

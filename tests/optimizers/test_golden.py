@@ -12,8 +12,6 @@ import tolerances
 from loops import BACKEND, EAGER, MODES, Loop, to_numpy
 
 CASES = golden.CASES if BACKEND == "tensorflow" else golden.DENSE
-LONG = 100
-NAMES = ("kernel", "bias", "embedding")
 
 
 def ids(case: golden.Case) -> str:
@@ -35,7 +33,7 @@ def follow(case: golden.Case, dtype: str, mode: str) -> Loop:
             bound = (
                 tolerances.GOLDEN_FLOAT64
                 if dtype == "float64"
-                else tolerances.float32_bound(start, recorded)
+                else tolerances.float32_bound(start, recorded, step)
             )
             np.testing.assert_allclose(
                 now, recorded, rtol=0, atol=bound, err_msg=f"{name} after step {step}"

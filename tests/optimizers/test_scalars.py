@@ -21,7 +21,7 @@ from surefoot.rectified_adam import rectified_adam_scalars
 BETA_1 = (0.0, 0.5, 0.9, 0.99, 0.999)
 BETA_2 = (0.9, 0.99, 0.999, 0.9999, 0.99999)
 EVERY_STEP = 10_000
-GRID = tuple(int(round(10 ** (4 + 5 * i / 40))) for i in range(1, 41))
+GRID = tuple(round(10 ** (4 + 5 * i / 40)) for i in range(1, 41))
 STEPS = (*range(1, EVERY_STEP + 1), *GRID)
 RATE = 0.125
 THRESHOLD = 5.0
@@ -213,8 +213,9 @@ def moved(loop: Loop) -> float:
 @pytest.mark.parametrize("mode", [EAGER, COMPILED])
 @pytest.mark.parametrize("beta_2", BETA_2)
 def test_whole_steps_of_rectified_adam(beta_2: float, mode: str) -> None:
-    """With m = v = 1 and gradients of one the moments stand still, and the step shows
-    rate * r_t / (1 - beta_1^t) * sqrt(1 - beta_2^t).
+    """With m = v = 1 and gradients of one the moments stand still.
+
+    The step then shows rate * r_t / (1 - beta_1^t) * sqrt(1 - beta_2^t).
     """
     loop = Loop(surefoot.RectifiedAdam(RATE, beta_2=beta_2, epsilon=0.0), [np.zeros(1)], mode=mode)
     moved(loop)

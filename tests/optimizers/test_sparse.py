@@ -1,0 +1,153 @@
+"""Sparse gradients of TensorFlow: rows, some of them twice, some never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import reference
+import surefoot
+import tolerances
+from loops import EAGER, Loop
+from scenarios import f32
+
+pytestmark = [pytest.mark.backends("tensorflow"), pytest.mark.usefixtures("float64")]
+
+MODES = ("eager", "graph", "xla", "graph-tf.Variable")
+TABLE, DENSE = (7, 2), (3,)
+BASE = {"learning_rate": f32(0.03), "beta_1": f32(0.9), "beta_2": f32(0.9), "epsilon": f32(1e-4)}
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "radam": ("RectifiedAdam", {}),
+    "radam_amsgrad_decay": ("RectifiedAdam", {"amsgrad": True, "weight_decay": 0.25}),
+    "radam_skip": ("RectifiedAdam", {"unrectified_update": "skip"}),
+    "radam_clipnorm": ("RectifiedAdam", {"clipnorm": 0.5}),
+    "radam_clipvalue": ("RectifiedAdam", {"clipvalue": 0.25}),
+    "radam_global_clipnorm": ("RectifiedAdam", {"global_clipnorm": 0.5}),
+    "radam_lazy": ("RectifiedAdam", {"lazy": True}),
+    "radam_lazy_all": ("RectifiedAdam", {"lazy": True, "amsgrad": True, "weight_decay": 0.25}),
+    "radam_lazy_clipnorm": ("RectifiedAdam", {"lazy": True, "clipnorm": 0.5}),
+    "nadam": ("Nadam", {}),
+    "nadam_decay": ("Nadam", {"weight_decay": 0.25}),
+    "nadam_lazy": ("Nadam", {"lazy": True, "weight_decay": 0.25}),
+    "ranger": ("Ranger", {"sync_period": 3}),
+    "ranger_lazy": ("Ranger", {"sync_period": 3, "lazy": True, "weight_decay": 0.25}),
+    "ema": ("Nadam", {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 4}),
+}
+
+
+def gradients(step: int, duplicates: bool = True) -> list[reference.Gradient]:
+    """Up to five rows of the table, the last ones never, and a dense gradient beside."""
+    random = np.random.default_rng(step)
+    count = int(random.integers(1, 6))
+    indices = random.choice(TABLE[0] - 2, size=count, replace=duplicates)
+    return [
+        reference.Rows(indices, random.normal(size=(count, TABLE[1]))),
+        random.normal(size=DENSE),
+    ]
+
+
+def start() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.normal(size=TABLE), random.normal(size=DENSE)]
+
+
+def both(name: str, mode: str) -> tuple[Loop, reference.Reference]:
+    kind, options = OPTIONS[name]
+    build = reference.ranger if kind == "Ranger" else getattr(reference, kind)
+    optimizer = getattr(surefoot, kind)(**BASE, **options)
+    return Loop(optimizer, start(), dtype="float64", mode=mode), build(start(), **BASE, **options)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_rows_move_as_the_reference_says(name: str, mode: str) -> None:
+    loop, plain = both(name, mode)
+    for step in range(1, 13):
+        loop.step(gradients(step))
+        plain.apply(gradients(step))
+        for ours, theirs in zip(loop.parameters, plain.parameters, strict=True):
+            np.testing.assert_allclose(
+                ours,
+                theirs,
+                rtol=0,
+                atol=tolerances.REFERENCE_FLOAT64,
+                err_msg=f"after step {step}",
+            )
+    inner = getattr(plain, "inner", plain)
+    for slot in loop.optimizer.get_slot_names():
+        for ours, theirs in zip(loop.slot(slot), (inner.slot | plain.slot)[slot], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerances.REFERENCE_FLOAT64)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["radam_lazy_all", "nadam_lazy"])
+def test_lazy_rows_without_gradient_stand_still(name: str, mode: str) -> None:
+    loop, _ = both(name, mode)
+    loop.step(gradients(1))
+    for step in range(2, 9):
+        touched = set(gradients(step)[0].indices.tolist())
+        others = [row for row in range(TABLE[0]) if row not in touched]
+        before = [loop.parameters[0]] + [loop.slot(s)[0] for s in loop.optimizer.get_slot_names()]
+        loop.step(gradients(step))
+        after = [loop.parameters[0]] + [loop.slot(s)[0] for s in loop.optimizer.get_slot_names()]
+        for was, now in zip(before, after, strict=True):
+            np.testing.assert_array_equal(now[others], was[others])
+            assert np.all(np.any(now[sorted(touched)] != was[sorted(touched)], axis=1))
+
+
+@pytest.mark.parametrize("mode", [EAGER, "graph"])
+@pytest.mark.parametrize("name", ["radam", "nadam", "ranger", "radam_lazy"])
+def test_accumulated_rows_do_what_they_say_or_raise(name: str, mode: str) -> None:
+    """The mean of the summed rows, which is a dense gradient; or an error."""
+    kind, options = OPTIONS[name]
+    build = reference.ranger if kind == "Ranger" else getattr(reference, kind)
+    optimizer = getattr(surefoot, kind)(**BASE, **options, gradient_accumulation_steps=2)
+    loop = Loop(optimizer, start(), dtype="float64", mode=mode)
+    if options.get("lazy"):
+        with pytest.raises(ValueError, match="lazy"):
+            loop.step(gradients(1))
+        np.testing.assert_array_equal(loop.parameters[0], start()[0])
+        return
+    plain = build(start(), **BASE, **options, gradient_accumulation_steps=2)
+    for step in range(1, 9):
+        loop.step(gradients(step))
+        plain.apply(gradients(step))
+        for ours, theirs in zip(loop.parameters, plain.parameters, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerances.REFERENCE_FLOAT64)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_a_lookup_come_as_rows(compiled: bool) -> None:
+    """What a GradientTape gives for an embedding is taken as it is."""
+    import tensorflow as tf
+
+    loop, plain = both("radam_amsgrad_decay", EAGER)
+    table = loop.variables[0]
+
+    def step(indices: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.gather(table.value, indices) ** 2)
+        gradient = tape.gradient(loss, table.value)
+        assert isinstance(gradient, tf.IndexedSlices)
+        loop.optimizer.apply_gradients([(gradient, table)])
+
+    run = tf.function(step) if compiled else step
+    loop.optimizer.build(loop.variables)
+    for indices in ([0, 3, 3], [1, 1, 1], [0, 5, 2]):
+        rows = plain.parameters[0][indices]
+        run(tf.constant(indices))
+        plain.apply([reference.Rows(np.array(indices), 2 * rows), None])
+        np.testing.assert_allclose(
+            loop.parameters[0], plain.parameters[0], rtol=0, atol=tolerances.REFERENCE_FLOAT64
+        )
+
+
+def test_rows_outside_the_table_are_refused() -> None:
+    loop, _ = both("radam", EAGER)
+    before = loop.parameters
+    with pytest.raises(Exception, match=r"(?i)indic|index|range|bounds"):
+        loop.step([reference.Rows(np.array([TABLE[0]]), np.ones((1, TABLE[1]))), np.ones(DENSE)])
+    for ours, theirs in zip(loop.parameters, before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
