@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from typing import Any
 
-from surefoot.hyperparameters import number_or_schedule
+from surefoot.hyperparameters import number_or_schedule, positive, proportion
 
 # What every Keras 3 optimizer takes; Keras itself checks their values.
 BASE_ARGUMENTS = (
@@ -67,15 +68,18 @@ def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
             f"Received: {', '.join(f'{name}={kwargs[name]!r}' for name in unknown)}"
         )
     for name in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
-        value = kwargs.get(name)
-        if value is not None and not (isinstance(value, int | float) and value > 0):
-            raise ValueError(f"`{name}` must be a number > 0 or None. Received: {name}={value!r}")
-    steps = kwargs.get("gradient_accumulation_steps")
-    if steps is not None and (not isinstance(steps, int) or steps < 2):
-        raise ValueError(
-            "`gradient_accumulation_steps` must be an integer >= 2 or None. "
-            f"Received: gradient_accumulation_steps={steps!r}"
-        )
+        if kwargs.get(name) is not None:
+            kwargs[name] = positive(name, kwargs[name])
+    for name, least in (("gradient_accumulation_steps", 2), ("ema_overwrite_frequency", 1)):
+        steps = kwargs.get(name)
+        if steps is not None:
+            if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < least:
+                raise ValueError(
+                    f"`{name}` must be an integer >= {least} or None. Received: {name}={steps!r}"
+                )
+            kwargs[name] = int(steps)
+    if "ema_momentum" in kwargs:
+        kwargs["ema_momentum"] = proportion("ema_momentum", kwargs["ema_momentum"])
     return kwargs
 
 

@@ -9,6 +9,7 @@ compiled steps read, and a host copy in float64, which Python reads.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -55,6 +56,14 @@ def non_negative(name: str, value: Any) -> float:
     number = as_number(name, value)
     if not 0.0 <= number < math.inf:
         raise ValueError(f"`{name}` must be a finite number >= 0. Received: {name}={value!r}")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """Accept a finite number above 0."""
+    number = as_number(name, value)
+    if not 0.0 < number < math.inf:
+        raise ValueError(f"`{name}` must be a finite number > 0. Received: {name}={value!r}")
     return number
 
 
@@ -141,6 +150,19 @@ def number_or_schedule(name: str, value: Any, validator: Validator = non_negativ
     if callable(value) and not hasattr(value, "dtype"):
         return value
     return validator(name, value)
+
+
+def evaluated(schedule: Callable[..., Any], iterations: Any) -> Any:
+    """The value of a schedule, or of a callable with or without the step as argument."""
+    if isinstance(schedule, LearningRateSchedule):
+        return schedule(iterations)
+    parameters = inspect.signature(schedule).parameters.values()
+    required = [
+        p
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return schedule(iterations) if required else schedule()
 
 
 def serialized(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -12,6 +13,9 @@ from surefoot.hyperparameters import Hyperparameter, positive_whole_number, prop
 from surefoot.managed import ManagedOptimizer
 from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
+
+
+PROBES_PER_VARIABLE = 3
 
 
 class Lookahead(ManagedOptimizer):
@@ -105,7 +109,18 @@ class Lookahead(ManagedOptimizer):
                 continue
             slow = self.add_variable_from_reference(variable, "slow")
             engines.active().initialize_as_copy(slow, variable)
+        self._probes = [
+            v for v in variables if "slow" in self.slots.of(v) and math.prod(v.shape) > 0
+        ]
+        self._last_seen = self.add_variable(
+            (len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
+        )
+        engines.active().initialize(self._last_seen, self._samples)
         self.restore_pending_slots()
+
+    def _samples(self) -> Any:
+        """A few elements of each variable, to notice values that came from outside."""
+        return engines.active().samples(self._probes, PROBES_PER_VARIABLE)
 
     # What belongs to the inner optimizer.
 
@@ -148,6 +163,12 @@ class Lookahead(ManagedOptimizer):
 
     # The step.
 
+    def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """The update itself, traced or executed where it stands."""
+        super().inline_apply(grads, trainable_variables)
+        # After constraints and averages, which may change the weights, too.
+        self._last_seen.assign(self._samples())
+
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: weight decay is the inner optimizer's."""
         del variables
@@ -176,10 +197,17 @@ class Lookahead(ManagedOptimizer):
             kept = [x for x, m in zip(values, masters, strict=True) if m is not None]
             return [*values, *values, *kept]
 
-        done = engine.scalar(self.inner_optimizer.iterations)
-        engine.assign_where(done % period == 0.0, slow, exact)
-        self.inner_optimizer.apply(grads, trainable_variables)
-        now_done = engine.scalar(self.inner_optimizer.iterations)
+        inner = self.inner_optimizer
+        done = engine.scalar(inner.iterations)
+        # Weights that were loaded begin a new period of their own; the way
+        # back would lead towards weights that are no longer meant.
+        loaded = engine.differs(self._last_seen, self._samples())
+        engine.assign_where((done % period == 0.0) | loaded, slow, exact)
+        if isinstance(inner, ManagedOptimizer):
+            inner.apply_unconstrained(grads, trainable_variables)
+        else:
+            inner.apply(grads, trainable_variables)
+        now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
         engine.assign_where(
@@ -261,7 +289,12 @@ class Lookahead(ManagedOptimizer):
             ValueError: If an entry is out of range.
         """
         with keras.saving.custom_object_scope(custom_objects or {}):
-            return cls(**config)
+            return cls(**cls.default_inner_config() | config)
+
+    @classmethod
+    def default_inner_config(cls) -> dict[str, Any]:
+        """What a config may leave out: `keras.optimizers.get` passes an empty one."""
+        return {"optimizer": "RectifiedAdam"}
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

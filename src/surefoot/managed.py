@@ -10,7 +10,7 @@ from surefoot import engines
 from surefoot.checkpoint import NamedState
 from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.optimizer_v2 import OptimizerV2Methods
-from surefoot.slots import SlotRegistry, accumulator_dtype
+from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
 
 
 class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
@@ -110,7 +110,22 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        grads = list(grads)
+        check_shapes(grads, trainable_variables or self._trainable_variables)
         keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+
+    def apply_unconstrained(self, grads: list[Any], trainable_variables: list[Any]) -> None:
+        """The update inside of a wrapper, which has prepared the gradients.
+
+        The constraints of variables are left to the wrapper, which may move
+        them once more.
+        """
+        if self.loss_scale_factor is not None:
+            grads = [g / self.loss_scale_factor for g in grads]
+        self._backend_apply_gradients(grads, trainable_variables)
+        self._iterations.assign_add(1)
 
     def all_trainable_variables(self, variables: Any) -> list[Any]:
         """The variables of an `apply` call, after building for them if need be."""
@@ -129,3 +144,21 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def forget_compiled_steps(self) -> None:
         """Compile eager steps anew: something changed that they hold fixed."""
         self.eager_steps.clear()
+
+
+def check_shapes(gradients: list[Any], variables: list[Any]) -> None:
+    """Refuse a gradient that would be broadcast.
+
+    Raises:
+        ValueError: If a gradient is not shaped like its variable; names it.
+    """
+    for gradient, variable in zip(gradients, variables, strict=False):
+        shape = getattr(gradient, "shape", None)
+        if shape is None or shape == variable.shape or getattr(shape, "rank", 0) is None:
+            continue
+        known = zip(tuple(shape), tuple(variable.shape), strict=False)
+        if len(shape) != len(variable.shape) or any(a != b for a, b in known if a is not None):
+            raise ValueError(
+                f"The gradient of '{variable_path(variable)}' must have the variable's shape "
+                f"{tuple(variable.shape)}. Received: a gradient of shape {tuple(shape)}"
+            )

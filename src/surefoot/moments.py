@@ -13,7 +13,12 @@ from typing import Any
 import keras
 
 from surefoot import arguments, engines
-from surefoot.hyperparameters import number_or_schedule, require_attached, serialized
+from surefoot.hyperparameters import (
+    evaluated,
+    number_or_schedule,
+    require_attached,
+    serialized,
+)
 from surefoot.managed import ManagedOptimizer
 from surefoot.rule import Array, StepScalars
 from surefoot.slots import Tracked, accumulator_dtype, exclusion_test
@@ -154,9 +159,9 @@ class MomentOptimizer(ManagedOptimizer):
     def _get_current_learning_rate(self) -> Any:
         # Keras evaluates schedules at micro-steps under gradient accumulation;
         # here steps are updates everywhere.
-        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-            return self._learning_rate(self.iterations)
-        return super()._get_current_learning_rate()
+        if isinstance(self._learning_rate, keras.Variable):
+            return self._learning_rate
+        return evaluated(self._learning_rate, self.iterations)
 
     def exclude_from_weight_decay(
         self, var_list: Any = None, var_names: list[str] | None = None
@@ -232,15 +237,10 @@ class MomentOptimizer(ManagedOptimizer):
             schedule = self.hyperparameters.schedule_of(hyperparameter.name)
             if schedule is not None:
                 hyperparameters[hyperparameter.stored_name] = engine.scalar(
-                    self._evaluate_schedule(schedule)
+                    evaluated(schedule, self.iterations)
                 )
         step = engine.scalar(self.iterations) + 1.0
         return self.step_scalars(step, engine.scalar(learning_rate), hyperparameters, xp)
-
-    def _evaluate_schedule(self, schedule: Any) -> Any:
-        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            return schedule(self.iterations)
-        return schedule()
 
     # Configuration.
 

@@ -232,20 +232,18 @@ def nadam_scalars(
     """
     h = hyperparameters
 
-    def one_minus_mu(at_step: Array) -> Array:
-        return scalars.nesterov_complement(
-            h["one_minus_beta_1"], h["schedule_decay"], at_step, xp
-        )
+    def momentum(at_step: Array) -> scalars.Momentum:
+        return scalars.nesterov_momentum(h["one_minus_beta_1"], h["schedule_decay"], at_step, xp)
 
-    product = product.times_complement_of(one_minus_mu(step))
-    next_complement = one_minus_mu(step + 1.0)
-    next_product = product.times_complement_of(next_complement)
+    now, following = momentum(step), momentum(step + 1.0)
+    product = product.times_complement_of(now.complement)
+    next_product = product.times_complement_of(following.complement)
     correction_2 = scalars.bias_correction(h["one_minus_beta_2"], step, xp)
     step_scalars = StepScalars(
         one_minus_beta_1=h["one_minus_beta_1"],
         one_minus_beta_2=h["one_minus_beta_2"],
-        gradient_weight=learning_rate * one_minus_mu(step) / product.complement(),
-        moment_weight=learning_rate * (1.0 - next_complement) / next_product.complement(),
+        gradient_weight=learning_rate * now.complement / product.complement(),
+        moment_weight=learning_rate * following.mu / next_product.complement(),
         root_scale=1.0 / xp.sqrt(correction_2),
         epsilon=h["epsilon"],
         adaptive=True,

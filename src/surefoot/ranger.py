@@ -95,6 +95,11 @@ class Ranger(Lookahead):
         unrectified_update: str = self.inner_optimizer.unrectified_update
         return unrectified_update
 
+    @classmethod
+    def default_inner_config(cls) -> dict[str, Any]:
+        """Nothing: every argument has its default."""
+        return {}
+
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads: both parts, flat."""
         inner = self.inner_optimizer.get_config()

@@ -208,6 +208,7 @@ def rectified_adam_scalars(
     h = hyperparameters
     rate = warmed_up_rate(step, learning_rate, h, xp)
     rectified, factor = _factor(step, h, xp, unrectified_update)
+    decay = rate * h["weight_decay"]
     correction_1 = scalars.bias_correction(h["one_minus_beta_1"], step, xp)
     correction_2 = scalars.bias_correction(h["one_minus_beta_2"], step, xp)
     return StepScalars(
@@ -218,8 +219,8 @@ def rectified_adam_scalars(
         root_scale=1.0 / xp.sqrt(correction_2),
         epsilon=h["epsilon"],
         adaptive=rectified,
-        shrink=rate * h["weight_decay"],
+        shrink=decay if unrectified_update == "momentum" else xp.where(rectified, decay, 0.0),
     )
 
 
-registration.register(RectifiedAdam, aliases=("Addons>RectifiedAdam",))
+registration.register(RectifiedAdam, aliases=("Addons>RectifiedAdam", "RectifiedAdam"))

@@ -131,21 +131,33 @@ def warmup_and_decay(
     ``min_lr`` at ``total_steps``, where it stays (TensorFlow Addons 0.23).
     """
     warmup_steps = total_steps * warmup_proportion
-    decay_steps = xp.maximum(total_steps - warmup_steps, 1.0)
     warming = learning_rate * (step / xp.where(warmup_steps > 0.0, warmup_steps, 1.0))
-    decayed_steps = xp.minimum(xp.maximum(step - warmup_steps, 0.0), decay_steps)
-    decaying = learning_rate + (min_lr - learning_rate) * (decayed_steps / decay_steps)
+    # Weighted by the steps done and the steps left, each formed without
+    # rounding: as `rate + (min_lr - rate) * done`, float32 would lose `min_lr`.
+    span = xp.maximum(total_steps - warmup_steps, 1.0)
+    done = xp.minimum(xp.maximum(step - warmup_steps, 0.0), span)
+    end = warmup_steps + span
+    left = xp.minimum(xp.maximum(end - step, 0.0), span)
+    decaying = learning_rate * (left / span) + min_lr * (done / span)
     scheduled = xp.where(step <= warmup_steps, warming, decaying)
     return xp.where(total_steps > 0.0, scheduled, learning_rate)
 
 
-def nesterov_complement(
-    one_minus_beta_1: Array, schedule_decay: Array, step: Array, xp: Any
-) -> Array:
-    """``1 - mu_t`` with ``mu_t = beta_1 (1 - 0.96^(schedule_decay t) / 2)``.
+class Momentum(NamedTuple):
+    """Nadam's momentum of one step, and what it lacks to one."""
 
-    Dozat 2016; kept as the complement because a product of many ``mu`` near
-    one would otherwise pile up their rounding.
+    mu: Array
+    complement: Array
+
+
+def nesterov_momentum(
+    one_minus_beta_1: Array, schedule_decay: Array, step: Array, xp: Any
+) -> Momentum:
+    """``mu_t = beta_1 (1 - 0.96^(schedule_decay t) / 2)`` (Dozat 2016).
+
+    With its complement, formed without cancellation, because a product of many
+    ``mu`` near one would otherwise pile up their rounding.
     """
     half_decay = 0.5 * xp.exp(-0.040821994520255166 * schedule_decay * step)  # ln 0.96
-    return one_minus_beta_1 + half_decay - one_minus_beta_1 * half_decay
+    complement = one_minus_beta_1 + half_decay - one_minus_beta_1 * half_decay
+    return Momentum((1.0 - one_minus_beta_1) * (1.0 - half_decay), complement)

@@ -72,3 +72,12 @@ class Engine(Protocol):
 
     def initialize_as_copy(self, slot: Any, variable: Any) -> None:
         """Let a new slot start at the value of ``variable``, once."""
+
+    def initialize(self, variable: Any, values: Callable[[], Array]) -> None:
+        """Give a new variable its first value, once, also while a graph is traced."""
+
+    def samples(self, variables: list[Any], count: int) -> Array:
+        """``count`` elements of each variable in float32, shaped (variables, count)."""
+
+    def differs(self, variable: Any, values: Array) -> Array:
+        """Whether any element of ``variable`` is not the one in ``values``."""

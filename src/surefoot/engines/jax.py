@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 from jax.experimental.sparse import JAXSparse
 
 from surefoot.engines import differentiation, plain
@@ -220,3 +221,25 @@ def like(scalar: Array, tensor: Array) -> Array:
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     slot.assign(jnp.copy(_cast(variable.value, slot.dtype)))  # a shared buffer cannot be donated
+
+
+def initialize(variable: Any, values: Callable[[], Array]) -> None:
+    """Give a new variable its first value."""
+    variable.assign(values())
+
+
+def samples(variables: list[Any], count: int) -> Array:
+    """``count`` elements of each variable in float32, shaped (variables, count)."""
+    if not variables:
+        return jnp.zeros((0, count), "float32")
+    return jnp.stack(
+        [
+            _cast(v.value.reshape(-1)[np.array(plain.probe_positions(v.shape, count))], "float32")
+            for v in variables
+        ]
+    )
+
+
+def differs(variable: Any, values: Array) -> Array:
+    """Whether any element of ``variable`` is not the one in ``values``."""
+    return jnp.any(variable.value != values)

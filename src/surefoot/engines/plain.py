@@ -6,6 +6,7 @@ They are also what every fast path is compared with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -61,6 +62,12 @@ def stepped(
         moments=moments,
         master=None if state.master is None else exact,
     )
+
+
+def probe_positions(shape: tuple[int, ...], count: int) -> list[int]:
+    """``count`` positions in a flattened variable, spread from its first to its last."""
+    size = math.prod(shape)
+    return [round(i * (size - 1) / (count - 1)) for i in range(count)]
 
 
 def rested(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:

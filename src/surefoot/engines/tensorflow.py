@@ -225,3 +225,32 @@ def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     with tf.init_scope():
         slot.assign(tf.cast(_value(variable), slot.dtype))
+
+
+def initialize(variable: Any, values: Callable[[], Array]) -> None:
+    """Give a new variable its first value, once, also while a graph is traced."""
+    with tf.init_scope():
+        variable.assign(values())
+
+
+def samples(variables: list[Any], count: int) -> Array:
+    """``count`` elements of each variable in float32, shaped (variables, count)."""
+    if not variables:
+        return tf.zeros((0, count), tf.float32)
+    return tf.stack(
+        [
+            tf.cast(
+                tf.gather(
+                    tf.reshape(tf.convert_to_tensor(_value(v)), [-1]),
+                    plain.probe_positions(v.shape, count),
+                ),
+                tf.float32,
+            )
+            for v in variables
+        ]
+    )
+
+
+def differs(variable: Any, values: Array) -> Array:
+    """Whether any element of ``variable`` is not the one in ``values``."""
+    return tf.reduce_any(tf.convert_to_tensor(variable.value) != values)

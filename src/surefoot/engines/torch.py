@@ -193,3 +193,27 @@ def like(scalar: Array, tensor: Array) -> Array:
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     slot.assign(_value(variable).detach())
+
+
+def initialize(variable: Any, values: Callable[[], Array]) -> None:
+    """Give a new variable its first value."""
+    variable.assign(values())
+
+
+@torch.no_grad()
+def samples(variables: list[Any], count: int) -> Array:
+    """``count`` elements of each variable in float32, shaped (variables, count)."""
+    if not variables:
+        return torch.zeros((0, count))
+    return torch.stack(
+        [
+            _value(v).detach().reshape(-1)[plain.probe_positions(v.shape, count)].float()
+            for v in variables
+        ]
+    )
+
+
+def differs(variable: Any, values: Array) -> Array:
+    """Whether any element of ``variable`` is not the one in ``values``."""
+    difference = (variable.value.detach() != values).any()
+    return np.bool_(difference) if difference.device.type == "cpu" else difference
