@@ -96,7 +96,7 @@ def check_name(name: Any) -> None:
         )
 
 
-def check_flag(name: str, value: Any) -> None:
+def check_flag(name: str, value: Any) -> bool:
     """Accept True, False, 0 and 1.
 
     Raises:
@@ -104,6 +104,7 @@ def check_flag(name: str, value: Any) -> None:
     """
     if value not in (True, False) or not isinstance(value, bool | int):
         raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
 
 
 def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:

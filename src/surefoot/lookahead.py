@@ -51,8 +51,8 @@ class Lookahead(ManagedOptimizer):
         sync_period: Number of updates in a period, at least 1. Defaults to 6.
         slow_step_size: :math:`\alpha`, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Lookahead"``.
-        **kwargs: What every Keras optimizer takes, applied before the inner
-            optimizer sees a gradient: ``clipnorm``, ``clipvalue``,
+        **kwargs: ``nonfinite``, see `RectifiedAdam`. Further what every Keras
+            optimizer takes, applied before the inner optimizer sees a gradient: ``clipnorm``, ``clipvalue``,
             ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``,
             ``gradient_accumulation_steps``.
@@ -84,8 +84,9 @@ class Lookahead(ManagedOptimizer):
         arguments.check_name(name)
         given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
         accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
+        nonfinite = kwargs.pop("nonfinite", "propagate")
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
-        super().__init__(0.0, name, accepted, base_arguments)
+        super().__init__(0.0, name, accepted, base_arguments, nonfinite)
         self.inner_optimizer = inner
 
     @classmethod

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from surefoot import engines
+from surefoot import arguments, engines
 from surefoot.checkpoint import NamedState
 from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.optimizer_v2 import OptimizerV2Methods
 from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
+
+
+NONFINITE = ("propagate", "skip", "raise")
 
 
 class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
@@ -26,7 +30,9 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         name: str,
         accepted_hyperparameters: dict[str, Any],
         base_arguments: dict[str, Any],
+        nonfinite: str = "propagate",
     ):
+        nonfinite = arguments.choice("nonfinite", nonfinite, NONFINITE)
         declared = self.declared_hyperparameters()
         hyperparameters = HyperparameterSet(declared, accepted_hyperparameters)
         hyperparameters.on_structure_change = self.forget_compiled_steps
@@ -37,6 +43,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             slots=SlotRegistry(),
             pending_slots={},
             eager_steps={},
+            _nonfinite=nonfinite,
         )
         if "weight_decay" in accepted_hyperparameters:
             # Keras's base class sets this attribute; let it set the right value.
@@ -46,6 +53,11 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             (len(declared),), dtype=engines.active().scalar_dtype(), name="hyperparameters"
         )
         hyperparameters.attach(vector)
+        self._skipped_steps = (
+            None
+            if nonfinite == "propagate"
+            else self.add_variable((), dtype="int32", name="skipped_steps")
+        )
 
     @classmethod
     def declared_hyperparameters(cls) -> list[Hyperparameter]:
@@ -90,6 +102,11 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         """The slots that only the rule writes, so that a step may reuse their memory."""
         return []
 
+    def get_config(self) -> dict[str, Any]:
+        """The configuration that `from_config` reads: arguments by name."""
+        config: dict[str, Any] = super().get_config()
+        return config | {"nonfinite": self.nonfinite}
+
     # The step.
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -114,7 +131,11 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             trainable_variables = list(trainable_variables)
         grads = list(grads)
         check_shapes(grads, trainable_variables or self._trainable_variables)
-        keras.optimizers.Optimizer.apply(self, grads, trainable_variables)
+        self._guarded(
+            grads,
+            trainable_variables,
+            lambda: keras.optimizers.Optimizer.apply(self, grads, trainable_variables),
+        )
 
     def apply_unconstrained(self, grads: list[Any], trainable_variables: list[Any]) -> None:
         """The update inside of a wrapper, which has prepared the gradients.
@@ -122,10 +143,44 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         The constraints of variables are left to the wrapper, which may move
         them once more.
         """
-        if self.loss_scale_factor is not None:
-            grads = [g / self.loss_scale_factor for g in grads]
-        self._backend_apply_gradients(grads, trainable_variables)
-        self._iterations.assign_add(1)
+
+        def update() -> None:
+            scale = self.loss_scale_factor
+            scaled = grads if scale is None else [g / scale for g in grads]
+            self._backend_apply_gradients(scaled, trainable_variables)
+            self._iterations.assign_add(1)
+
+        self._guarded(grads, trainable_variables, update)
+
+    def _guarded(
+        self, gradients: list[Any], variables: list[Any] | None, update: Callable[[], None]
+    ) -> None:
+        """Run ``update``; as `nonfinite` says, only for finite gradients."""
+        if self._nonfinite == "propagate" or all(g is None for g in gradients):
+            update()
+            return
+        variables = self.all_trainable_variables(variables)
+        engine = engines.active()
+        given = [(g, v) for g, v in zip(gradients, variables, strict=False) if g is not None]
+        finite = engine.finite([g for g, _ in given])
+        if self._nonfinite == "raise":
+            engine.report_nonfinite(finite, [variable_path(v) for _, v in given], self.name)
+        ok = engine.all_true(finite)
+        state = [*self.variables, *self._trainable_variables]
+        engine.run_where(ok, update, state)
+        self._skipped_steps.assign_add(1 - engine.as_int32(ok))
+
+    @property
+    def nonfinite(self) -> str:
+        """What a NaN or infinite gradient does: "propagate", "skip" or "raise"."""
+        return self._nonfinite
+
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps were skipped for a gradient that was not finite."""
+        if self._skipped_steps is None:
+            return 0
+        return int(keras.ops.convert_to_numpy(self._skipped_steps.value))
 
     def all_trainable_variables(self, variables: Any) -> list[Any]:
         """The variables of an `apply` call, after building for them if need be."""

@@ -18,10 +18,14 @@ from surefoot.hyperparameters import (
     number_or_schedule,
     require_attached,
     serialized,
+    whole_number,
 )
 from surefoot.managed import ManagedOptimizer
 from surefoot.rule import Array, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, exclusion_test
+from surefoot.slots import Tracked, exclusion_test, is_low_precision
+
+
+LOW_PRECISION = ("master", "stochastic", "nearest")
 
 
 class MomentOptimizer(ManagedOptimizer):
@@ -35,10 +39,9 @@ class MomentOptimizer(ManagedOptimizer):
         name: Name of the optimizer.
         hyperparameters: A value for every declared hyperparameter.
         amsgrad: Whether to keep the running maximum of the second moment.
-        **kwargs: ``lr`` (alias of ``learning_rate``) and what every Keras
-            optimizer takes: ``clipnorm``, ``clipvalue``, ``global_clipnorm``,
-            ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
-            ``loss_scale_factor``, ``gradient_accumulation_steps``.
+        **kwargs: ``lr`` (alias of ``learning_rate``); ``low_precision``,
+            ``seed``, ``lazy`` and ``nonfinite`` as the subclasses document
+            them; and what every Keras optimizer takes.
 
     Raises:
         TypeError: If an argument is of a wrong kind, or unknown.
@@ -57,12 +60,31 @@ class MomentOptimizer(ManagedOptimizer):
         learning_rate = arguments.resolve_learning_rate(type(self), learning_rate, kwargs)
         arguments.check_name(name)
         arguments.check_flag("amsgrad", amsgrad)
+        low_precision = arguments.choice(
+            "low_precision", kwargs.pop("low_precision", "master"), LOW_PRECISION
+        )
+        seed = int(whole_number("seed", kwargs.pop("seed", 0)))
+        lazy = arguments.check_flag("lazy", kwargs.pop("lazy", False))
+        if lazy and not engines.active().SPARSE_GRADIENTS:
+            raise ValueError(
+                "`lazy=True` is for sparse gradients, which this backend does not have: "
+                f"Keras's embeddings give dense ones on {keras.backend.backend()}. "
+                "Received: lazy=True"
+            )
+        nonfinite = kwargs.pop("nonfinite", "propagate")
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
         accepted = {
             h.name: h.accept(hyperparameters[h.name]) for h in self.declared_hyperparameters()
         }
-        self.__dict__.update(_amsgrad=bool(amsgrad), _excluded=None, tracked_variables=[])
-        super().__init__(learning_rate, name, accepted, base_arguments)
+        self.__dict__.update(
+            _amsgrad=bool(amsgrad),
+            _excluded=None,
+            _low_precision=low_precision,
+            _lazy=lazy,
+            _seed=seed,
+            tracked_variables=[],
+        )
+        super().__init__(learning_rate, name, accepted, base_arguments, nonfinite)
 
     # What a subclass owes.
 
@@ -99,10 +121,25 @@ class MomentOptimizer(ManagedOptimizer):
                 continue
             for slot_name in self.moment_names:
                 self.add_variable_from_reference(variable, slot_name)
-            if accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype):
+            if self.low_precision == "master" and is_low_precision(variable):
                 self.add_variable_from_reference(variable, "master")
         self._track_variables(variables)
         self.restore_pending_slots()
+
+    @property
+    def low_precision(self) -> str:
+        """How variables below float32 are rounded; fixed at construction."""
+        return self._low_precision
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a sparse gradient leaves untouched rows' moments alone."""
+        return self._lazy
+
+    @property
+    def seed(self) -> int:
+        """Seed of the stochastic rounding."""
+        return self._seed
 
     @property
     def amsgrad(self) -> bool:
@@ -125,7 +162,7 @@ class MomentOptimizer(ManagedOptimizer):
 
     def _track_variables(self, variables: list[Any]) -> None:
         tracked = []
-        for variable in variables:
+        for index, variable in enumerate(variables):
             slots = self.slots.of(variable)
             tracked.append(
                 Tracked(
@@ -135,6 +172,7 @@ class MomentOptimizer(ManagedOptimizer):
                     vhat=slots.get("vhat"),
                     master=slots.get("master"),
                     decays=self._decays(variable),
+                    index=index,
                 )
             )
         self.__dict__["tracked_variables"] = tracked
@@ -253,7 +291,11 @@ class MomentOptimizer(ManagedOptimizer):
         for hyperparameter in self.hyperparameters.declared:
             value = getattr(self, hyperparameter.name)
             config[hyperparameter.name] = serialized(value)
-        return config
+        return config | {
+            "low_precision": self.low_precision,
+            "seed": self.seed,
+            "lazy": self.lazy,
+        }
 
     @classmethod
     def from_config(

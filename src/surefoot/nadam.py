@@ -59,7 +59,18 @@ class Nadam(MomentOptimizer):
             ``weight_decay``: decoupled weight decay (NadamW); each step
             multiplies a variable by ``1 - learning_rate * weight_decay``;
             a number or a schedule; defaults to 0. ``lr``: old name of
-            ``learning_rate``. Further what every Keras optimizer takes:
+            ``learning_rate``. ``low_precision``: how variables in bfloat16 and
+            float16 are updated: ``"master"`` (default) keeps a float32 value
+            beside each, used as long as the variable equals its rounding;
+            ``"stochastic"`` saves that memory and rounds up or down at random
+            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
+            plainly and loses small updates. ``lazy``: with a sparse gradient
+            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
+            rows alone; defaults to False, the originals' dense decay.
+            ``nonfinite``: what a NaN or infinite gradient does:
+            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
+            step and count it in ``skipped_steps``, or ``"raise"``.
+            Further what every Keras optimizer takes:
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
             ``ema_momentum``, ``ema_overwrite_frequency``,
             ``loss_scale_factor``, ``gradient_accumulation_steps``.

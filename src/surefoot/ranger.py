@@ -10,6 +10,9 @@ from surefoot.lookahead import Lookahead
 from surefoot.rectified_adam import RectifiedAdam
 
 
+_LOOKAHEAD_ARGUMENTS = (*arguments.BASE_ARGUMENTS, "nonfinite")
+
+
 class Ranger(Lookahead):
     """RectifiedAdam inside Lookahead, with one flat list of arguments.
 
@@ -39,9 +42,9 @@ class Ranger(Lookahead):
         sync_period: Number of updates in a period, see `Lookahead`. Defaults to 6.
         slow_step_size: How far the slow weights follow, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Ranger"``.
-        **kwargs: ``lr``, ``decay`` and ``unrectified_update`` go to
-            RectifiedAdam; what every Keras optimizer takes (``clipnorm`` and
-            so on), to Lookahead.
+        **kwargs: ``lr``, ``decay``, ``unrectified_update``, ``low_precision``,
+            ``seed`` and ``lazy`` go to RectifiedAdam; ``nonfinite`` and what
+            every Keras optimizer takes (``clipnorm`` and so on), to Lookahead.
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.
@@ -66,7 +69,7 @@ class Ranger(Lookahead):
         **kwargs: Any,
     ):
         lookahead_arguments = {
-            key: kwargs.pop(key) for key in arguments.BASE_ARGUMENTS if key in kwargs
+            key: kwargs.pop(key) for key in _LOOKAHEAD_ARGUMENTS if key in kwargs
         }
         inner = RectifiedAdam(
             learning_rate=learning_rate,
@@ -105,7 +108,7 @@ class Ranger(Lookahead):
         inner = self.inner_optimizer.get_config()
         own = super().get_config()
         own.pop("optimizer")
-        return {k: v for k, v in inner.items() if k not in arguments.BASE_ARGUMENTS} | own
+        return {k: v for k, v in inner.items() if k not in _LOOKAHEAD_ARGUMENTS} | own
 
 
 def _delegated(hyperparameter: Hyperparameter) -> property:

@@ -77,6 +77,27 @@ class RectifiedAdam(MomentOptimizer):
             the moments are updated, the variables wait until steps can be
             rectified). ``decay``: the learning rate is divided by
             ``1 + decay * updates``. ``lr``: old name of ``learning_rate``.
+            ``low_precision``: how variables in bfloat16 and
+            float16 are updated: ``"master"`` (default) keeps a float32 value
+            beside each, used as long as the variable equals its rounding;
+            ``"stochastic"`` saves that memory and rounds up or down at random
+            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
+            plainly and loses small updates. ``lazy``: with a sparse gradient
+            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
+            rows alone; defaults to False, the originals' dense decay.
+            ``nonfinite``: what a NaN or infinite gradient does:
+            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
+            step and count it in ``skipped_steps``, or ``"raise"``. ``low_precision``: how variables in bfloat16 and
+            float16 are updated: ``"master"`` (default) keeps a float32 value
+            beside each, used as long as the variable equals its rounding;
+            ``"stochastic"`` saves that memory and rounds up or down at random
+            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
+            plainly and loses small updates. ``lazy``: with a sparse gradient
+            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
+            rows alone; defaults to False, the originals' dense decay.
+            ``nonfinite``: what a NaN or infinite gradient does:
+            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
+            step and count it in ``skipped_steps``, or ``"raise"``.
             Further what every Keras optimizer takes: ``clipnorm``,
             ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``,

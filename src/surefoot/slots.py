@@ -20,6 +20,7 @@ class Tracked:
     vhat: Any
     master: Any
     decays: bool
+    index: int
 
     @property
     def moments(self) -> tuple[Any, Any, Any]:
@@ -31,6 +32,11 @@ def accumulator_dtype(variable: Any) -> str:
     """The dtype of sums over many steps: never less exact than float32."""
     dtype: str = keras.backend.standardize_dtype(variable.dtype)
     return dtype if dtype in ("float32", "float64") else "float32"
+
+
+def is_low_precision(variable: Any) -> bool:
+    """Whether sums of small updates would be lost in the variable's own dtype."""
+    return accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype)
 
 
 def variable_path(variable: Any) -> str:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class Engine(Protocol):
     """The contract between the optimizers and a backend."""
 
+    SPARSE_GRADIENTS: bool
+    """Whether Keras's embeddings give sparse gradients on this backend."""
+
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""
 
@@ -81,3 +84,22 @@ class Engine(Protocol):
 
     def differs(self, variable: Any, values: Array) -> Array:
         """Whether any element of ``variable`` is not the one in ``values``."""
+
+    def finite(self, gradients: list[Any]) -> Array:
+        """For each gradient, whether all of it is finite: a boolean vector."""
+
+    def all_true(self, flags: Array) -> Array:
+        """Whether all of ``flags`` hold, on every replica."""
+
+    def as_int32(self, flag: Array) -> Array:
+        """A boolean as 0 or 1."""
+
+    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+        """Run ``action``, which reads and assigns only ``state``, where ``condition`` holds."""
+
+    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> None:
+        """Raise FloatingPointError naming the variables whose flag is False.
+
+        In a compiled step, where nothing can be raised at once, the error
+        arrives through the runtime; the step is skipped as well.
+        """

@@ -13,13 +13,16 @@ import keras
 import numpy as np
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, plain
+from surefoot.engines import differentiation, failures, plain
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
     from surefoot.moments import MomentOptimizer
+
+
+SPARSE_GRADIENTS = False
 
 
 def scalar_dtype() -> str:
@@ -38,6 +41,10 @@ def scalar(value: Any) -> Array:
     if isinstance(value, keras.Variable):
         value = value.value
     return jnp.asarray(value).astype(scalar_dtype())
+
+
+def _value(variable: Any) -> Any:
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def colocated(reference: Any) -> AbstractContextManager[Any]:
@@ -127,13 +134,17 @@ def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable."""
-    del optimizer
     state = _read(tracked)
     dtype = state.moments.m.dtype
     if not tracked.decays:
         scalars = scalars._replace(shrink=jnp.zeros_like(scalars.shrink))
     new = plain.stepped(
-        jnp, _cast, state, gradient, plain.cast_scalars(scalars, lambda x: _cast(x, dtype))
+        jnp,
+        _cast,
+        state,
+        gradient,
+        plain.cast_scalars(scalars, lambda x: _cast(x, dtype)),
+        _stochastic(optimizer, tracked) if optimizer.low_precision == "stochastic" else None,
     )
     tracked.variable.assign(new.parameter)
     tracked.m.assign(new.moments.m)
@@ -146,6 +157,25 @@ def update_variable(
 
 def _cast(value: Array, dtype: Any) -> Array:
     return jnp.asarray(value).astype(dtype)
+
+
+_BITS = plain.BitCasts(
+    lambda x: jax.lax.bitcast_convert_type(x, jnp.int16),
+    jax.lax.bitcast_convert_type,
+)
+
+
+def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | None:
+    """Random rounding whose randomness is a function of seed, step and variable."""
+    if not is_low_precision(tracked.variable):
+        return None
+    key = jax.random.fold_in(jax.random.key(optimizer.seed), _value(optimizer.iterations))
+    uniform = jax.random.uniform(
+        jax.random.fold_in(key, tracked.index), tracked.variable.shape, "float32"
+    )
+    return lambda exact, dtype: plain.stochastically_rounded(
+        jnp, _cast, _BITS, exact, dtype, uniform
+    )
 
 
 def _read(tracked: Tracked) -> plain.VariableState:
@@ -243,3 +273,39 @@ def samples(variables: list[Any], count: int) -> Array:
 def differs(variable: Any, values: Array) -> Array:
     """Whether any element of ``variable`` is not the one in ``values``."""
     return jnp.any(variable.value != values)
+
+
+def finite(gradients: list[Any]) -> Array:
+    """For each gradient, whether all of it is finite."""
+    return jnp.stack([jnp.all(jnp.isfinite(_widened(jnp.asarray(g)))) for g in gradients])
+
+
+def all_true(flags: Array) -> Array:
+    """Whether all of ``flags`` hold."""
+    return jnp.all(flags)
+
+
+def as_int32(flag: Array) -> Array:
+    """A boolean as 0 or 1."""
+    return flag.astype("int32")
+
+
+def run_where(condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+    """Trace ``action`` into one branch of a conditional over the whole state."""
+
+    def taken(values: list[Array]) -> list[Array]:
+        with keras.StatelessScope(list(zip(state, values, strict=True))) as scope:
+            action()
+        return [scope.get_current_value(v) for v in state]
+
+    new_values = jax.lax.cond(condition, taken, lambda values: values, [v.value for v in state])
+    for variable, value in zip(state, new_values, strict=True):
+        variable.assign(value)
+
+
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+    """Raise at once where the flags are known, else from a callback of the step."""
+    if not isinstance(finite, jax.core.Tracer):
+        failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
+        return
+    jax.debug.callback(lambda flags: failures.raise_nonfinite(flags, names, optimizer_name), finite)

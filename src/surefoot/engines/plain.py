@@ -15,6 +15,13 @@ from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_p
 Cast = Callable[[Array, Any], Array]
 
 
+class BitCasts(NamedTuple):
+    """Reinterpretation of 16-bit floats as integers, and back."""
+
+    to_int16: Callable[[Array], Array]
+    to_float: Callable[[Array, Any], Array]
+
+
 class VariableState(NamedTuple):
     """The values behind a `surefoot.slots.Tracked`."""
 
@@ -49,19 +56,56 @@ def exact_parameter(
 
 
 def stepped(
-    xp: Any, cast: Cast, state: VariableState, gradient: Array, scalars: StepScalars
+    xp: Any,
+    cast: Cast,
+    state: VariableState,
+    gradient: Array,
+    scalars: StepScalars,
+    rounded: Cast | None = None,
 ) -> VariableState:
-    """One dense update of one variable; ``scalars`` are in its moments' dtype."""
+    """One dense update of one variable; ``scalars`` are in its moments' dtype.
+
+    ``rounded`` casts the exact result to the variable's dtype; rounding to
+    nearest by default.
+    """
     gradient = cast(gradient, state.moments.m.dtype)
     moments = update_moments(xp, gradient, state.moments, scalars)
     exact = updated_parameter(
         xp, exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype), gradient, moments, scalars
     )
     return VariableState(
-        parameter=cast(exact, state.parameter.dtype),
+        parameter=(rounded or cast)(exact, state.parameter.dtype),
         moments=moments,
         master=None if state.master is None else exact,
     )
+
+
+def stochastically_rounded(
+    xp: Any,
+    cast: Cast,
+    bits: BitCasts,
+    exact: Array,
+    dtype: Any,
+    uniform: Array,
+) -> Array:
+    """Round to one of the two neighbours in a 16-bit dtype, right on average.
+
+    Adjacent floats of one sign are adjacent integers, so the neighbour on the
+    other side of ``exact`` is one bit pattern away from the nearest. Infinite
+    and NaN values stay what they are.
+    """
+    nearest = cast(exact, dtype)
+    widened = cast(nearest, exact.dtype)
+    error = exact - widened
+    pattern = bits.to_int16(nearest)
+    one = xp.ones_like(pattern)
+    outward = (error > 0) == (widened > 0)
+    smallest = xp.where(error > 0, one, one - 32767 - 1)
+    neighbour = bits.to_float(
+        xp.where(widened == 0, smallest, pattern + xp.where(outward, one, -one)), dtype
+    )
+    gap = xp.abs(cast(neighbour, exact.dtype) - widened)
+    return xp.where(uniform * gap < xp.abs(error), neighbour, nearest)
 
 
 def probe_positions(shape: tuple[int, ...], count: int) -> list[int]:

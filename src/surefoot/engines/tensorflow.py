@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from surefoot.engines import differentiation, plain
+from surefoot.engines import differentiation, failures, plain
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
     from surefoot.moments import MomentOptimizer
+
+
+SPARSE_GRADIENTS = True
 
 
 def scalar_dtype() -> str:
@@ -104,22 +107,30 @@ def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    del optimizer
     if not tracked.decays:
         scalars = scalars._replace(shrink=tf.zeros_like(scalars.shrink))
     dtype = tf.as_dtype(tracked.m.dtype)
     scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
     if isinstance(gradient, tf.IndexedSlices):
-        _update_rows(scalars, tracked, gradient)
+        _update_rows(optimizer, scalars, tracked, gradient)
         return
-    new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars)
+    rounded = _stochastic(optimizer, tracked, tf.shape(gradient))
+    new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars, rounded)
     _value(tracked.variable).assign(new.parameter)
     for slot, value in _slots_and_values(tracked, new):
         slot.assign(value)
 
 
-def _update_rows(scalars: StepScalars, tracked: Tracked, gradient: tf.IndexedSlices) -> None:
-    """The originals' sparse step: moments decay everywhere, parameters move where touched."""
+def _update_rows(
+    optimizer: MomentOptimizer,
+    scalars: StepScalars,
+    tracked: Tracked,
+    gradient: tf.IndexedSlices,
+) -> None:
+    """The originals' sparse step: moments decay everywhere, parameters move where touched.
+
+    If the optimizer is lazy, moments too change only where touched.
+    """
     values, rows = _summed_duplicates(gradient)
     state = _read(tracked)
     touched = plain.VariableState(
@@ -127,11 +138,13 @@ def _update_rows(scalars: StepScalars, tracked: Tracked, gradient: tf.IndexedSli
         Moments(*(None if x is None else tf.gather(x, rows) for x in state.moments)),
         None if state.master is None else tf.gather(state.master, rows),
     )
-    new = plain.stepped(tf, tf.cast, touched, values, scalars)
-    resting = plain.rested(tf, state.moments, scalars)
-    for slot, moment in zip(tracked.moments, resting, strict=True):
-        if slot is not None:
-            slot.value.assign(moment)
+    rounded = _stochastic(optimizer, tracked, tf.shape(values))
+    new = plain.stepped(tf, tf.cast, touched, values, scalars, rounded)
+    if not optimizer.lazy:
+        resting = plain.rested(tf, state.moments, scalars)
+        for slot, moment in zip(tracked.moments, resting, strict=True):
+            if slot is not None:
+                slot.value.assign(moment)
     _value(tracked.variable).scatter_update(tf.IndexedSlices(new.parameter, rows))
     for slot, value in _slots_and_values(tracked, new):
         slot.value.scatter_update(tf.IndexedSlices(value, rows))
@@ -140,6 +153,23 @@ def _update_rows(scalars: StepScalars, tracked: Tracked, gradient: tf.IndexedSli
 def _summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
     rows, positions = tf.unique(gradient.indices)
     return tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows)), rows
+
+
+_BITS = plain.BitCasts(lambda x: tf.bitcast(x, tf.int16), tf.bitcast)
+
+
+def _stochastic(
+    optimizer: MomentOptimizer, tracked: Tracked, shape: tf.Tensor
+) -> plain.Cast | None:
+    """Random rounding whose randomness is a function of seed, step and variable."""
+    if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
+        return None
+    step = tf.cast(_value(optimizer.iterations), tf.int64)
+    seed = tf.stack([tf.constant(optimizer.seed * 1_000_003 + tracked.index, tf.int64), step])
+    uniform = tf.random.stateless_uniform(shape, seed)
+    return lambda exact, dtype: plain.stochastically_rounded(
+        tf, tf.cast, _BITS, exact, dtype, uniform
+    )
 
 
 def _slots_and_values(
@@ -254,3 +284,46 @@ def samples(variables: list[Any], count: int) -> Array:
 def differs(variable: Any, values: Array) -> Array:
     """Whether any element of ``variable`` is not the one in ``values``."""
     return tf.reduce_any(tf.convert_to_tensor(variable.value) != values)
+
+
+def finite(gradients: list[Any]) -> Array:
+    """For each gradient, whether all of it is finite."""
+    return tf.stack([tf.reduce_all(tf.math.is_finite(_dense_values(g))) for g in gradients])
+
+
+def _dense_values(gradient: Any) -> tf.Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def all_true(flags: Array) -> Array:
+    """Whether all of ``flags`` hold."""
+    return tf.reduce_all(flags)
+
+
+def as_int32(flag: Array) -> Array:
+    """A boolean as 0 or 1."""
+    return tf.cast(flag, tf.int32)
+
+
+def run_where(condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+    """Trace ``action`` into a branch of the graph."""
+    del state
+
+    def run() -> tf.Tensor:
+        action()
+        return tf.constant(True)
+
+    tf.cond(condition, run, lambda: tf.constant(False))
+
+
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+    """Raise at once in eager mode; in a graph, from an operation of the step.
+
+    XLA drops that operation: there the step is skipped and counted only.
+    """
+    if tf.executing_eagerly():
+        failures.raise_nonfinite(finite.numpy().tolist(), names, optimizer_name)
+        return
+    for index, name in enumerate(names):
+        message = failures.nonfinite_message([name], optimizer_name)
+        tf.debugging.Assert(finite[index], [tf.constant(message)])

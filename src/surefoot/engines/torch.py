@@ -11,13 +11,16 @@ import keras
 import numpy as np
 import torch
 
-from surefoot.engines import differentiation, plain
+from surefoot.engines import differentiation, failures, plain
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
     from surefoot.moments import MomentOptimizer
+
+
+SPARSE_GRADIENTS = False
 
 
 def scalar_dtype() -> str:
@@ -92,7 +95,6 @@ def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable."""
-    del optimizer
     scalars = _host_numbers(scalars)
     if not tracked.decays:
         scalars = scalars._replace(shrink=0.0)
@@ -104,6 +106,7 @@ def update_variable(
         state,
         torch.as_tensor(gradient).detach(),
         plain.cast_scalars(scalars, lambda x: x if isinstance(x, float) else _cast(x, dtype)),
+        _stochastic(optimizer, tracked) if optimizer.low_precision == "stochastic" else None,
     )
     state.parameter.copy_(new.parameter)
     for target, value in zip(state.moments, new.moments, strict=True):
@@ -115,6 +118,27 @@ def update_variable(
 
 def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return value.to(dtype)
+
+
+_BITS = plain.BitCasts(
+    lambda x: x.view(torch.int16),
+    lambda x, dtype: x.to(torch.int16).view(dtype),
+)
+
+
+def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | None:
+    """Random rounding whose randomness is a function of seed, step and variable."""
+    if not is_low_precision(tracked.variable):
+        return None
+    step = int(scalar(optimizer.iterations))
+    generator = torch.Generator().manual_seed(
+        hash((optimizer.seed, step, tracked.index)) % 2**63
+    )
+    target = _value(tracked.variable)
+    uniform = torch.rand(target.shape, generator=generator).to(target.device)
+    return lambda exact, dtype: plain.stochastically_rounded(
+        torch, _cast, _BITS, exact, dtype, uniform
+    )
 
 
 def _read(tracked: Tracked) -> plain.VariableState:
@@ -217,3 +241,30 @@ def differs(variable: Any, values: Array) -> Array:
     """Whether any element of ``variable`` is not the one in ``values``."""
     difference = (variable.value.detach() != values).any()
     return np.bool_(difference) if difference.device.type == "cpu" else difference
+
+
+def finite(gradients: list[Any]) -> Array:
+    """For each gradient, whether all of it is finite."""
+    return torch.stack([torch.isfinite(_widened(g)).all() for g in gradients])
+
+
+def all_true(flags: Array) -> Array:
+    """Whether all of ``flags`` hold."""
+    return flags.all()
+
+
+def as_int32(flag: Array) -> Array:
+    """A boolean as 0 or 1."""
+    return flag.int()
+
+
+def run_where(condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+    """Decide on the host: eager code has no other way, and the user asked for the check."""
+    del state
+    if condition:
+        action()
+
+
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+    """Raise at once."""
+    failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
