@@ -25,7 +25,7 @@ Pass = Callable[[], None]
 
 
 @numba.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def _adam(p, g, m, v, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
+def adam_kernel(p, g, m, v, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
     size = p.size
     for piece in numba.prange((size + PIECE - 1) // PIECE):
         start = piece * PIECE
@@ -38,7 +38,7 @@ def _adam(p, g, m, v, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
 
 
 @numba.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def _amsgrad(p, g, m, v, vhat, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
+def amsgrad_kernel(p, g, m, v, vhat, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
     size = p.size
     for piece in numba.prange((size + PIECE - 1) // PIECE):
         start = piece * PIECE
@@ -70,5 +70,5 @@ def floor_pass(shapes: list[Shape], *, amsgrad: bool = False) -> Pass:
     m, v, vhat = (np.full(size, 1e-3, np.float32) for _ in range(3))
     scalars = tuple(np.float32(x) for x in (1e-3, 0.1, 0.001, 1e-7))
     if amsgrad:
-        return lambda: _amsgrad(p, g, m, v, vhat, *scalars)
-    return lambda: _adam(p, g, m, v, *scalars)
+        return lambda: amsgrad_kernel(p, g, m, v, vhat, *scalars)
+    return lambda: adam_kernel(p, g, m, v, *scalars)

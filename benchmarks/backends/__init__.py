@@ -14,7 +14,7 @@ MODES = {
     "torch": ("eager",),
     "originals": ("eager", "graph", "xla"),
 }
-"""By backend; `originals` is TensorFlow 2.14 with TensorFlow Addons, in an environment apart."""
+"""By backend; `originals` is TensorFlow 2.14 with TensorFlow Addons, in its own environment."""
 
 FIT_MODE = {"tensorflow": "graph", "jax": "jit", "torch": "eager"}
 """In which of them `fit` runs the optimizer on a CPU, left to itself."""
