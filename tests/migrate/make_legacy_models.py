@@ -65,6 +65,34 @@ def scaled_regressor():
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="scaled")
 
 
+def partly_frozen():
+    """Layers without names of their own, two of them frozen."""
+    model = keras.Sequential(
+        [
+            keras.layers.Dense(6, activation="swish", input_shape=(5,)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(4),
+            keras.layers.LeakyReLU(alpha=0.1),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.layers[0].trainable = False
+    model.layers[1].trainable = False
+    return model
+
+
+class Subclassed(keras.Model):
+    """A model of the user's own class, which only checkpoints can hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Dense(4, activation="relu")
+        self.second = keras.layers.Dense(2)
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
 def image_classifier():
     return keras.Sequential(
         [
@@ -75,7 +103,8 @@ def image_classifier():
             keras.layers.ReLU(),
             keras.layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise"),
             keras.layers.SeparableConv2D(5, 2, padding="same", activation="elu"),
-            keras.layers.Conv2DTranspose(3, 2, strides=2),
+            keras.layers.Conv2DTranspose(3, 2, strides=2, use_bias=False),
+            keras.layers.Activation("tanh"),
             keras.layers.GlobalAveragePooling2D(),
             keras.layers.BatchNormalization(scale=False),
             keras.layers.Dropout(0.0),
@@ -123,7 +152,7 @@ def two_inputs():
 def attention():
     tokens = keras.Input((5,), dtype="int32", name="tokens")
     x = keras.layers.Embedding(11, 6, name="tokens_embedding")(tokens)
-    y = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+    y = keras.layers.MultiHeadAttention(2, 3, use_bias=False, name="attention")(x, x)
     x = keras.layers.LayerNormalization(name="norm")(keras.layers.Add()([x, y]))
     x = keras.layers.TimeDistributed(keras.layers.Dense(4, activation="gelu"), name="each")(x)
     x = keras.layers.Conv1D(3, 2, name="conv")(x)
@@ -134,7 +163,7 @@ def attention():
 def batches_for(name, rng):
     """Inputs and targets of one batch, as lists in the model's own order."""
     n = 8
-    if name in ("regressor", "scaled_regressor"):
+    if name in ("regressor", "scaled_regressor", "partly_frozen", "Subclassed"):
         x = rng.normal(size=(n, 5)).astype("float32")
         y = np.stack([np.sin(x.sum(1)), x[:, 0]], 1).astype("float32")
         return [x], [y[:, :1] if name == "regressor" else y]
@@ -158,6 +187,8 @@ def batches_for(name, rng):
 LOSSES = {
     "regressor": dict(loss="mse", metrics=["mae"]),
     "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
+    "partly_frozen": dict(loss="mean_squared_error"),
+    "Subclassed": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     ),
@@ -206,22 +237,31 @@ CASES = {
     "adam_legacy": ("text_classifier", lambda: legacy.Adam(5e-3, beta_2=0.99)),
     "adam_amsgrad_legacy": (
         "two_inputs",
-        lambda: legacy.Adam(5e-3, amsgrad=True, epsilon=1e-3, global_clipnorm=1.0),
+        lambda: legacy.Adam(5e-3, amsgrad=True, epsilon=1e-3),
     ),
-    "adam_decay_legacy": ("scaled_regressor", lambda: legacy.Adam(1e-2, decay=0.1)),
+    "adam_decay_legacy": (
+        "scaled_regressor",
+        lambda: legacy.Adam(1e-2, decay=0.1, global_clipnorm=0.5),
+    ),
     "rmsprop_legacy": ("regressor", lambda: legacy.RMSprop(2e-3, epsilon=1e-4)),
     "rmsprop_centered_legacy": (
         "regressor",
         lambda: legacy.RMSprop(2e-3, rho=0.8, momentum=0.5, centered=True),
     ),
+    "rmsprop_momentum_text_legacy": (
+        "text_classifier",
+        lambda: legacy.RMSprop(2e-3, momentum=0.5, centered=True),
+    ),
     "rmsprop_text_legacy": ("text_classifier", lambda: legacy.RMSprop(5e-3, centered=True)),
     # tf.keras 2.11 and later
-    "sgd": ("regressor", lambda: new.SGD(0.05)),
+    "sgd": ("regressor", lambda: new.SGD(0.05, clipnorm=0.5)),
+    "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
+    "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
     "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),
     "adam": ("image_classifier", lambda: new.Adam(5e-3)),
     "adam_amsgrad": (
         "two_inputs",
-        lambda: new.Adam(5e-3, amsgrad=True, weight_decay=1e-2, clipnorm=1.0),
+        lambda: new.Adam(5e-3, amsgrad=True, weight_decay=1e-2, epsilon=1e-4),
     ),
     "adam_schedule": (
         "attention",
@@ -231,7 +271,7 @@ CASES = {
         "regressor",
         lambda: new.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=4),
     ),
-    "rmsprop": ("regressor", lambda: new.RMSprop(2e-3)),
+    "rmsprop": ("regressor", lambda: new.RMSprop(2e-3, clipvalue=0.3)),
     "rmsprop_centered": (
         "two_inputs",
         lambda: new.RMSprop(2e-3, rho=0.8, momentum=0.5, centered=True),
@@ -250,6 +290,10 @@ def weights_by_layer(model, prefix=""):
             for i, value in enumerate(layer.get_weights()):
                 found[f"{prefix}{layer.name}/{i}"] = value
     return found
+
+
+def write_checkpoint(model, optimizer, prefix):
+    tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(prefix))
 
 
 def record(case, folder):
@@ -274,13 +318,13 @@ def record(case, folder):
         if done >= SAVED_AFTER:
             for name, value in weights_by_layer(model).items():
                 arrays[f"after/{done}/{name}"] = value
-        if done == SAVED_AFTER:
+        if done == SAVED_AFTER and architecture == "Subclassed":
+            write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
+        elif done == SAVED_AFTER:
             model.save(folder / f"{case}.h5")
             model.save(folder / f"{case}.keras")
             model.save(folder / f"{case}_savedmodel")
-            tf.train.Checkpoint(model=model, optimizer=optimizer).write(
-                str(folder / f"{case}_checkpoint" / "ckpt")
-            )
+            write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
             # The graphs of calls are most of a SavedModel and nothing that is read here.
             graphs = folder / f"{case}_savedmodel" / "saved_model.pb"
             if graphs.stat().st_size > 150_000:

@@ -4,6 +4,7 @@ What the originals saved, loads, and training goes on where it stopped.
 """
 
 from surefoot.migrate.batch_normalization import FusedBatchNormalization
+from surefoot.migrate.conversion import convert
 from surefoot.migrate.errors import (
     MigrationError,
     MissingOptimizerStateWarning,
@@ -13,6 +14,17 @@ from surefoot.migrate.errors import (
 from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
 from surefoot.migrate.loading import inspect, load_model
 from surefoot.migrate.report import Report
+from surefoot.migrate.restoring import restore
+from surefoot.migrate.table_optimizers import (
+    TableAdam,
+    TableKerasNadam,
+    TableLegacyRMSprop,
+    TableMomentumRMSprop,
+    TableMomentumSGD,
+    TableNadam,
+    TableRectifiedAdam,
+    TableRMSprop,
+)
 
 __all__ = [
     "FusedBatchNormalization",
@@ -21,7 +33,17 @@ __all__ = [
     "MissingOptimizerStateWarning",
     "MissingTensorFlowError",
     "Report",
+    "TableAdam",
+    "TableKerasNadam",
+    "TableLegacyRMSprop",
+    "TableMomentumRMSprop",
+    "TableMomentumSGD",
+    "TableNadam",
+    "TableRMSprop",
+    "TableRectifiedAdam",
     "UnsafeFileError",
+    "convert",
     "inspect",
     "load_model",
+    "restore",
 ]

@@ -101,7 +101,7 @@ def make_object(kind: str, saved: object, custom_objects: CustomObjects) -> Any:
     name = saved.get("registered_name") or saved["class_name"]
     if isinstance(saved["class_name"], str) and saved["class_name"].islower():
         # `"zeros"`, `"l2"`: Keras's short names are resolved by Keras, from its own list.
-        return getattr(NAMESPACES[kind][0], "get")(saved["class_name"])
+        return NAMESPACES[kind][0].get(saved["class_name"])
     return construct(find_class(kind, name, custom_objects), dict(saved.get("config") or {}))
 
 

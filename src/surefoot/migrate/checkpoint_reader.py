@@ -132,9 +132,7 @@ def _without_wrappers(value: Any) -> Any:
         if value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value:
             return [_without_wrappers(item) for item in value["items"]]
         return {
-            key: _without_wrappers(item)
-            for key, item in value.items()
-            if key != "shared_object_id"
+            key: _without_wrappers(item) for key, item in value.items() if key != "shared_object_id"
         }
     if isinstance(value, list):
         return [_without_wrappers(item) for item in value]

@@ -105,7 +105,9 @@ def _loss(saved: Any, custom_objects: CustomObjects) -> Any:
         cls = find_class("loss", name, custom_objects)
         if own:
             return construct(cls, config)
-        config["reduction"] = REDUCTIONS.get(config.get("reduction", "auto"), config.get("reduction"))
+        config["reduction"] = REDUCTIONS.get(
+            config.get("reduction", "auto"), config.get("reduction")
+        )
         config.pop("fn", None)
         return construct(cls, config)
     return _named("loss", saved, custom_objects, keras.losses.get)

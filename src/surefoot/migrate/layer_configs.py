@@ -93,9 +93,11 @@ class LayerBuilder:
         if own is not None:
             return self._custom(own, registered, config)
         if registered == "BatchNormalization":
-            return construct(FusedBatchNormalization, self._arguments(FusedBatchNormalization, config))
+            return construct(
+                FusedBatchNormalization, self._arguments(FusedBatchNormalization, config)
+            )
         cls = find_class("layer", registered, {})
-        return construct(cls, self._arguments(cls, config))  # type: ignore[no-any-return]
+        return construct(cls, self._arguments(cls, config))
 
     def _replacement(self, name: str, given: Any) -> keras.layers.Layer:
         if isinstance(given, keras.layers.Layer):
@@ -122,7 +124,7 @@ class LayerBuilder:
         if "dtype" in config:
             config["dtype"] = dtype_policy(config["dtype"])
         try:
-            return cls.from_config(config)
+            return cls.from_config(config)  # type: ignore[attr-defined]
         except (TypeError, ValueError) as error:
             raise MigrationError(
                 f"Layer {config.get('name')!r} of class {cls.__name__} does not take what the file "
@@ -132,8 +134,8 @@ class LayerBuilder:
     def _arguments(self, cls: type, config: Config) -> Config:
         accepted = accepted_arguments(cls)
         arguments = {}
-        for key, value in config.items():
-            key = RENAMED.get((cls.__name__, key), key)
+        for old_key, value in config.items():
+            key = RENAMED.get((cls.__name__, old_key), old_key)
             if key in accepted:
                 arguments[key] = self._argument(key, value)
             elif key in UNUSED.get(cls.__name__, ()):

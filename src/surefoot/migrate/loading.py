@@ -21,9 +21,10 @@ from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning
 from surefoot.migrate.h5_reader import read_h5
 from surefoot.migrate.keras_reader import read_keras
 from surefoot.migrate.model_builder import ModelBuilder
-from surefoot.migrate.optimizer_configs import build_optimizer
+from surefoot.migrate.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizer_state import StateTransfer
 from surefoot.migrate.report import Report
+from surefoot.migrate.table_optimizers import find_tables
 from surefoot.migrate.weight_matching import check_complete, pair_weights
 
 ZIP_START = b"PK"
@@ -86,7 +87,10 @@ def inspect(path: Path) -> Report:
 
 @overload
 def load_model(
-    path: Path, custom_objects: CustomObjects | None = None, *, return_report: Literal[False] = False
+    path: Path,
+    custom_objects: CustomObjects | None = None,
+    *,
+    return_report: Literal[False] = False,
 ) -> keras.Model: ...
 
 
@@ -149,9 +153,9 @@ def load_model(
     optimizer = None
     transfer = None
     if saved.optimizer is not None:
-        made = build_optimizer(saved.optimizer, known)
-        optimizer = made.optimizer
-        report.notes += made.notes
+        optimizers = OptimizerBuilder(known, find_tables(model))
+        optimizer = optimizers.build(saved.optimizer)
+        report.notes += optimizers.notes
         transfer = StateTransfer(
             saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
         )

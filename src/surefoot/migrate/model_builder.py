@@ -122,7 +122,7 @@ class _Graph:
             name=self.config.get("name"),
         )
         _set_trainable(model, self.config)
-        return model  # type: ignore[no-any-return]
+        return model
 
     def _ends(self, key: str) -> Any:
         ends = self.config.get(key)

@@ -122,7 +122,7 @@ class ObjectGraph:
     def value(self, node: Node) -> Array:
         """The numbers of a variable."""
         try:
-            return self._reader.get_tensor(node.key)  # type: ignore[no-any-return]
+            return self._reader.get_tensor(node.key)
         except Exception as error:  # as above
             raise MigrationError(
                 f"{self.prefix}: {node.name} cannot be read ({first_line(error)})."
@@ -171,8 +171,7 @@ class ObjectGraph:
                 for n in found
             )
             if weights or names is not None:
-                attribute = "" if numbered else attribute
-                layers.append(SavedLayer(name, "", weights, attribute))
+                layers.append(SavedLayer(name, "", weights, "" if numbered else attribute))
                 nodes.extend(found)
         return layers, nodes
 
@@ -185,9 +184,7 @@ class ObjectGraph:
             visited.add(node.number)
             if node.key is not None:
                 found.append(node)
-            inner = [
-                self.nodes[n] for name, n in node.children.items() if name not in NOT_WEIGHTS
-            ]
+            inner = [self.nodes[n] for name, n in node.children.items() if name not in NOT_WEIGHTS]
             waiting = inner + waiting
         return found
 

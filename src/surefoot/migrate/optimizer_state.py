@@ -85,11 +85,12 @@ class StateTransfer:
         by_key = pairing.by_key
         trainable = {id(variable) for variable in self._trainable}
         problems = []
-        served: set[int] = set()
+        served: dict[int, Any] = {}
+        filled: set[int] = set()
         for slot, values in slots.items():
             if self._useless(slot):
                 self.notes.append(f"Slot {slot!r} left out: without momentum it has no effect.")
-                served |= {id(by_key[key]) for key in values if key in by_key}
+                served |= {id(by_key[key]): by_key[key] for key in values if key in by_key}
                 continue
             for key, value in values.items():
                 variable = by_key.get(key)
@@ -100,16 +101,24 @@ class StateTransfer:
                 if target is None or tuple(target.shape) != tuple(value.shape):
                     problems.append(f"{slot} of {key} {tuple(value.shape)}")
                     continue
-                served.add(id(variable))
+                served[id(variable)] = variable
+                filled.add(id(target))
                 self._plan(target.assign, value)
                 self.rows.append((f"{slot} of {key}", target.path, tuple(value.shape)))
-        if problems and not partial:
+        missing = [
+            target.path
+            for variable in served.values()
+            for target in self._all_slots(variable)
+            if id(target) not in filled
+        ]
+        if (problems or missing) and not partial:
             raise MigrationError(
-                f"{self._source}: some of the optimizer's state has no place in "
+                f"{self._source}: the optimizer's state does not fit "
                 f"{type(self._optimizer).__name__} on this model.\n"
-                f"  In the file only: {', '.join(problems)}"
+                f"  In the file only: {', '.join(problems) or 'nothing'}\n"
+                f"  In the optimizer only: {', '.join(missing) or 'nothing'}"
             )
-        self.left_out += problems
+        self.left_out += [*problems, *missing]
         if slots:
             fresh = [v.path for v in self._trainable if id(v) not in served]
             if fresh:
@@ -134,6 +143,20 @@ class StateTransfer:
         if isinstance(owner, MANAGED):
             return owner.get_slot(variable, slot) if slot in owner.get_slot_names() else None
         return _keras_slot(owner, variable, slot)
+
+    def _all_slots(self, variable: Any) -> list[Any]:
+        """Every slot that the new optimizer has for a variable."""
+        owner = self._optimizer
+        found = [self._slot(variable, "slow")] if isinstance(owner, surefoot.Lookahead) else []
+        inner = owner.inner_optimizer if found else owner
+        if isinstance(inner, MANAGED):
+            names = [name for name in inner.get_slot_names() if name != "master"]
+        else:
+            kinds = next(kinds for cls, kinds in KERAS_SLOTS.items() if isinstance(inner, cls))
+            # One old name for each kind of slot.
+            names = [*{kind: name for name, kind in kinds.items()}.values(), "average"]
+        found += [self._slot(variable, name) for name in names]
+        return [slot for slot in found if slot is not None]
 
     def _plan_step(self) -> None:
         step = self._saved.iterations

@@ -85,9 +85,7 @@ class Report:
             ]
         return report
 
-    def add_transfer(
-        self, pairing: Pairing, optimizer: Any, state: StateTransfer | None
-    ) -> None:
+    def add_transfer(self, pairing: Pairing, optimizer: Any, state: StateTransfer | None) -> None:
         """Says where everything went."""
         self.weights = [(w.key, v.path, tuple(w.value.shape)) for w, v in pairing.pairs]
         self.by_structure = list(pairing.by_structure)
@@ -100,7 +98,9 @@ class Report:
             self.left_out += state.left_out
 
     def __str__(self) -> str:
-        found = f"{self.source}: {self.kind}, {len(self.layers)} layers, {len(self.weights)} weights"
+        found = (
+            f"{self.source}: {self.kind}, {len(self.layers)} layers, {len(self.weights)} weights"
+        )
         lines = [found]
         if self.optimizer:
             step = "no state" if self.step is None else f"step {self.step}"

@@ -77,9 +77,7 @@ def sort_named_state(
     return state
 
 
-def _split(
-    name: str, known: dict[str, list[str]], legacy: bool, source: str
-) -> tuple[str, str]:
+def _split(name: str, known: dict[str, list[str]], legacy: bool, source: str) -> tuple[str, str]:
     parts = name.split("/")
     # The longest name that fits is meant: `encoder/dense/kernel` before `dense/kernel`.
     for start in range(1, len(parts)):

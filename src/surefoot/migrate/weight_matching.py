@@ -25,7 +25,6 @@ class Pairing:
 
     Attributes:
         pairs: Saved weight and variable, in the file's order.
-        by_key: The variables by `SavedWeight.key`.
         by_structure: Layers that were matched by their place and shapes, not by name.
         unmatched_saved: Keys of weights that no variable was found for.
         unmatched_model: Paths of variables that no weight was found for.
@@ -38,6 +37,7 @@ class Pairing:
 
     @property
     def by_key(self) -> dict[str, Any]:
+        """The variables by `SavedWeight.key`."""
         return {weight.key: variable for weight, variable in self.pairs}
 
     @property
@@ -81,9 +81,7 @@ def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
     return pairing
 
 
-def _pair_by_structure(
-    saved: list[SavedLayer], targets: list[Any], pairing: Pairing
-) -> None:
+def _pair_by_structure(saved: list[SavedLayer], targets: list[Any], pairing: Pairing) -> None:
     alike = len(saved) == len(targets) and all(
         _keras_gave_names(layer, target) and _same_structure(layer, target)
         for layer, target in zip(saved, targets, strict=True)
@@ -171,9 +169,7 @@ def _by_address(layer: SavedLayer, target: Any) -> list[tuple[SavedWeight, Any]]
     return [(weight, variables[weight.address]) for weight in layer.weights]
 
 
-def _addresses(
-    layer: Any, above: set[int]
-) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Where each variable lies: inner layers' names or attributes, then its place."""
     if id(layer) in above:
         return
@@ -183,7 +179,7 @@ def _addresses(
             for address, variable in _addresses(inner, above):
                 yield (inner.name, *address), variable
         return
-    inner_layers = []
+    inner_layers: list[tuple[tuple[str, ...], Any]] = []
     for name, value in _held(layer).items():
         if _is_layer(value):
             inner_layers.append(((name,), value))
@@ -191,7 +187,6 @@ def _addresses(
             inner_layers += [((name, word), item) for word, item in _contained(value)]
     below = {id(v) for _, inner in inner_layers for v in inner.weights}
     own = [v for v in layer.weights if id(v) not in below]
-    own.sort(key=lambda v: not v.trainable and not layer.trainable is False)
     for i, variable in enumerate(own):
         yield (i,), variable
     for prefix, inner in inner_layers:

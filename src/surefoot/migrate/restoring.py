@@ -1,0 +1,128 @@
+"""Restores weights and optimizer state into a model that the user's own code has built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot.migrate.allowed import CustomObjects
+from surefoot.migrate.compile_arguments import compile_arguments
+from surefoot.migrate.description import SavedModel
+from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.loading import Path, read, warn_without_state
+from surefoot.migrate.optimizer_configs import OptimizerBuilder
+from surefoot.migrate.optimizer_state import StateTransfer
+from surefoot.migrate.optimizer_templates import completed, model_optimizer
+from surefoot.migrate.report import Report
+from surefoot.migrate.table_optimizers import find_tables
+from surefoot.migrate.weight_matching import Pairing, check_complete, pair_weights
+
+
+def restore(
+    path: Path,
+    model: keras.Model,
+    *,
+    optimizer: Any = None,
+    custom_objects: CustomObjects | None = None,
+    partial: bool = False,
+    model_name: str = "model",
+    optimizer_name: str = "optimizer",
+) -> Report:
+    """Restores what TensorFlow 2's Keras saved into a model built for Keras 3.
+
+    Weights are matched by layer and name, and by structure where Keras chose the layers'
+    names. The optimizer is built anew with the old one's hyperparameters, state and step and
+    attached to the model as `model.optimizer`; loss and metrics that the model was compiled
+    with stay. Everything is checked before anything is changed.
+
+    Args:
+        path: A `.h5` or `.keras` file, a SavedModel directory, or the prefix of a
+            `tf.train.Checkpoint` (`"folder/ckpt"` for `folder/ckpt.index`).
+        model: A built Keras 3 model. For a checkpoint, compile it with the optimizer (as in
+            the old code), since a checkpoint does not hold all of an optimizer's arguments.
+        optimizer: The optimizer to compare with and complete from, in place of the model's.
+        custom_objects: Losses, metrics and schedules of yours by name.
+        partial: Whether what has no counterpart is left out, on both sides, instead of
+            being an error.
+        model_name: The name of the model in `tf.train.Checkpoint(model=...)`.
+        optimizer_name: The name of the optimizer in `tf.train.Checkpoint(optimizer=...)`.
+
+    Returns:
+        What went where, and what was left out.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        MigrationError: If file and model do not match, listing both sides; the model is as
+            it was.
+
+    Warns:
+        MissingOptimizerStateWarning: If the file has the optimizer but not its state.
+
+    Example:
+        >>> import keras, surefoot.migrate
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> try:
+        ...     surefoot.migrate.restore("nowhere/ckpt", model)
+        ... except FileNotFoundError as error:
+        ...     print(error)
+        There is no file, directory or checkpoint nowhere/ckpt
+    """
+    saved = read(path, model_name, optimizer_name)
+    if not model.built or not model.weights:
+        raise MigrationError(
+            f"The model {model.name!r} has no weights yet. Build it first: give it an Input, or "
+            "call it on a batch."
+        )
+    known = dict(custom_objects or {})
+    pairing = pair_weights(saved.layers, model)
+    if not partial:
+        check_complete(pairing, saved.path)
+    elif not pairing.pairs:
+        raise MigrationError(f"{saved.path} and the model have no weight in common.")
+    report = Report.of_file(saved)
+    new, transfer = _optimizer(saved, model, optimizer, known, pairing, report, partial)
+    arguments = _compile_arguments(saved, model, known)
+    for weight, variable in pairing.pairs:
+        variable.assign(weight.value)
+    if new is not None and transfer is not None:
+        transfer.assign()
+        model.compile(**{**arguments, "optimizer": new})
+        warn_without_state(saved, report)
+    report.add_transfer(pairing, new, transfer)
+    return report
+
+
+def _optimizer(
+    saved: SavedModel,
+    model: keras.Model,
+    given: Any,
+    custom_objects: CustomObjects,
+    pairing: Pairing,
+    report: Report,
+    partial: bool,
+) -> tuple[Any, StateTransfer | None]:
+    template = given if given is not None else model_optimizer(model)
+    if saved.optimizer is None:
+        if template is not None and not partial:
+            raise MigrationError(
+                f"{saved.path} has no optimizer; the model is compiled with "
+                f"{type(template).__name__}. With partial=True the weights alone are restored."
+            )
+        return None, None
+    complete, notes = completed(saved.optimizer, template, saved.path)
+    builder = OptimizerBuilder(custom_objects, find_tables(model))
+    new = builder.build(complete)
+    report.notes += [*notes, *builder.notes]
+    transfer = StateTransfer(complete, new, model, pairing, saved.layers, saved.path, partial)
+    return new, transfer
+
+
+def _compile_arguments(
+    saved: SavedModel, model: keras.Model, custom_objects: CustomObjects
+) -> dict[str, Any]:
+    """The model's own loss and metrics, or else the file's."""
+    own = getattr(model, "_compile_config", None)
+    if model.compiled and own is not None:
+        return dict(own.config)
+    return compile_arguments(saved.training, model, custom_objects)
