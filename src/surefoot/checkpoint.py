@@ -55,6 +55,9 @@ class NamedState:
         singles = self._named_singles()
         slots = _in_files(self.slots.named())
         problems = _mismatches(singles, state)
+        if self.hyperparameters is not None:
+            expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
+            problems += _shape_mismatches(expected, hyperparameters)
         # An optimizer saved before its first step has no slots: a fresh start.
         if self.built and saved_slots:
             problems += _mismatches(slots, saved_slots)
@@ -124,15 +127,19 @@ def _storable(variable: Any) -> np.ndarray:
 
 
 def _mismatches(variables: Mapping[str, Any], stored: State) -> list[str]:
+    return _shape_mismatches({key: tuple(v.shape) for key, v in variables.items()}, stored)
+
+
+def _shape_mismatches(expected: Mapping[str, tuple[int, ...]], stored: State) -> list[str]:
     problems = []
-    if missing := [key for key in variables if key not in stored]:
+    if missing := [key for key in expected if key not in stored]:
         problems.append(f"Missing from the file: {', '.join(missing)}")
-    if extra := [key for key in stored if key not in variables]:
+    if extra := [key for key in stored if key not in expected]:
         problems.append(f"In the file but not in the optimizer: {', '.join(extra)}")
     problems += [
-        f"{key} has shape {stored[key].shape} in the file and {tuple(variable.shape)} here"
-        for key, variable in variables.items()
-        if key in stored and stored[key].shape != tuple(variable.shape)
+        f"{key} has shape {stored[key].shape} in the file and {shape} here"
+        for key, shape in expected.items()
+        if key in stored and stored[key].shape != shape
     ]
     return problems
 

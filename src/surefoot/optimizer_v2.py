@@ -58,6 +58,11 @@ class OptimizerV2Methods:
     name: str
     gradient_accumulation_steps: int | None
 
+    def __dir__(self) -> list[str]:
+        # tf.train.Checkpoint looks for `get_slot_names` in `dir()` and would then
+        # keep the slots a second time, in the way of the optimizers of 2020.
+        return [name for name in super().__dir__() if name != "get_slot_names"]
+
     # Steps and learning rate.
 
     @property

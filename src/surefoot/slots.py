@@ -64,10 +64,12 @@ def _slot_order(slot_name: str) -> int:
 class SlotRegistry:
     """Every variable of an optimizer under a name that survives a new process.
 
-    Slots are named after the slot and the path of their model variable.
-    Automatic numbers in paths (``dense_3``) depend on how many layers the
-    process has made before, so they are dropped; variables that are then
-    called the same are counted in the order of building.
+    Slots are named after the slot and the end of the path of their model
+    variable: its layer's name and its own. What stands before depends on who
+    built the layer first, automatic numbers (``dense_3``) on how many layers
+    the process has made; both differ between the program that saves and the
+    one that loads. Variables that are then called the same are counted in the
+    order of building.
     """
 
     def __init__(self) -> None:
@@ -81,9 +83,8 @@ class SlotRegistry:
     def _register(self, reference: Any) -> int | str:
         key = identity(reference)
         if key not in self._names:
-            base = "/".join(
-                re.sub(r"_\d+$", "", part) for part in variable_path(reference).split("/")
-            )
+            parts = variable_path(reference).split("/")[-2:]
+            base = "/".join(re.sub(r"_\d+$", "", part) for part in parts)
             count = self._counts.get(base, 0)
             self._counts[base] = count + 1
             self._names[key] = base if count == 0 else f"{base}#{count}"

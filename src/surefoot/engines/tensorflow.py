@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from surefoot.engines import differentiation, failures, plain
+from surefoot.engines import differentiation, failures, plain, tensorflow_kernels
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
 
@@ -70,8 +70,10 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         or not optimizer.compiles_eagerly()
         or (variables is None and not optimizer.built)
     )
+    # Nothing in it needs AutoGraph, which would take its time to find that out.
+    inline_apply = tf.autograph.experimental.do_not_convert(optimizer.inline_apply)
     if inline:
-        optimizer.inline_apply(gradients, variables)
+        inline_apply(gradients, variables)
         return
     variables = optimizer.all_trainable_variables(variables)
     gradients = [
@@ -83,9 +85,9 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     if key not in steps:
 
         def step(gradients: list[Any]) -> None:
-            optimizer.inline_apply(gradients, variables)
+            inline_apply(gradients, variables)
 
-        steps[key] = tf.function(step, reduce_retracing=True)
+        steps[key] = tf.function(step, reduce_retracing=True, autograph=False)
     steps[key](gradients)
 
 
@@ -99,8 +101,16 @@ def update(
     if tf.distribute.has_strategy():
         optimizer.distributed_update(scalars, [t.variable for t in tracked], gradients)
         return
-    for entry, gradient in zip(tracked, gradients, strict=True):
-        update_variable(optimizer, scalars, entry, gradient)
+    pairs = list(zip(tracked, gradients, strict=True))
+    fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
+    if tf.config.functions_run_eagerly() or not tensorflow_kernels.share_a_device(fast):
+        fast = []
+    served = {t.index for t, _ in fast}
+    for entry, gradient in pairs:
+        if entry.index not in served:
+            update_variable(optimizer, scalars, entry, gradient)
+    if fast:
+        tensorflow_kernels.update(optimizer, scalars, fast, update_variable)
 
 
 def update_variable(

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import torch
 
-from surefoot.engines import differentiation, failures, plain
+from surefoot.engines import differentiation, failures, plain, torch_kernels
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
 
@@ -81,7 +81,9 @@ def update(
 ) -> None:
     """Apply the rule to every variable."""
     scalars = _host_numbers(scalars)
-    for entry, gradient in zip(tracked, gradients, strict=True):
+    pairs = list(zip(tracked, gradients, strict=True))
+    left = torch_kernels.update(scalars, pairs) if torch_kernels.is_rule(scalars) else pairs
+    for entry, gradient in left:
         update_variable(optimizer, scalars, entry, gradient)
 
 
