@@ -24,6 +24,7 @@ MODES: tuple[str, ...] = {
     "torch": (EAGER,),
 }[BACKEND]
 COMPILED = MODES[1] if len(MODES) > 1 else EAGER
+EAGER_AND_COMPILED = tuple(dict.fromkeys((EAGER, COMPILED)))
 
 # Compiled programs depend on the number of rows: sparse gradients are padded to this many.
 ROWS = 8

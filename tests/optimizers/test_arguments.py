@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import surefoot
-from loops import COMPILED, EAGER, Loop, to_numpy
+from loops import EAGER_AND_COMPILED, Loop, to_numpy
 
 RADAM, NADAM, LOOKAHEAD, RANGER = (
     surefoot.RectifiedAdam,
@@ -217,13 +217,13 @@ def test_what_real_code_writes_is_taken(form: str) -> None:
     optimizer = build()
     config = optimizer.get_config()
     for name, value in wanted.items():
-        assert config[name] == pytest.approx(value, rel=1e-7), name
+        assert config[name] == (value if isinstance(value, str) else pytest.approx(value)), name
     loop = Loop(optimizer, [np.ones(3)])
     loop.step([np.ones(3)])
     assert np.all(np.isfinite(loop.parameters[0]))
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("cls", MOMENT)
 def test_schedule_that_is_any_callable_of_the_step(cls: type, mode: str) -> None:
     """The first steps of RAdam, unrectified, move by rate times the first moment: 1 and 1."""

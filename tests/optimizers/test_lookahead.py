@@ -11,7 +11,7 @@ import pytest
 import reference
 import surefoot
 import tolerances
-from loops import COMPILED, EAGER, MODES, Loop, to_numpy
+from loops import EAGER, EAGER_AND_COMPILED, MODES, Loop, to_numpy
 
 ONES = [np.ones(2)]
 
@@ -62,7 +62,7 @@ def test_period_of_one_scales_every_step(alpha: float, expected: list[float]) ->
     assert path(around_sgd(sync_period=1, slow_step_size=alpha), 3) == expected
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_slow_weights_are_the_fast_ones_at_the_last_synchronisation(mode: str) -> None:
     loop = Loop(around_sgd(sync_period=2), [np.full(2, 8.0)], mode=mode)
     seen = []
@@ -72,7 +72,7 @@ def test_slow_weights_are_the_fast_ones_at_the_last_synchronisation(mode: str) -
     assert seen == [8, 7, 7, 6, 6]
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_weights_assigned_between_periods_are_not_pulled_back(mode: str) -> None:
     """Weights loaded at the end of a period are where the next one starts from.
 
@@ -88,7 +88,7 @@ def test_weights_assigned_between_periods_are_not_pulled_back(mode: str) -> None
     np.testing.assert_array_equal(loop.parameters[0], [99, 99])
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_weights_loaded_within_a_period_are_not_pulled_back(mode: str) -> None:
     """After weights are loaded in the middle of a period nothing of the old ones is left.
 
@@ -161,7 +161,7 @@ def test_positional_order_and_defaults() -> None:
     )
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_rate_of_the_inner_optimizer_is_the_rate(mode: str) -> None:
     optimizer = around_sgd(sync_period=10)
     loop = Loop(optimizer, [np.zeros(2)], mode=mode)
@@ -176,7 +176,7 @@ def test_rate_of_the_inner_optimizer_is_the_rate(mode: str) -> None:
     np.testing.assert_array_equal(loop.parameters[0], [-1.75, -1.75])
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_clipping_of_the_inner_optimizer_clips(mode: str) -> None:
     optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0, clipvalue=0.25), sync_period=2)
     loop = Loop(optimizer, [np.zeros(2)], mode=mode)

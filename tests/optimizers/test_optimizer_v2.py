@@ -10,7 +10,7 @@ import pytest
 
 import golden
 import surefoot
-from loops import BACKEND, COMPILED, EAGER, Loop, to_numpy
+from loops import BACKEND, COMPILED, EAGER, EAGER_AND_COMPILED, Loop, to_numpy
 
 ALL = {
     "radam": lambda: surefoot.RectifiedAdam(0.125),
@@ -37,7 +37,7 @@ def trained(name: str, steps: int = 3, mode: str = EAGER) -> Loop:
 
 
 @each
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_iterations(name: str, mode: str) -> None:
     optimizer = ALL[name]()
     assert int(to_numpy(optimizer.iterations)) == 0
@@ -267,7 +267,7 @@ def test_exclude_from_weight_decay(name: str, by: str, when: str) -> None:
     np.testing.assert_array_equal(loop.parameters[1], bias)
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_effective_learning_rate(mode: str) -> None:
     """Warmup of 4 in 10 steps, and r_t of the reference where there is one."""
     options = {"learning_rate": 0.5, "beta_2": 0.875, "total_steps": 10, "warmup_proportion": 0.5}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tolerances
-from loops import COMPILED, EAGER, MODES, Loop, to_numpy
+from loops import EAGER_AND_COMPILED, MODES, Loop, to_numpy
 from scenarios import SCENARIOS, Scenario, scenario
 
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
@@ -70,7 +70,7 @@ def test_float32(run: Scenario, mode: str) -> None:
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_iterations_assigned_on_the_way(mode: str) -> None:
     run = scenario("RectifiedAdam-warmup", options={"total_steps": 60, "learning_rate": 0.125})
     start = run.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import mpmath
@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import surefoot
+import surefoot.engines
 import tolerances
-from loops import BACKEND, COMPILED, EAGER, Loop, to_numpy
+from loops import BACKEND, COMPILED, EAGER_AND_COMPILED, Loop, to_numpy
 from surefoot.nadam import MomentumProduct, nadam_scalars
 from surefoot.rectified_adam import rectified_adam_scalars
 
@@ -64,14 +65,40 @@ def as_floats(values: list[Any]) -> np.ndarray:
     return np.array([float(value) for value in values])
 
 
-DTYPES = ("float32",) if BACKEND == "jax" else ("float32", "float64")
+ENGINE_NAMESPACE = surefoot.engines.active().scalar_namespace(keras.Variable(0.0))
 
 
-def tolerance(dtype: str) -> float:
-    return tolerances.SCALARS_FLOAT32 if dtype == "float32" else tolerances.SCALARS_FLOAT64
+class Arithmetic(NamedTuple):
+    """An array namespace and dtype in which scalars are computed, and how exact that is."""
+
+    name: str
+    xp: Any
+    dtype: str
+    tolerance: float
+
+    def number(self, value: Any) -> Any:
+        """``value`` as an engine hands it over."""
+        if self.xp is np:
+            return np.asarray(value, self.dtype)[()]
+        return keras.ops.convert_to_tensor(np.asarray(value, self.dtype))
 
 
-def hyperparameters(dtype: str, **values: float) -> dict[str, Any]:
+# What this backend's engine computes in, and float32, which others and GPUs compute in.
+ARITHMETICS = {
+    "float32": Arithmetic("float32", keras.ops, "float32", tolerances.SCALARS_FLOAT32),
+    "engine": Arithmetic(
+        "engine",
+        ENGINE_NAMESPACE,
+        surefoot.engines.active().scalar_dtype(),
+        tolerances.SCALARS_FLOAT32
+        if surefoot.engines.active().scalar_dtype() == "float32"
+        else tolerances.SCALARS_FLOAT64,
+    ),
+}
+in_each_arithmetic = pytest.mark.parametrize("in_", ARITHMETICS.values(), ids=ARITHMETICS)
+
+
+def hyperparameters(in_: Arithmetic, **values: float) -> dict[str, Any]:
     """Hyperparameters as an engine hands them over, the betas as their complements."""
     exact = {"decay": 0.0, "total_steps": 0.0, "warmup_proportion": 0.1, "min_lr": 0.0}
     exact |= {"sma_threshold": THRESHOLD, "epsilon": 1e-7, "weight_decay": 1.0}
@@ -80,31 +107,31 @@ def hyperparameters(dtype: str, **values: float) -> dict[str, Any]:
             exact[f"one_minus_{name}"] = float(1 - mp.mpf(value))
         else:
             exact[name] = value
-    return {name: keras.ops.convert_to_tensor(v, dtype=dtype) for name, v in exact.items()}
+    return {name: in_.number(value) for name, value in exact.items()}
 
 
-def radam(dtype: str, **values: float) -> Any:
-    steps = keras.ops.convert_to_tensor(np.array(STEPS, dtype))
-    rate = keras.ops.convert_to_tensor(RATE, dtype=dtype)
-    return rectified_adam_scalars(steps, rate, hyperparameters(dtype, **values), keras.ops)
+def radam(in_: Arithmetic, **values: float) -> Any:
+    return rectified_adam_scalars(
+        in_.number(STEPS), in_.number(RATE), hyperparameters(in_, **values), in_.xp
+    )
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@in_each_arithmetic
 @pytest.mark.parametrize("beta_2", BETA_2)
-def test_rectification_and_bias_corrections(beta_2: float, dtype: str) -> None:
+def test_rectification_and_bias_corrections(beta_2: float, in_: Arithmetic) -> None:
     rectified, r = factors(beta_2)
     for beta_1 in BETA_1:
-        scalars = radam(dtype, beta_1=beta_1, beta_2=beta_2)
+        scalars = radam(in_, beta_1=beta_1, beta_2=beta_2)
         np.testing.assert_array_equal(to_numpy(scalars.adaptive), rectified)
         np.testing.assert_allclose(
             to_numpy(scalars.moment_weight),
             RATE * r / as_floats(corrections(beta_1)),
-            rtol=tolerance(dtype),
+            rtol=in_.tolerance,
         )
         np.testing.assert_allclose(
             to_numpy(scalars.root_scale),
             as_floats([1 / mp.sqrt(c) for c in corrections(beta_2)]),
-            rtol=tolerance(dtype),
+            rtol=in_.tolerance,
         )
 
 
@@ -115,26 +142,26 @@ def test_rectification_and_bias_corrections(beta_2: float, dtype: str) -> None:
 def test_first_rectified_step(beta_2: float, first: int) -> None:
     """By hand: rho_t is a little below t, so that 5 is passed at 6."""
     assert int(np.argmax(factors(beta_2)[0])) + 1 == first
-    adaptive = to_numpy(radam("float32", beta_1=0.9, beta_2=beta_2).adaptive)
+    adaptive = to_numpy(radam(ARITHMETICS["float32"], beta_1=0.9, beta_2=beta_2).adaptive)
     assert int(np.argmax(adaptive)) + 1 == first
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@in_each_arithmetic
 @pytest.mark.parametrize("threshold_step", [5, 7, 20, 300, 5000])
-def test_threshold_that_a_step_just_passes_or_misses(threshold_step: int, dtype: str) -> None:
+def test_threshold_that_a_step_just_passes_or_misses(threshold_step: int, in_: Arithmetic) -> None:
     """Handed rho of a step with a relative 1e-5 added, that step is not rectified yet."""
     beta_2 = 0.99999
     rho = float(lengths(beta_2)[threshold_step - 1])
     for share, first in ((-1e-5, threshold_step), (1e-5, threshold_step + 1)):
-        scalars = radam(dtype, beta_1=0.9, beta_2=beta_2, sma_threshold=rho * (1 + share))
+        scalars = radam(in_, beta_1=0.9, beta_2=beta_2, sma_threshold=rho * (1 + share))
         assert int(np.argmax(to_numpy(scalars.adaptive))) + 1 == first
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@in_each_arithmetic
 @pytest.mark.parametrize("min_lr", [0.0, 1e-5])
 @pytest.mark.parametrize("total", [7, 10_000, 1_000_000])
 @pytest.mark.parametrize("proportion", [0.0, 0.1, 1.0])
-def test_warmup_and_decay(proportion: float, total: int, min_lr: float, dtype: str) -> None:
+def test_warmup_and_decay(proportion: float, total: int, min_lr: float, in_: Arithmetic) -> None:
     """Also next to the end, where the rate is a small rest of a difference."""
     steps = np.unique([1, 2, 3, total // 10, total // 2, total - 1, total, total + 1, 9 * total])
     steps = steps[steps > 0]
@@ -148,13 +175,13 @@ def test_warmup_and_decay(proportion: float, total: int, min_lr: float, dtype: s
     ]
     settings = {"total_steps": total, "warmup_proportion": proportion, "min_lr": min_lr}
     scalars = rectified_adam_scalars(
-        keras.ops.convert_to_tensor(steps.astype(dtype)),
-        keras.ops.convert_to_tensor(RATE, dtype=dtype),
-        hyperparameters(dtype, beta_1=0.9, beta_2=0.999, **settings),
-        keras.ops,
+        in_.number(steps),
+        in_.number(RATE),
+        hyperparameters(in_, beta_1=0.9, beta_2=0.999, **settings),
+        in_.xp,
     )
     np.testing.assert_allclose(
-        to_numpy(scalars.shrink), as_floats(wanted), rtol=tolerance(dtype), atol=1e-30
+        to_numpy(scalars.shrink), as_floats(wanted), rtol=in_.tolerance, atol=1e-30
     )
 
 
@@ -179,17 +206,17 @@ def nadam_wanted(beta_1: float, schedule_decay: float, steps: int) -> tuple[np.n
 @pytest.mark.parametrize("beta_1", BETA_1)
 def test_momentum_products(beta_1: float, schedule_decay: float) -> None:
     """The product is carried from step to step: its error must not grow with them."""
-    dtype = "float32"
-    fixed = hyperparameters(dtype, beta_1=beta_1, beta_2=0.999, schedule_decay=schedule_decay)
-    rate = keras.ops.convert_to_tensor(RATE, dtype=dtype)
+    in_ = ARITHMETICS["float32"]
+    fixed = hyperparameters(in_, beta_1=beta_1, beta_2=0.999, schedule_decay=schedule_decay)
+    rate = in_.number(RATE)
 
     def step(carry: tuple[Any, Any], t: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
         scalars, product = nadam_scalars(t, rate, fixed, MomentumProduct(*carry), keras.ops)
         return (product.value, product.residual), (scalars.gradient_weight, scalars.moment_weight)
 
     count = EVERY_STEP if BACKEND == "jax" else 1500
-    steps = keras.ops.convert_to_tensor(np.arange(1, count + 1, dtype=dtype))
-    start = (keras.ops.ones((), dtype), keras.ops.zeros((), dtype))
+    steps = in_.number(np.arange(1, count + 1))
+    start = (in_.number(1.0), in_.number(0.0))
     _, (gradient_weight, moment_weight) = keras.ops.scan(step, start, steps)
     wanted_gradient, wanted_moment = nadam_wanted(beta_1, schedule_decay, count)
     np.testing.assert_allclose(
@@ -210,7 +237,7 @@ def moved(loop: Loop) -> float:
     return -float(loop.parameters[0][0])
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("beta_2", BETA_2)
 def test_whole_steps_of_rectified_adam(beta_2: float, mode: str) -> None:
     """With m = v = 1 and gradients of one the moments stand still.
@@ -286,7 +313,7 @@ HARD: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("mode", [EAGER, COMPILED])
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", HARD)
 def test_no_nan_is_made_on_the_way(name: str, mode: str) -> None:
     cls, options = HARD[name]
