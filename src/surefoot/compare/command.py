@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         return refuse(error)
     # A polite end, as by a scheduler, closes the workers like Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return _compare(settings)
     except UsageError as error:
@@ -92,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def refuse(error: UsageError) -> int:
@@ -163,19 +165,20 @@ def _refuse_twins(names: Sequence[str]) -> None:
 
 def _compare(settings: _Settings) -> int:
     from rich.console import Console
+    from rich.text import Text
 
     from surefoot import __version__
     from surefoot.compare.learning_rates import parse_learning_rates
     from surefoot.compare.pool import Pool, Request
     from surefoot.compare.report import write_report
-    from surefoot.compare.store import FILE, Run, Store, Trial, read
+    from surefoot.compare.store import FILE, Run, Store, Trial, has_run, read
     from surefoot.compare.summary import summarize
     from surefoot.compare.table import closing_table
     from surefoot.compare.verdict import verdict
 
     folder = settings.folder
     threads = settings.threads
-    if settings.resume:
+    if settings.resume and has_run(folder / FILE):
         # The same number of threads adds up in the same order, whatever --jobs is now.
         threads = read(folder / FILE).header["threads"]
     try:
@@ -214,7 +217,7 @@ def _compare(settings: _Settings) -> int:
     report = write_report(folder, [finished])
     console.print(closing_table(summary))
     for sentence in verdict(summary):
-        console.print(f"- {sentence}", highlight=False)
+        console.print(Text(f"- {sentence}"))
     console.print(f"report: {report}", soft_wrap=True)
     return 1 if summary.failures else 0
 

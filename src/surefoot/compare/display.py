@@ -84,7 +84,8 @@ class Display:
         """An optimizer cannot be trained; `dropped` trials will not be run."""
         self._running.pop(trial)
         self._total -= dropped
-        self._console.print(f"{trial.optimizer} cannot be trained: {message}", style="red")
+        text = Text(f"{trial.optimizer} cannot be trained: {message}", style="red")
+        self._console.print(text, soft_wrap=True)
 
     def _rank(self, trial: Trial, result: float | None) -> None:
         if result is None:

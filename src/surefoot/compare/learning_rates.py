@@ -33,6 +33,8 @@ def parse_learning_rates(text: str) -> tuple[float, ...]:
             rates = [low * (high / low) ** (i / (count - 1)) for i in range(count)]
         else:
             rates = [float(part) for part in text.split(",")]
+    except UsageError:
+        raise
     except ValueError:
         raise UsageError(f"cannot read the learning rates {text!r}; {_EXPECTED}") from None
     if not all(0 < rate < math.inf for rate in rates):

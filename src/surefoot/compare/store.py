@@ -79,7 +79,7 @@ class Store:
         self._append({"kind": "run", "format": FORMAT, **header})
 
     def resume(self, header: Mapping[str, Any]) -> Run:
-        """Go on with the file that is there.
+        """Go on with the file that is there, or begin one if none is.
 
         Args:
             header: Of the run that is to go on.
@@ -90,6 +90,9 @@ class Store:
         Raises:
             UsageError: If the file is of another kind of run; it names what differs.
         """
+        if not has_run(self.path):
+            self.start(header)
+            return Run(dict(header))
         run = read(self.path)
         for name in IDENTITY:
             if run.header.get(name) != header[name]:
@@ -137,6 +140,11 @@ class Store:
             file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def has_run(path: Path) -> bool:
+    """Whether the file is there and has at least its first line."""
+    return path.is_file() and b"\n" in path.read_bytes()
 
 
 def read(path: Path) -> Run:

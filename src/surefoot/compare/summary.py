@@ -94,14 +94,14 @@ class Difference:
 
     Attributes:
         difference: Leader's mean minus the other's.
-        low, high: Interval of the difference, for all pairs together; `None` if none can be had.
-        is_shown: Whether the interval leaves zero out.
+        p_value: How often chance alone would set two optimizers this far apart, corrected for all
+            pairs being compared; `None` where there is no spread to judge it by.
+        is_shown: Whether that is less than 5 %: whether the 95 % interval leaves zero out.
     """
 
     other: str
     difference: float
-    low: float | None
-    high: float | None
+    p_value: float | None
     is_shown: bool
 
 
@@ -305,24 +305,19 @@ def _differences(optimizers: Sequence[OptimizerSummary]) -> tuple[Difference, ..
         for each in ranked
         if each.best is not None and each.best.low is not None and not each.best.diverged
     ]
-    intervals: dict[str, tuple[float, float]] = {}
+    p_values: dict[str, float] = {}
     if len(testable) > 1 and ranked[0] is testable[0]:
         test = stats.tukey_hsd(*(each.results for each in testable), equal_var=False)
-        interval = test.confidence_interval(CONFIDENCE)
-        intervals = {
-            each.label: (float(interval.low[0, i]), float(interval.high[0, i]))
-            for i, each in enumerate(testable)
-        }
+        p_values = {each.label: float(test.pvalue[0, i]) for i, each in enumerate(testable)}
     differences = []
     for other in ranked[1:]:
-        low, high = intervals.get(other.label, (None, None))
+        p_value = p_values.get(other.label)
         differences.append(
             Difference(
                 other=other.label,
                 difference=statistics.fmean(ranked[0].results) - statistics.fmean(other.results),
-                low=low,
-                high=high,
-                is_shown=low is not None and high is not None and (low > 0 or high < 0),
+                p_value=p_value,
+                is_shown=p_value is not None and p_value < 1 - CONFIDENCE,
             )
         )
     return tuple(differences)

@@ -220,7 +220,8 @@ def _has_diverged(train_loss: float, first_loss: float, progress: float) -> bool
 
 def _assign(variables: list[Any], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        # A copy of its own each: a backend may take the memory over and write into it.
+        variable.assign(np.array(value))
 
 
 def _finite(value: float | None) -> float | None:

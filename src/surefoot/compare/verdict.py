@@ -1,7 +1,7 @@
 """The answer in words, claiming no more than the intervals allow."""
 
 from surefoot.compare.numbers import factor_text, number, rate
-from surefoot.compare.summary import OptimizerSummary, Summary
+from surefoot.compare.summary import OptimizerSummary, Point, Summary
 
 
 def verdict(summary: Summary) -> list[str]:
@@ -126,7 +126,7 @@ def _diverged(summary: Summary) -> list[str]:
     return [f"Runs that diverged: {_join(counts)}."] if counts else []
 
 
-def _seeds(point: object) -> str:
+def _seeds(point: Point) -> str:
     seeds = point.seeds
     return f"{seeds} seed{'s' if seeds != 1 else ''}"
 

@@ -1,0 +1,72 @@
+"""A small task of one's own, and the command as a user runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TASK = '''
+import keras
+import numpy as np
+
+from surefoot.compare import Task
+
+
+def model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+
+
+def line():
+    x = np.random.default_rng(0).normal(size=(96, 3)).astype("float32")
+    y = x @ np.array([[1.0], [-2.0], [0.5]], "float32")
+    return Task(
+        model=model, train=(x[:64], y[:64]), validation=(x[64:], y[64:]), loss="mse",
+        batch_size=16, steps=20,
+    )
+
+
+class Mine(keras.optimizers.SGD):
+    """An optimizer with state that Keras does not know of: it takes every other step backwards."""
+
+    def __init__(self, learning_rate, flip=False, name="mine", **kwargs):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.flip = flip
+
+
+def slow():
+    task = line()
+    return Task(
+        model=model, train=task.train, validation=task.validation, loss="mse", batch_size=16,
+        steps=1500,
+    )
+
+
+def broken():
+    raise RuntimeError("the data are\\nnot there")
+'''
+
+
+@pytest.fixture(scope="session")
+def task_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "own.py"
+    path.write_text(TASK)
+    return path
+
+
+@pytest.fixture(scope="session")
+def surefoot() -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run
+
+
+def command(*arguments: object) -> list[str]:
+    # The width keeps the table of the terminal in one piece.
+    os.environ["COLUMNS"] = "120"
+    return [sys.executable, "-m", "surefoot", *map(str, arguments)]

@@ -1,0 +1,78 @@
+"""The trials on disk: cut short anywhere, and gone on with."""
+
+import json
+
+import pytest
+
+from compare.runs import HEADER, record
+from surefoot.compare import UsageError
+from surefoot.compare.store import FILE, Store, Trial, read
+
+pytestmark = pytest.mark.once
+
+
+def write(folder, results):
+    store = Store(folder)
+    store.start(HEADER)
+    store.plan(["a"], [0.1], list(range(len(results))))
+    for seed, result in enumerate(results):
+        store.add(Trial("a", 0.1, seed), record(result))
+    return store
+
+
+def test_what_is_written_is_read(tmp_path):
+    store = write(tmp_path, [0.5, None])
+    store.add_failure("b", "no")
+    run = read(tmp_path / FILE)
+    assert run.records == {Trial("a", 0.1, 0): record(0.5), Trial("a", 0.1, 1): record(None)}
+    assert run.failures == {"b": "no"}
+    assert run.planned == set(run.records)
+
+
+def test_cut_off_at_any_byte_it_loses_only_the_line_being_written(tmp_path):
+    write(tmp_path, [0.5, 0.6])
+    whole = (tmp_path / FILE).read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for length in range(0, len(whole) + 1, 7):
+        (tmp_path / FILE).write_bytes(whole[:length])
+        complete = sum(end <= length for end in ends)
+        run = Store(tmp_path).resume(HEADER)
+        assert len(run.records) == max(complete - 2, 0)
+        # What is added now starts on a line of its own.
+        Store(tmp_path).add(Trial("a", 0.1, 9), record(0.9))
+        assert Trial("a", 0.1, 9) in read(tmp_path / FILE).records
+
+
+@pytest.mark.parametrize("name", ["task", "steps", "backend", "data_sha256", "threads"])
+def test_a_different_run_is_not_gone_on_with(tmp_path, name):
+    write(tmp_path, [0.5])
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(UsageError, match=f"its {name} is"):
+        Store(tmp_path).resume({**HEADER, name: "other"})
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_new_start_keeps_the_old_trials(tmp_path):
+    write(tmp_path, [0.5])
+    before = (tmp_path / FILE).read_bytes()
+    write(tmp_path, [])
+    write(tmp_path, [])
+    assert (tmp_path / "trials.1.jsonl").read_bytes() == before
+    assert (tmp_path / "trials.2.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}\n", "not json\n", '{"kind": "run", "format": 99}\n', "[]\n"]
+)
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(UsageError, match=FILE):
+        read(tmp_path / FILE)
+
+
+def test_damage_in_the_middle_is_not_passed_over(tmp_path):
+    write(tmp_path, [0.5])
+    with (tmp_path / FILE).open("a") as file:
+        file.write("{\n" + json.dumps({"kind": "failure", "optimizer": "b", "message": ""}) + "\n")
+    with pytest.raises(UsageError, match="line 4"):
+        read(tmp_path / FILE)

@@ -1,0 +1,123 @@
+"""Intervals, widths, targets and the verdict, against values worked out by hand or in tables."""
+
+import math
+
+import numpy as np
+import pytest
+
+from compare.runs import made_up
+from surefoot.compare.summary import summarize
+from surefoot.compare.verdict import verdict
+
+pytestmark = pytest.mark.once
+
+# Student's t for 95 % and two degrees of freedom, from a printed table.
+T_TWO = 4.303
+
+
+def by_label(summary):
+    return {each.label: each for each in summary.optimizers}
+
+
+def test_mean_spread_and_interval_over_seeds():
+    summary = summarize(made_up({"a": {0.1: [0.8, 0.9, 0.7], 1.0: [0.5, 0.5, 0.5]}}))
+    best = summary.optimizers[0].best
+    assert best.learning_rate == 0.1
+    assert best.mean == pytest.approx(0.8)
+    assert best.deviation == pytest.approx(0.1)
+    assert best.high - best.mean == pytest.approx(T_TWO * 0.1 / math.sqrt(3), rel=1e-4)
+    assert best.mean - best.low == pytest.approx(T_TWO * 0.1 / math.sqrt(3), rel=1e-4)
+    # Seeds that agree exactly leave nothing to estimate an interval from.
+    assert summary.optimizers[0].points[1].low is None
+
+
+def test_width_is_interpolated_in_the_logarithm_and_open_at_the_ends():
+    rates = {1e-3: [0.95], 1e-2: [1.0], 1e-1: [0.99], 1.0: [0.97]}
+    wide = {1e-3: [0.995], 1e-2: [0.995], 1e-1: [0.995], 1.0: [None]}
+    poor = {1e-3: [0.5], 1e-2: [0.5], 1e-1: [0.98], 1.0: [0.5]}
+    found = by_label(summarize(made_up({"a": rates, "wide": wide, "poor": poor}, near_best=0.02)))
+    # Down: 0.98 lies 2/5 of the way from 1.0 to 0.95. Up: half the way from 0.99 to 0.97.
+    assert found["a"].width.low == pytest.approx(10 ** (-2 - 0.4))
+    assert found["a"].width.high == pytest.approx(10 ** (-1 + 0.5))
+    assert found["a"].width.factor == pytest.approx(10**1.9)
+    assert not found["a"].width.low_is_open
+    # It ends at the last learning rate before one that diverges, and is open below.
+    assert (found["wide"].width.low, found["wide"].width.high) == (1e-3, 1e-1)
+    assert (found["wide"].width.low_is_open, found["wide"].width.high_is_open) == (True, False)
+    # A peak that just touches the bound is a range of one point.
+    assert found["poor"].width.factor == pytest.approx(1)
+
+
+def test_lower_is_better_turns_everything_around():
+    run = made_up(
+        {"a": {0.1: [1.0, 1.1], 1.0: [2.0, 2.0]}, "b": {0.1: [1.3, 1.2], 1.0: [3.0, 3.0]}},
+        higher_is_better=False,
+        metric="validation loss",
+    )
+    summary = summarize(run)
+    assert [each.label for each in summary.optimizers] == ["a", "b"]
+    assert summary.bound == pytest.approx(1.05 * 1.05)
+    assert by_label(summary)["b"].width is None
+
+
+def test_steps_to_target_are_the_median_over_all_seeds():
+    # The curves are straight lines looked at every 10 steps: 0.6 is reached at 30, 40, never.
+    run = made_up({"a": {0.1: [0.8, 0.6, 0.5]}, "b": {0.1: [0.8, 0.1, None]}}, target=0.6)
+    found = by_label(summarize(run))
+    assert found["a"].points[0].steps_to_target == 40
+    assert found["a"].points[0].reached == 2
+    assert found["a"].seconds_to_target == pytest.approx(0.4)
+    assert found["b"].points[0].steps_to_target is None
+    assert found["b"].best is None
+    assert found["b"].diverged == 1
+
+
+def test_a_difference_is_claimed_only_where_the_interval_leaves_zero_out():
+    near = made_up({"a": {0.1: [0.90, 0.92, 0.94]}, "b": {0.1: [0.89, 0.92, 0.93]}})
+    text = " ".join(verdict(summarize(near)))
+    assert "no difference can be shown with 3 seeds" in text
+    assert "better than" not in text
+    far = made_up({"a": {0.1: [0.90, 0.91, 0.92]}, "b": {0.1: [0.50, 0.52, 0.51]}})
+    text = " ".join(verdict(summarize(far)))
+    assert "It is better than b (by 0.4)" in text
+    assert "no difference" not in text
+
+
+@pytest.mark.parametrize("values", [[0.9], [0.9, 0.9, 0.9]])
+def test_without_spread_nothing_is_claimed(values):
+    run = made_up({"a": {0.1: values}, "b": {0.1: [each / 2 for each in values]}})
+    text = " ".join(verdict(summarize(run)))
+    assert "better than" not in text
+    assert "no interval" in text
+
+
+@pytest.mark.extended
+def test_false_claims_are_as_rare_as_stated():
+    """Equal optimizers with unequal spread: at most one comparison in twenty may claim a winner."""
+    generator = np.random.default_rng(0)
+    spreads = {"a": 0.01, "b": 0.02, "c": 0.08}
+    rounds, claims = 300, 0
+    for _ in range(rounds):
+        results = {label: {0.1: list(generator.normal(0.5, s, 3))} for label, s in spreads.items()}
+        claims += any(each.is_shown for each in summarize(made_up(results)).differences)
+    # Three standard errors of a share of 5 % over this many rounds.
+    assert claims / rounds < 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+def test_the_verdict_names_edges_divergence_failures_and_gaps():
+    run = made_up(
+        {"a": {0.1: [0.5, 0.6], 1.0: [0.7, 0.8]}, "b": {0.1: [None, 0.2], 1.0: [None, None]}}
+    )
+    run.failures["c"] = "it does not work"
+    run.plans.append({"optimizers": ["c"], "learning_rates": [0.1], "seeds": [0, 1]})
+    text = " ".join(verdict(summarize(run)))
+    assert "best learning rate of a is at the edge" in text
+    assert "3 of 4 with b" in text
+    assert "c could not be trained: it does not work." in text
+    assert "8 of 10 trials" in text
+
+
+def test_nothing_finished():
+    summary = summarize(made_up({"a": {0.1: [None, None]}}))
+    assert summary.bound is None
+    assert verdict(summary)[0].startswith("No optimizer finished")
