@@ -1,0 +1,108 @@
+"""The pictures of the documentation, drawn from surefoot's own formulas by `make pictures`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from surefoot import scalars
+
+FOLDER = Path(__file__).parent / "images"
+INK = {"light": "#1f2328", "dark": "#e6edf3"}
+COLOURS = ("#0b7285", "#e8590c", "#7048e8", "#2b8a3e")
+"""Seen well on white and on near-black."""
+
+
+def rectification(axes: tuple[Axes, ...]) -> None:
+    """RAdam's factor, and what it makes of a learning rate with warmup, for several beta_2."""
+    steps = np.arange(1.0, 10_001)
+    total_steps = 2000.0
+    warmed_up = scalars.warmup_and_decay(
+        np.float64(1.0), steps, np.float64(total_steps), np.float64(0.1), np.float64(0.0), np
+    )
+    factor_axes, rate_axes = axes
+    for beta_2, colour in zip((0.9, 0.99, 0.999, 0.9999), COLOURS, strict=True):
+        rectified, factor = scalars.rectification(
+            np.float64(1) - np.float64(beta_2), steps, np.float64(5.0), np
+        )
+        drawn = np.where(rectified, factor, np.nan)
+        factor_axes.plot(steps, drawn, color=colour, label=f"beta_2 = {beta_2}")
+        rate_axes.plot(steps, drawn * warmed_up, color=colour)
+    rate_axes.plot(steps, warmed_up, color="#868e96", linestyle=":", label="without rectification")
+    factor_axes.set(title="Factor r of a rectified step", xlabel="update", xscale="log")
+    rate_axes.set(
+        title="Learning rate times r, total_steps=2000", xlabel="update", xlim=(0, total_steps)
+    )
+
+
+def momentum(axes: tuple[Axes, ...]) -> None:
+    """The momentum of Nadam's three lineages."""
+    steps = np.arange(1.0, 100_001)
+    schedules = (
+        (0.004, "0.96^(0.004 t): here, tf.keras 2, PyTorch", "-"),
+        (1.0, "0.96^t: Keras 3", "--"),
+        (None, "constant: optax", ":"),
+    )
+    for (decay, label, style), colour in zip(schedules, COLOURS, strict=False):
+        if decay is None:
+            values = np.full_like(steps, 0.9)
+        else:
+            values = scalars.nesterov_momentum(np.float64(0.1), np.float64(decay), steps, np).mu
+        axes[0].plot(steps, values, color=colour, linestyle=style, label=label)
+    axes[0].set(title="Nadam's momentum, beta_1 = 0.9", xlabel="update", xscale="log")
+
+
+PICTURES: dict[str, tuple[Callable[[tuple[Axes, ...]], None], int]] = {
+    "rectification": (rectification, 2),
+    "momentum": (momentum, 1),
+}
+"""By file name, what draws it and on how many axes side by side."""
+
+
+def draw(name: str, ink: str, path: Path) -> None:
+    """Draw one picture on a transparent ground.
+
+    Args:
+        name: Which of `PICTURES`.
+        ink: Colour of text and axes.
+        path: Where the SVG goes; the same bytes each time.
+    """
+    paint, columns = PICTURES[name]
+    style = {
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.family": "sans-serif",
+        "svg.fonttype": "none",  # Text stays text, in the reader's own font.
+        "svg.hashsalt": name,
+        "text.color": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+    }
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(4.8 * columns + 1, 3.6), layout="constrained")
+        paint(tuple(figure.subplots(1, columns, squeeze=False)[0]))
+        figure.legend(loc="outside lower center", ncols=2 * columns - 1, frameon=False)
+        figure.savefig(path, transparent=True, metadata={"Date": None})
+
+
+def main() -> None:
+    """Draw all of them, for light and for dark pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in PICTURES:
+        for theme, ink in INK.items():
+            draw(name, ink, FOLDER / f"{name}-{theme}.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The Python in README and documentation runs, block after block of each page.
+
+A fence opened with ```` ```python ```` runs on every backend, one with ```` ```python jax ```` on
+that one only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """Line numbers and code of the blocks that are for the backend in use."""
+    found = []
+    for token in MarkdownIt().parse(page.read_text()):
+        language, _, backend = token.info.partition(" ")
+        here = backend in ("", keras.backend.backend())
+        if token.type == "fence" and language == "python" and here and token.map:
+            found.append((token.map[0] + 1, token.content))
+    return found
+
+
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_blocks_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for line, code in blocks(page):
+        # Blank lines in front, so that a traceback shows the page's own line.
+        exec(compile("\n" * line + code, str(page), "exec"), namespace)
+    capsys.readouterr()
+
+
+def test_there_is_code_for_this_backend() -> None:
+    start = next(page for page in WITH_CODE if page.name == "start.md")
+    everywhere = start.read_text().count("```python\n")
+    assert everywhere > 0
+    assert len(blocks(start)) > everywhere
