@@ -1,0 +1,126 @@
+"""What holds for the whole tree, whoever writes in it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import pytest
+
+import surefoot
+import surefoot.migrate
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "surefoot"
+MODULES = sorted(SOURCE.rglob("*.py"))
+BACKENDS = {"tensorflow", "jax", "torch"}
+LINES = 430
+"""Above this a file has more than one responsibility, or will soon."""
+
+OPTIMIZERS = [surefoot.RectifiedAdam, surefoot.Nadam, surefoot.Lookahead, surefoot.Ranger]
+
+pytestmark = pytest.mark.once
+
+
+def module_id(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """First names of what is imported, and whether at the top of the module."""
+    at_top = set(map(id, ast.iter_child_nodes(tree)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.partition(".")[0], id(node) in at_top
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0], id(node) in at_top
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_only_engines_import_a_backend(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0]
+    found = {
+        (name, at_top) for name, at_top in imports(ast.parse(path.read_text())) if name in BACKENDS
+    }
+    if room == "engines":
+        assert {name for name, _ in found} <= {path.stem.partition("_")[0]}
+    elif room == "migrate":
+        # Old SavedModels and checkpoints are TensorFlow's; it is needed where one is read.
+        assert found <= {("tensorflow", False)}
+    else:
+        assert not found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *MODULES,
+        *sorted((ROOT / "tests").rglob("*.py")),
+        *sorted((ROOT / "benchmarks").rglob("*.py")),
+    ],
+    ids=module_id,
+)
+def test_file_is_of_readable_size(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LINES
+
+
+def documented(section: str, docstring: str) -> list[str]:
+    """Names that a section of a Google-style docstring explains, in order."""
+    text = re.search(rf"^{section}:\n((?:    .*\n|\n)+)", docstring + "\n", re.M)
+    assert text, f"no section {section}"
+    return re.findall(r"^    (\*{0,2}\w+)(?: \(.*\))?:", text[1], re.M)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_signature_docstring_and_config_name_the_same(
+    optimizer: type[keras.optimizers.Optimizer],
+) -> None:
+    docstring = inspect.cleandoc(optimizer.__doc__ or "")
+    parameters = [
+        f"**{parameter.name}" if parameter.kind is parameter.VAR_KEYWORD else parameter.name
+        for parameter in inspect.signature(optimizer).parameters.values()
+    ]
+    assert documented("Args", docstring) == parameters
+    assert documented("Raises", docstring)
+    made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
+    assert set(made.get_config()) >= {name for name in parameters if name != "**kwargs"}
+    # What stands under **kwargs is explained there by name.
+    undocumented = {
+        name for name in set(made.get_config()) - set(parameters) if f"``{name}``" not in docstring
+    }
+    if optimizer is surefoot.Ranger:
+        return  # Its docstring refers to RectifiedAdam's for them.
+    assert not undocumented
+
+
+def public_surface() -> Iterator[tuple[str, Callable[..., object], str]]:
+    """Public functions, and our own public methods of public classes, with their docstrings."""
+    for module in (surefoot, surefoot.migrate):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isfunction(value):
+                yield name, value, inspect.getdoc(value) or ""
+            elif inspect.isclass(value):
+                for method_name, method in inspect.getmembers(value, inspect.isfunction):
+                    if method.__module__.startswith("surefoot") and method_name[0] != "_":
+                        yield f"{name}.{method_name}", method, inspect.getdoc(method) or ""
+
+
+def test_what_raises_says_so() -> None:
+    silent = []
+    for name, function, docstring in public_surface():
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        raises = any(isinstance(node, ast.Raise) and node.exc for node in ast.walk(tree))
+        if raises and "Raises:" not in docstring:
+            silent.append(name)
+    assert not silent
+
+
+def test_every_public_name_is_documented() -> None:
+    assert not [name for name, _, docstring in public_surface() if not docstring]
