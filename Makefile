@@ -75,10 +75,10 @@ coverage: $(STAMP) ## Branch coverage over the three backends together
 	$(BIN)/coverage report
 
 bench: $(STAMP) ## Speed against the peers and the floor; BENCH_ARGS="--help" lists the options
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks --output benchmarks/results $(BENCH_ARGS)
 
-bench-tfa: $(STAMP) $(VENV)-tfa/.installed ## The same for the originals, in their own environment
-	$(VENV)-tfa/bin/python -m benchmarks --originals $(BENCH_ARGS)
+bench-tfa: $(VENV)-tfa/.installed ## The same for the originals, in their own environment
+	$(VENV)-tfa/bin/python -m benchmarks --originals --output benchmarks/results $(BENCH_ARGS)
 
 docs: $(STAMP) ## Build the documentation; a warning is an error
 	KERAS_BACKEND=$(BACKEND) $(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html
@@ -120,6 +120,8 @@ $(KERAS_OLDEST_DIR): $(STAMP)
 	touch $@
 
 $(VENV)-tfa/.installed: benchmarks/requirements-tfa.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 11))' || \
+		{ echo "TensorFlow 2.14 needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)-tfa
 	$(VENV)-tfa/bin/pip install --quiet --requirement benchmarks/requirements-tfa.lock
 	touch $@

@@ -21,6 +21,8 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
+if not (Path(__file__).parents[1] / "benchmarks" / "results" / "speed.md").exists():
+    exclude_patterns.append("speed.md")  # Nothing to show before `make bench` has run.
 default_role = "code"
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
