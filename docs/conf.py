@@ -21,9 +21,6 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
-if not (Path(__file__).parents[1] / "benchmarks" / "results" / "speed.md").exists():
-    exclude_patterns.append("speed.md")  # Nothing to show before `make bench` has run.
-    suppress_warnings = ["toc.empty_glob"]
 default_role = "code"
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
