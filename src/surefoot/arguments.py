@@ -36,12 +36,11 @@ def resolve_learning_rate(owner: type, learning_rate: Any, kwargs: dict[str, Any
     if "lr" in kwargs:
         lr = kwargs.pop("lr")
         default = owner.__init__.__defaults__[0]  # type: ignore[misc]
-        if learning_rate is not default and not _same(learning_rate, default):
-            if not _same(learning_rate, lr):
-                raise ValueError(
-                    "`lr` is the old name of `learning_rate`; give one of them. "
-                    f"Received: learning_rate={learning_rate!r}, lr={lr!r}"
-                )
+        if not _same(learning_rate, default) and not _same(learning_rate, lr):
+            raise ValueError(
+                "`lr` is the old name of `learning_rate`; give one of them. "
+                f"Received: learning_rate={learning_rate!r}, lr={lr!r}"
+            )
         learning_rate = lr
     return number_or_schedule("learning_rate", learning_rate)
 

@@ -30,7 +30,7 @@ class NamedState:
     restored into a fresh program) wait and are checked when it is built.
     """
 
-    hyperparameters: HyperparameterSet | None
+    hyperparameters: HyperparameterSet
     slots: SlotRegistry
     pending_slots: State
     """Slots that were loaded before there were variables to hold them."""
@@ -55,18 +55,16 @@ class NamedState:
         singles = self._named_singles()
         slots = _in_files(self.slots.named())
         problems = _mismatches(singles, state)
-        if self.hyperparameters is not None:
-            expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
-            problems += _shape_mismatches(expected, hyperparameters)
+        expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
+        problems += _shape_mismatches(expected, hyperparameters)
         # An optimizer saved before its first step has no slots: a fresh start.
         if self.built and saved_slots:
             problems += _mismatches(slots, saved_slots)
         self._require_fit(problems)
         _assign(singles, state)
-        if self.hyperparameters is not None:
-            self.hyperparameters.restore(
-                {k.removeprefix(_HYPERPARAMETER): float(v) for k, v in hyperparameters.items()}
-            )
+        self.hyperparameters.restore(
+            {k.removeprefix(_HYPERPARAMETER): float(v) for k, v in hyperparameters.items()}
+        )
         if self.built and saved_slots:
             _assign(slots, saved_slots)
         elif not self.built:
@@ -87,9 +85,8 @@ class NamedState:
 
     def _own_state(self) -> State:
         state = {key: _storable(variable) for key, variable in self._named_singles().items()}
-        if self.hyperparameters is not None:
-            for key, value in self.hyperparameters.stored().items():
-                state[_HYPERPARAMETER + key] = np.asarray(value, dtype="float64")
+        for key, value in self.hyperparameters.stored().items():
+            state[_HYPERPARAMETER + key] = np.asarray(value, dtype="float64")
         slots = {key: _storable(v) for key, v in _in_files(self.slots.named()).items()}
         return state | slots | self.pending_slots
 
@@ -99,7 +96,7 @@ class NamedState:
         learning_rate = self._learning_rate  # type: ignore[attr-defined]
         if isinstance(learning_rate, keras.Variable):
             names["learning_rate"] = learning_rate
-        vector = self.hyperparameters.variable if self.hyperparameters is not None else None
+        vector = self.hyperparameters.variable
         names |= {k: v for k, v in self.slots.singles.items() if v is not vector}
         return _in_files(names)
 

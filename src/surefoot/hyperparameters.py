@@ -42,7 +42,7 @@ def as_number(name: str, value: Any) -> float:
                 f"`{name}` must be a number. Received: {name}={value!r} "
                 f"(of type {type(value).__name__})"
             ) from error
-        if array.size != 1 or array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+        if array.size != 1 or (array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16"):
             raise TypeError(f"`{name}` must be a scalar number. Received: {name}={value!r}")
         value = array.reshape(()).item()
     number = float(value)
@@ -291,6 +291,10 @@ class HyperparameterSet:
             for hyperparameter in self.declared
             if not callable(value := self.values[hyperparameter.name])
         }
+
+    def on_host(self) -> dict[str, np.float64]:
+        """What the variable holds, as NumPy scalars; schedules, which are left out, aside."""
+        return {name: np.float64(value) for name, value in self.stored().items()}
 
     def restore(self, stored: Mapping[str, float]) -> None:
         """Take the values of ``stored``; those not in it stay."""

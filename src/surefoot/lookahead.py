@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from surefoot import arguments, engines, registration
 from surefoot.foreign import deserialized_optimizer, foreign_weight_entries
@@ -14,8 +17,8 @@ from surefoot.managed import ManagedOptimizer
 from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
 
-
 PROBES_PER_VARIABLE = 3
+FINALIZE = ("fast", "slow")
 
 
 class Lookahead(ManagedOptimizer):
@@ -35,7 +38,6 @@ class Lookahead(ManagedOptimizer):
     model in between are carried on instead of being pulled back.
 
     Example:
-
     >>> import keras, surefoot
     >>> weight = keras.Variable(3.0)
     >>> sgd = keras.optimizers.SGD(learning_rate=1.0)
@@ -51,9 +53,11 @@ class Lookahead(ManagedOptimizer):
         sync_period: Number of updates in a period, at least 1. Defaults to 6.
         slow_step_size: :math:`\alpha`, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Lookahead"``.
-        **kwargs: ``nonfinite``, see `RectifiedAdam`. Further what every Keras
-            optimizer takes, applied before the inner optimizer sees a gradient: ``clipnorm``, ``clipvalue``,
-            ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+        **kwargs: ``finalize``: which weights the model has after ``fit``, its own
+            (``"fast"``, default, as in the original) or the ``"slow"`` ones.
+            ``nonfinite``, see `RectifiedAdam`. Further what every Keras
+            optimizer takes, applied before the inner optimizer sees a
+            gradient: ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``,
             ``gradient_accumulation_steps``.
 
@@ -85,9 +89,16 @@ class Lookahead(ManagedOptimizer):
         given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
         accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
         nonfinite = kwargs.pop("nonfinite", "propagate")
+        finalize = arguments.choice("finalize", kwargs.pop("finalize", "fast"), FINALIZE)
+        if finalize == "slow" and kwargs.get("use_ema"):
+            raise ValueError(
+                "After `fit` a model has the slow weights or their average, not both. "
+                "Received: finalize='slow', use_ema=True"
+            )
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
         super().__init__(0.0, name, accepted, base_arguments, nonfinite)
         self.inner_optimizer = inner
+        self._finalize = finalize
 
     @classmethod
     def own_hyperparameters(cls) -> list[Hyperparameter]:
@@ -110,12 +121,14 @@ class Lookahead(ManagedOptimizer):
                 continue
             slow = self.add_variable_from_reference(variable, "slow")
             engines.active().initialize_as_copy(slow, variable)
-        self._probes = [
+        # Past Keras's tracking, which would take the model's variables for ours.
+        self.__dict__["_probes"] = [
             v for v in variables if "slow" in self.slots.of(v) and math.prod(v.shape) > 0
         ]
-        self._last_seen = self.add_variable(
-            (len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
+        self._last_seen = self._add_unregistered(
+            shape=(len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
         )
+        self.slots.add_late("last_seen", self._last_seen)
         engines.active().initialize(self._last_seen, self._samples)
         self.restore_pending_slots()
 
@@ -142,6 +155,68 @@ class Lookahead(ManagedOptimizer):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self.inner_optimizer.learning_rate = value
+
+    def effective_learning_rate(self, step: Any = None) -> Any:
+        """The inner optimizer's; see `RectifiedAdam`.
+
+        Raises:
+            AttributeError: If the inner optimizer has no such method.
+        """
+        return self.inner_optimizer.effective_learning_rate(step)
+
+    @contextlib.contextmanager
+    def slow_weights(self) -> Iterator[None]:
+        """Put the slow weights into the model while a ``with`` block runs.
+
+        The paper's author recommends to evaluate with them. Afterwards the fast
+        weights are back, bit for bit. Do not train inside the block.
+
+        Example:
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(3.0)
+        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0))
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+        >>> with optimizer.slow_weights():
+        ...     float(keras.ops.convert_to_numpy(weight))
+        3.0
+        >>> float(keras.ops.convert_to_numpy(weight))
+        2.0
+
+        Yields:
+            Nothing.
+
+        Raises:
+            ValueError: If the optimizer has not been built.
+        """
+        if not self.built:
+            raise ValueError("There are no slow weights before the optimizer is built.")
+        fast = [v for v in self._trainable_variables if "slow" in self.slots.of(v)]
+        values = [np.array(keras.ops.convert_to_numpy(v)) for v in fast]
+        self._put_slow_weights(fast)
+        try:
+            yield
+        finally:
+            for variable, value in zip(fast, values, strict=True):
+                variable.assign(value)
+
+    def _put_slow_weights(self, variables: list[Any]) -> None:
+        loaded = engines.active().differs(self._last_seen, self._samples())
+        if not bool(keras.ops.convert_to_numpy(loaded)):  # else they are not of these weights
+            for variable in variables:
+                slow = self.slots.of(variable)["slow"]
+                variable.assign(np.array(keras.ops.convert_to_numpy(slow)))
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """At the end of ``fit``: averages, or with ``finalize="slow"`` the slow weights."""
+        super().finalize_variable_values(var_list)
+        if self._finalize == "slow":
+            self._put_slow_weights([v for v in var_list if "slow" in self.slots.of(v)])
+            self._last_seen.assign(self._samples())
+
+    @property
+    def finalize(self) -> str:
+        """Which weights the model has after ``fit``: "fast" or "slow"."""
+        return self._finalize
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Choose the variables that the inner optimizer's weight decay leaves alone."""
@@ -190,9 +265,7 @@ class Lookahead(ManagedOptimizer):
 
         def stepped_back() -> list[Any]:
             values = [
-                interpolated(
-                    engine.exact_value(s, None), f, engine.like(own["slow_step_size"], f)
-                )
+                interpolated(engine.exact_value(s, None), f, engine.like(own["slow_step_size"], f))
                 for s, f in zip(slow, exact(), strict=True)
             ]
             kept = [x for x, m in zip(values, masters, strict=True) if m is not None]
@@ -250,6 +323,14 @@ class Lookahead(ManagedOptimizer):
             *(WeightEntry.of(*item) for item in foreign_weight_entries(inner)),
         ]
 
+    def set_weights(self, weights: Any) -> None:
+        """Set the state from a list as `get_weights` returned it; see `RectifiedAdam`.
+
+        The slow weights given belong to the model's weights as they are now.
+        """
+        super().set_weights(weights)
+        self._last_seen.assign(self._samples())
+
     def surplus_weights(self) -> int:
         """The inner optimizer's."""
         inner = self.inner_optimizer
@@ -269,6 +350,7 @@ class Lookahead(ManagedOptimizer):
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "sync_period": self.sync_period,
             "slow_step_size": self.slow_step_size,
+            "finalize": self.finalize,
         }
 
     @classmethod

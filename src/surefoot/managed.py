@@ -13,7 +13,6 @@ from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.optimizer_v2 import OptimizerV2Methods
 from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
 
-
 NONFINITE = ("propagate", "skip", "raise")
 
 
@@ -53,7 +52,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             (len(declared),), dtype=engines.active().scalar_dtype(), name="hyperparameters"
         )
         hyperparameters.attach(vector)
-        self._skipped_steps = (
+        self._skipped_steps: Any = (
             None
             if nonfinite == "propagate"
             else self.add_variable((), dtype="int32", name="skipped_steps")
@@ -181,6 +180,11 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         if self._skipped_steps is None:
             return 0
         return int(keras.ops.convert_to_numpy(self._skipped_steps.value))
+
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
+        # Norms of float16 gradients overflow; at 300 already its squares do.
+        engine = engines.active()
+        return list(engine.clip(self, engine.widen(grads), super()._clip_gradients))
 
     def all_trainable_variables(self, variables: Any) -> list[Any]:
         """The variables of an `apply` call, after building for them if need be."""

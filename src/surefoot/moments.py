@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from surefoot import arguments, engines
 from surefoot.hyperparameters import (
@@ -23,7 +24,6 @@ from surefoot.hyperparameters import (
 from surefoot.managed import ManagedOptimizer
 from surefoot.rule import Array, StepScalars
 from surefoot.slots import Tracked, exclusion_test, is_low_precision
-
 
 LOW_PRECISION = ("master", "stochastic", "nearest")
 
@@ -106,6 +106,13 @@ class MomentOptimizer(ManagedOptimizer):
             momentum product) is assigned here.
         """
         raise NotImplementedError
+
+    def scheduled_learning_rate(
+        self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any
+    ) -> Array:
+        """What `effective_learning_rate` tells of ``step``; by default the learning rate."""
+        del step, hyperparameters, xp
+        return learning_rate
 
     # State.
 
@@ -201,6 +208,45 @@ class MomentOptimizer(ManagedOptimizer):
             return self._learning_rate
         return evaluated(self._learning_rate, self.iterations)
 
+    def effective_learning_rate(self, step: Any = None) -> Any:
+        """The learning rate of an update, after schedule, decay, warmup and rectification.
+
+        Example:
+        >>> import surefoot
+        >>> optimizer = surefoot.RectifiedAdam(0.01, total_steps=100, warmup_proportion=0.5)
+        >>> round(optimizer.effective_learning_rate(step=2), 6)
+        0.0004
+        >>> [round(float(rate), 6) for rate in optimizer.effective_learning_rate([6, 50])]
+        [3.1e-05, 0.001498]
+
+        Args:
+            step: Number of the update, counted from 1, or an array of such.
+                Defaults to the update that comes next.
+
+        Returns:
+            A float, or an array shaped like ``step``.
+
+        Raises:
+            ValueError: If a step is below 1.
+        """
+        if step is None:
+            step = int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations))) + 1
+        steps = np.asarray(step, dtype="float64")
+        if np.any(steps < 1):
+            raise ValueError(f"`step` must be at least 1, the first update. Received: step={step}")
+        rates = np.empty(steps.shape)
+        for index, number in np.ndenumerate(steps):
+            rates[index] = self.scheduled_learning_rate(
+                number, self._rate_at(number), self.hyperparameters.on_host(), np
+            )
+        return rates if steps.ndim else float(rates)
+
+    def _rate_at(self, step: float) -> np.float64:
+        rate = self._learning_rate
+        if not isinstance(rate, keras.Variable):
+            rate = evaluated(rate, int(step) - 1)
+        return np.float64(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(rate)))
+
     def exclude_from_weight_decay(
         self, var_list: Any = None, var_names: list[str] | None = None
     ) -> None:
@@ -228,24 +274,17 @@ class MomentOptimizer(ManagedOptimizer):
         schedule = keras.optimizers.schedules.LearningRateSchedule
         values = [self._learning_rate, *self.hyperparameters.values.values()]
         return not any(
-            callable(value) and not isinstance(value, schedule | keras.Variable)
-            for value in values
+            callable(value) and not isinstance(value, schedule | keras.Variable) for value in values
         )
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: the rule decays weights, by the rate of this very step."""
         del variables
 
-    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
-        # Norms of float16 gradients overflow; at 300 already its squares do.
-        return list(super()._clip_gradients(engines.active().widen(grads)))
-
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
-        tracked = [
-            self.tracked_variables[self._get_variable_index(v)] for v in trainable_variables
-        ]
+        tracked = [self.tracked_variables[self._get_variable_index(v)] for v in trainable_variables]
         engines.active().update(self, self.current_scalars(learning_rate), tracked, grads)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -268,9 +307,7 @@ class MomentOptimizer(ManagedOptimizer):
         """The scalars of the update that comes next."""
         engine = engines.active()
         xp = engine.scalar_namespace(self.hyperparameters.variable)
-        hyperparameters = self.hyperparameters.named(
-            engine.scalar(self.hyperparameters.variable)
-        )
+        hyperparameters = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         for hyperparameter in self.hyperparameters.declared:
             schedule = self.hyperparameters.schedule_of(hyperparameter.name)
             if schedule is not None:

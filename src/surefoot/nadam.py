@@ -34,7 +34,6 @@ class Nadam(MomentOptimizer):
     0.518.
 
     Example:
-
     >>> import numpy as np
     >>> import keras, surefoot
     >>> weight = keras.Variable(np.ones(2, "float32"))

@@ -9,8 +9,7 @@ from surefoot.hyperparameters import Hyperparameter
 from surefoot.lookahead import Lookahead
 from surefoot.rectified_adam import RectifiedAdam
 
-
-_LOOKAHEAD_ARGUMENTS = (*arguments.BASE_ARGUMENTS, "nonfinite")
+_LOOKAHEAD_ARGUMENTS = (*arguments.BASE_ARGUMENTS, "nonfinite", "finalize")
 
 
 class Ranger(Lookahead):
@@ -21,7 +20,6 @@ class Ranger(Lookahead):
     of RectifiedAdam's hyperparameters are live attributes here too.
 
     Example:
-
     >>> import surefoot
     >>> optimizer = surefoot.Ranger(learning_rate=3e-3, total_steps=1000, sync_period=5)
     >>> optimizer.total_steps, optimizer.sync_period
@@ -43,8 +41,8 @@ class Ranger(Lookahead):
         slow_step_size: How far the slow weights follow, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Ranger"``.
         **kwargs: ``lr``, ``decay``, ``unrectified_update``, ``low_precision``,
-            ``seed`` and ``lazy`` go to RectifiedAdam; ``nonfinite`` and what
-            every Keras optimizer takes (``clipnorm`` and so on), to Lookahead.
+            ``seed`` and ``lazy`` go to RectifiedAdam; ``nonfinite``, ``finalize``
+            and what every Keras optimizer takes (``clipnorm`` and so on), to Lookahead.
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.

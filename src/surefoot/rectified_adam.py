@@ -38,7 +38,6 @@ class RectifiedAdam(MomentOptimizer):
                           {(\rho_\infty-4)(\rho_\infty-2)\rho_t}}
 
     Example:
-
     >>> import numpy as np
     >>> import keras, surefoot
     >>> weight = keras.Variable(np.ones(2, "float32"))
@@ -78,16 +77,6 @@ class RectifiedAdam(MomentOptimizer):
             rectified). ``decay``: the learning rate is divided by
             ``1 + decay * updates``. ``lr``: old name of ``learning_rate``.
             ``low_precision``: how variables in bfloat16 and
-            float16 are updated: ``"master"`` (default) keeps a float32 value
-            beside each, used as long as the variable equals its rounding;
-            ``"stochastic"`` saves that memory and rounds up or down at random
-            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
-            plainly and loses small updates. ``lazy``: with a sparse gradient
-            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
-            rows alone; defaults to False, the originals' dense decay.
-            ``nonfinite``: what a NaN or infinite gradient does:
-            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
-            step and count it in ``skipped_steps``, or ``"raise"``. ``low_precision``: how variables in bfloat16 and
             float16 are updated: ``"master"`` (default) keeps a float32 value
             beside each, used as long as the variable equals its rounding;
             ``"stochastic"`` saves that memory and rounds up or down at random
@@ -171,7 +160,7 @@ class RectifiedAdam(MomentOptimizer):
     def scheduled_learning_rate(
         self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any
     ) -> Array:
-        """The learning rate after decay, warmup and rectification, as step size factor."""
+        """The learning rate after ``decay``, warmup and rectification."""
         scheduled = warmed_up_rate(step, learning_rate, hyperparameters, xp)
         return scheduled * _factor(step, hyperparameters, xp, self._unrectified_update)[1]
 

@@ -75,9 +75,10 @@ def rectification(
     precision = _precision(q)
     exponent = decay_exponent(q, xp)
     y = xp.minimum(step * exponent, precision.largest_exponent)
-    use_series = xp.where(
-        q <= precision.series_complement, y, precision.series_exponent
-    ) < precision.series_exponent
+    use_series = (
+        xp.where(q <= precision.series_complement, y, precision.series_exponent)
+        < precision.series_exponent
+    )
 
     # rho_t - c is needed for c = 4, 2 and the threshold, each without
     # cancellation: keep rho_t as `base + rest` with `rest` small.
@@ -85,9 +86,7 @@ def rectification(
     squared = small * small
     # (2 / exponent) * phi(y) = step * 2 phi(y) / y, phi from Bernoulli numbers
     correction = (
-        step
-        * small
-        * (1 / 6 - squared * (1 / 360 - squared * (1 / 15120 - squared / 604800)))
+        step * small * (1 / 6 - squared * (1 / 360 - squared * (1 / 15120 - squared / 604800)))
     )
     # 2/q - 1 - 2/exponent, from Gregory's coefficients
     offset = q * (1 / 6 + q * (1 / 12 + q * (19 / 360 + q * (3 / 80 + q * (863 / 30240)))))

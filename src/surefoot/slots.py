@@ -75,6 +75,7 @@ class SlotRegistry:
     def __init__(self) -> None:
         self.singles: dict[str, Any] = {}
         self.added: dict[str, Any] = {}
+        self.late: dict[str, Any] = {}
         self._names: dict[int | str, str] = {}
         self._slots: dict[int | str, dict[str, Any]] = {}
         self._counts: dict[str, int] = {}
@@ -105,6 +106,10 @@ class SlotRegistry:
         """Register a variable that belongs to no model variable."""
         count = sum(key == name or key.startswith(f"{name}#") for key in self.singles)
         self.singles[name if count == 0 else f"{name}#{count}"] = variable
+
+    def add_late(self, name: str, variable: Any) -> None:
+        """Register a variable that exists, like the slots, only after building."""
+        self.late[name] = variable
 
     def mark_added(self, variable: Any) -> None:
         """Count the single ``variable`` among the weights: the user added it."""
@@ -139,8 +144,8 @@ class SlotRegistry:
         ]
 
     def named(self) -> dict[str, Any]:
-        """All slot variables by the name under which they are saved."""
-        return {
+        """All variables of a built optimizer by the name under which they are saved."""
+        return {f"built|{name}": variable for name, variable in self.late.items()} | {
             f"{slot_name}|{self._names[key]}": variable
             for key, slots in self._slots.items()
             for slot_name, variable in slots.items()

@@ -34,6 +34,14 @@ class Engine(Protocol):
     def widen(self, gradients: list[Any]) -> list[Any]:
         """Gradients in at least float32; None stays None."""
 
+    def clip(
+        self,
+        optimizer: Any,
+        gradients: list[Any],
+        keras_clip: Callable[[list[Any]], list[Any]],
+    ) -> list[Any]:
+        """Clip as the arguments of ``optimizer`` say, by Keras's own function where it is exact."""
+
     def run_step(self, optimizer: MomentOptimizer, gradients: Any, variables: Any) -> None:
         """Run ``optimizer.inline_apply``, compiled once where that pays."""
 

@@ -64,6 +64,16 @@ def _widened(gradient: Any) -> Array:
     return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
 
 
+def clip(
+    optimizer: ManagedOptimizer,
+    gradients: list[Any],
+    keras_clip: Callable[[list[Any]], list[Any]],
+) -> list[Any]:
+    """Clip as Keras does."""
+    del optimizer
+    return keras_clip(gradients)
+
+
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Compile an eager update as a whole: outside of jit each operation is dispatched alone."""
     gradients = list(gradients)
@@ -186,9 +196,7 @@ def _read(tracked: Tracked) -> plain.VariableState:
     )
 
 
-def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
-) -> None:
+def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
     """Choose between the new values and the present ones in one conditional."""
 
     def new_values() -> list[Array]:

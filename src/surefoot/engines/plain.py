@@ -71,7 +71,11 @@ def stepped(
     gradient = cast(gradient, state.moments.m.dtype)
     moments = update_moments(xp, gradient, state.moments, scalars)
     exact = updated_parameter(
-        xp, exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype), gradient, moments, scalars
+        xp,
+        exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype),
+        gradient,
+        moments,
+        scalars,
     )
     return VariableState(
         parameter=(rounded or cast)(exact, state.parameter.dtype),

@@ -59,6 +59,16 @@ def _widened(gradient: Any) -> Any:
     return tf.cast(gradient, tf.float32) if gradient.dtype.size < 4 else gradient
 
 
+def clip(
+    optimizer: ManagedOptimizer,
+    gradients: list[Any],
+    keras_clip: Callable[[list[Any]], list[Any]],
+) -> list[Any]:
+    """Clip as Keras does."""
+    del optimizer
+    return keras_clip(gradients)
+
+
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Trace an eager update as a whole, once for each set of variables."""
     gradients = list(gradients)
@@ -182,9 +192,7 @@ def _stochastic(
     )
 
 
-def _slots_and_values(
-    tracked: Tracked, state: plain.VariableState
-) -> list[tuple[Any, Array]]:
+def _slots_and_values(tracked: Tracked, state: plain.VariableState) -> list[tuple[Any, Array]]:
     slots = [*tracked.moments, tracked.master]
     values = [*state.moments, state.master]
     return [(s, x) for s, x in zip(slots, values, strict=True) if s is not None]
@@ -198,9 +206,7 @@ def _read(tracked: Tracked) -> plain.VariableState:
     )
 
 
-def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
-) -> None:
+def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
     """Assign in a branch of the graph."""
 
     def assign() -> tf.Tensor:

@@ -67,6 +67,32 @@ def _widened(gradient: Any) -> torch.Tensor:
 
 
 @torch.no_grad()
+def clip(
+    optimizer: ManagedOptimizer,
+    gradients: list[Any],
+    keras_clip: Callable[[list[Any]], list[Any]],
+) -> list[Any]:
+    """Clip as Keras does, whose bounds are rounded to float32 on PyTorch."""
+    del keras_clip
+    given = [g for g in gradients if g is not None]
+    if optimizer.clipvalue is not None:
+        bound = optimizer.clipvalue
+        return [None if g is None else g.clamp(-bound, bound) for g in gradients]
+    if optimizer.clipnorm is not None:
+        bound = optimizer.clipnorm
+        return [None if g is None else g * _factor(g.norm(), bound) for g in gradients]
+    if optimizer.global_clipnorm is not None and given:
+        norm = torch.stack([g.norm() for g in given]).norm()
+        factor = _factor(norm, optimizer.global_clipnorm)
+        return [None if g is None else g * factor for g in gradients]
+    return gradients
+
+
+def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
+    return bound / norm.clamp(min=bound)
+
+
+@torch.no_grad()
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Run the update where it stands: PyTorch executes eagerly."""
     optimizer.inline_apply(gradients, variables)
@@ -133,9 +159,7 @@ def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | No
     if not is_low_precision(tracked.variable):
         return None
     step = int(scalar(optimizer.iterations))
-    generator = torch.Generator().manual_seed(
-        hash((optimizer.seed, step, tracked.index)) % 2**63
-    )
+    generator = torch.Generator().manual_seed(hash((optimizer.seed, step, tracked.index)) % 2**63)
     target = _value(tracked.variable)
     uniform = torch.rand(target.shape, generator=generator).to(target.device)
     return lambda exact, dtype: plain.stochastically_rounded(
@@ -152,9 +176,7 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 
 @torch.no_grad()
-def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]]
-) -> None:
+def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
     """Decide on the host where the state is; else compute and select, to read nothing back."""
     on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
     if on_host and not condition:
@@ -192,7 +214,10 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
             f"`apply_gradients`. Received: loss={loss!r}"
         )
     found = torch.autograd.grad(
-        loss, [_value(p) for p in params], torch.ones_like(loss), retain_graph=True,
+        loss,
+        [_value(p) for p in params],
+        torch.ones_like(loss),
+        retain_graph=True,
         allow_unused=True,
     )
     return differentiation.require_all(list(found), params)
