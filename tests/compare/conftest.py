@@ -1,12 +1,30 @@
 """A small task of one's own, and the command as a user runs it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Debian's names for the browser, and others'.
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: needs Chromium; deselected where there is none")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unwanted = [i for i in items if CHROMIUM is None and i.get_closest_marker("browser")]
+    if unwanted:
+        items[:] = [item for item in items if item not in unwanted]
+        config.hook.pytest_deselected(items=unwanted)
+
 
 TASK = '''
 import keras
@@ -29,18 +47,14 @@ def line():
 
 
 class Mine(keras.optimizers.SGD):
-    """An optimizer with state that Keras does not know of: it takes every other step backwards."""
-
-    def __init__(self, learning_rate, flip=False, name="mine", **kwargs):
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.flip = flip
+    """An optimizer that surefoot knows nothing about."""
 
 
 def slow():
     task = line()
     return Task(
         model=model, train=task.train, validation=task.validation, loss="mse", batch_size=16,
-        steps=1500,
+        steps=250, optimizers=("adam",), learning_rates="1e-3:1e-1:3",
     )
 
 

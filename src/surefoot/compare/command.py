@@ -217,7 +217,8 @@ def _compare(settings: _Settings) -> int:
     report = write_report(folder, [finished])
     console.print(closing_table(summary))
     for sentence in verdict(summary):
-        console.print(Text(f"- {sentence}"))
+        # Wrapped for people only: in a log a sentence stays one line.
+        console.print(Text(f"- {sentence}"), soft_wrap=not console.is_terminal)
     console.print(f"report: {report}", soft_wrap=True)
     return 1 if summary.failures else 0
 

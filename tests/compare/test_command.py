@@ -1,0 +1,201 @@
+"""`surefoot compare` and `surefoot report` as a user runs them."""
+
+import csv
+import json
+import signal
+import statistics
+import subprocess
+import time
+
+import pytest
+
+from compare.conftest import command
+from surefoot.cli import main
+
+RATES = "0.03,0.1,10"
+OPTIMIZERS = ("adam", "radam(beta_2=0.9)+warmup(0.1)", "sgd")
+
+
+def rows(folder) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(folder) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows(folder)]
+
+
+@pytest.fixture(scope="module")
+def finished(surefoot, task_file, tmp_path_factory):
+    """A small comparison with an optimizer of one's own, run once for the tests below."""
+    folder = tmp_path_factory.mktemp("compare") / "out"
+    own = f"{task_file}:Mine(momentum=0.5)"
+    done = surefoot(
+        *("compare", f"{task_file}:line", "--optimizers", *OPTIMIZERS, own),
+        *("--learning-rates", RATES, "--seeds", 2, "--jobs", 2, "--out", folder),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_it_answers_on_the_terminal(finished):
+    folder, output = finished
+    assert "RectifiedAdam(beta_2=0.9)+warmup(0.1)" in output
+    assert "has the lowest mean validation loss" in output
+    assert "24 of 24 trials" in output
+    assert str(folder / "report.html") in output
+
+
+def test_the_answer_follows_from_results_csv(finished):
+    folder, _ = finished
+    table = rows(folder)
+    assert len(table) == 4 * 3 * 2
+    # SGD at learning rate 10 is far beyond stability.
+    assert {
+        r["status"] for r in table if r["optimizer"] == "SGD" and float(r["learning_rate"]) == 10
+    } == {"diverged"}
+    (section,) = json.loads((folder / "results.json").read_text())["sections"]
+    for optimizer in section["summary"]["optimizers"]:
+        means = {}
+        for rate in (0.03, 0.1, 10.0):
+            results = [
+                float(row["result"])
+                for row in table
+                if row["optimizer"] == optimizer["label"]
+                and float(row["learning_rate"]) == rate
+                and row["result"]
+            ]
+            if len(results) == 2:
+                means[rate] = statistics.fmean(results)
+        best = min(means, key=means.__getitem__)
+        assert optimizer["best"]["learning_rate"] == best
+        assert optimizer["best"]["mean"] == pytest.approx(means[best], rel=1e-12)
+
+
+def test_the_report_is_complete_in_itself(finished):
+    folder, _ = finished
+    page = (folder / "report.html").read_text()
+    (section,) = json.loads((folder / "results.json").read_text())["sections"]
+    assert all(label in page for label in ("Adam", "SGD", "own.py:Mine"))
+    assert len(section["verdict"]) >= 3
+    own_part = page[: page.index("<script>")]
+    assert "http:" not in own_part
+    assert "https:" not in own_part
+
+
+@pytest.mark.once
+def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_path):
+    arguments = ("compare", f"{task_file}:slow", "--jobs", 1, "--out")
+    through = surefoot(*arguments, tmp_path / "through")
+    assert through.returncode == 0, through.stderr
+
+    killed = subprocess.Popen(command(*arguments, tmp_path / "killed"), stdout=subprocess.DEVNULL)
+    trials = tmp_path / "killed" / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while not (trials.exists() and trials.read_text().count('"kind": "trial"') >= 2):
+        assert killed.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = trials.read_text()
+
+    resumed = surefoot(*arguments, tmp_path / "killed", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "are done already" in resumed.stdout
+    after = trials.read_text()
+    whole_lines = before[: before.rfind("\n") + 1]
+    assert after.startswith(whole_lines)
+    assert after.count('"kind": "trial"') == 9
+    assert without_times(tmp_path / "killed") == without_times(tmp_path / "through")
+
+
+@pytest.mark.once
+def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
+    surefoot, task_file, tmp_path
+):
+    broken = task_file.parent / "broken.py"
+    broken.write_text(
+        "import keras\n\n\nclass Broken(keras.optimizers.SGD):\n"
+        "    def update_step(self, gradient, variable, learning_rate):\n"
+        "        raise RuntimeError('no [step] at all')\n"
+    )
+    done = surefoot(
+        *("compare", f"{task_file}:line", "--optimizers", f"{broken}:Broken", "sgd"),
+        *("--learning-rates", "0.01,0.1", "--seeds", 1, "--out", tmp_path),
+    )
+    assert done.returncode == 1
+    assert "no [step] at all" in done.stdout
+    assert "SGD at learning rate" in done.stdout
+    assert {row["optimizer"] for row in rows(tmp_path)} == {"SGD"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--learning-rates", "0:1:3"], "learning rates"),
+        (["--optimizers", "adam+hotter"], "unknown companion"),
+        (["--optimizers", "adam,adam"], "given twice"),
+        (["--backend", "theano"], "tensorflow"),
+        (["--seeds", "0"], "--seeds"),
+        (["--steps", "1.5"], "--steps"),
+        (["--jobs", "-1"], "--jobs"),
+    ],
+)
+def test_wrong_requests_are_refused_at_once(capsys, tmp_path, arguments, expected):
+    assert main(["compare", *arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["digit"], "unknown task 'digit'"),
+        (["OWN:missing"], "has no 'missing'"),
+        (["OWN:model"], "a surefoot.compare.Task is needed"),
+        (["OWN:broken"], "RuntimeError: the data are not there (own.py, line"),
+        (["OWN:line", "--optimizers", "radamm"], "Did you mean 'radam'?"),
+        (["OWN:line", "--optimizers", "radam(beta_2=2.0)"], "beta_2"),
+        (["OWN:line", "--optimizers", "lookahead"], "lookahead(adam)"),
+        (["OWN:line", "--optimizers", "adam(learning_rate=1.0)"], "--learning-rates"),
+        (["OWN:line", "--optimizers", "sgd", "SGD"], "given twice"),
+    ],
+)
+def test_what_only_keras_knows_is_wrong_is_refused_too(
+    capsys, tmp_path, task_file, arguments, expected
+):
+    arguments = [each.replace("OWN", str(task_file)) for each in arguments]
+    assert main(["compare", *arguments, "--jobs", "1", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.once
+def test_report_rebuilds_and_merges(finished, surefoot, task_file, tmp_path, capsys):
+    folder, _ = finished
+    more = surefoot(
+        *("compare", f"{task_file}:line", "--optimizers", "nadam", "--learning-rates", RATES),
+        *("--seeds", 2, "--jobs", 2, "--out", tmp_path / "more"),
+    )
+    assert more.returncode == 0, more.stderr
+    merged = tmp_path / "merged"
+    assert main(["report", str(folder), str(tmp_path / "more"), "--out", str(merged)]) == 0
+    (section,) = json.loads((merged / "results.json").read_text())["sections"]
+    assert len(section["summary"]["optimizers"]) == 5
+    assert len(rows(merged)) == 24 + 6
+
+    before = (folder / "results.csv").read_bytes()
+    (folder / "results.csv").unlink()
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "results.csv").read_bytes() == before
+
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert main(["report", str(folder), str(tmp_path / "more")]) == 2
+    assert capsys.readouterr().err.count("surefoot: error:") == 2

@@ -1,0 +1,126 @@
+"""One training run: equal to a fresh one, equal to plain Keras, stopped when it diverges."""
+
+import keras
+import numpy as np
+import pytest
+
+from surefoot.compare.expression import parse
+from surefoot.compare.registry import resolve
+from surefoot.compare.task import Task, load_task
+from surefoot.compare.trial import Trainer
+
+STEPS = 24
+# The same float32 operations in the same order, compiled by `fit` instead of step by step.
+SAME_RUN = 1e-5
+
+
+def quiet(step: int, loss: float) -> None:
+    del step, loss
+
+
+def run(trainer: Trainer, expression: str, learning_rate: float, seed: int):
+    return trainer.run(resolve(parse(expression)), learning_rate, seed, quiet)
+
+
+@pytest.fixture(scope="module")
+def task(task_file) -> Task:
+    return load_task(f"{task_file}:line")
+
+
+@pytest.fixture
+def own(task_file) -> str:
+    return f"{task_file}:Mine(momentum=0.9)"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("adam", "adamw", "radam(total_steps=24)", "nadam", "ranger(sync_period=5)"),
+        *("lookahead(sgd(momentum=0.9))", "radam(amsgrad=True)+warmup(0.5)+cosine", "OWN"),
+    ],
+)
+def test_a_run_after_others_equals_a_fresh_one(task, own, expression):
+    recipe = resolve(parse(own if expression == "OWN" else expression))
+    used = Trainer(task, STEPS)
+    # A high learning rate leaves large moments behind, and another seed other weights.
+    used.run(recipe, 3.0, 5, quiet)
+    used.run(recipe, 0.1, 1, quiet)
+    after_others = used.run(recipe, 0.02, 1, quiet)
+    fresh = Trainer(task, STEPS).run(recipe, 0.02, 1, quiet)
+    assert after_others.curve == fresh.curve
+    assert after_others.result == fresh.result
+
+
+def test_a_run_is_what_fit_computes(task):
+    """Same weights, batches and optimizer given to `fit`: same loss."""
+    outcome = run(Trainer(task, STEPS), "adam+linear", 0.1, 3)
+
+    class Linear(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1 * (1 - keras.ops.cast(step, "float32") / STEPS)
+
+    keras.utils.set_random_seed(3)
+    model = task.model()
+    model.compile(keras.optimizers.Adam(Linear()), "mse")
+    x, y = task.train
+    generator = np.random.default_rng(3)
+    order = np.concatenate([generator.permutation(len(x)) for _ in range(STEPS // 4)])
+    model.fit(x[order], y[order], batch_size=16, shuffle=False, epochs=1, verbose=0)
+    expected = model.evaluate(*task.validation, verbose=0)
+    assert outcome.result == pytest.approx(expected, rel=SAME_RUN)
+
+
+def test_seeds_differ(task):
+    trainer = Trainer(task, STEPS)
+    assert run(trainer, "adam", 0.1, 0).result != run(trainer, "adam", 0.1, 1).result
+
+
+def test_a_diverging_run_is_stopped_early(task):
+    outcome = run(Trainer(task, 200), "sgd", 10.0, 0)
+    assert outcome.status == "diverged"
+    assert outcome.result is None
+    assert outcome.steps < 100
+    finished = run(Trainer(task, STEPS), "sgd", 0.05, 0)
+    assert finished.status == "finished"
+    assert finished.curve.step[-1] == finished.steps == STEPS
+    assert finished.curve.train_loss[0] is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits",
+        # One backend will do for models of ordinary layers.
+        pytest.param("digits-cnn", marks=pytest.mark.once),
+        pytest.param("diabetes", marks=pytest.mark.once),
+    ],
+)
+def test_built_in_tasks_learn(name):
+    task = load_task(name)
+    outcome = run(Trainer(task, 60), "adam", 0.01, 0)
+    first, last = outcome.curve.validation_loss[0], outcome.curve.validation_loss[-1]
+    assert last < 0.75 * first
+
+
+@pytest.mark.once
+def test_the_text_task_learns_and_records_its_text():
+    task = load_task("text")
+    assert len(task.facts["SHA-256 of the text"]) == 64
+    outcome = run(Trainer(task, 40), "adam", 0.002, 0)
+    # Better than the frequencies of the characters cannot be had so soon; worse than at the start
+    # would be a mistake of the model.
+    assert outcome.result < 3.6 < outcome.curve.result[0]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"metric": "mae"}, {"higher_is_better": True}, {"batch_size": 1000}, {"steps": 0}),
+        *({"model": None}, {"train": None}, {"validation": (np.zeros(3), np.zeros(4))}),
+    ],
+)
+def test_a_task_that_cannot_work_is_refused(task, change):
+    given = {"model": task.model, "train": task.train, "validation": task.validation, "loss": "mse"}
+    with pytest.raises(ValueError, match="Task"):
+        Task(**{**given, **change})
