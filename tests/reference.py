@@ -123,33 +123,24 @@ class Reference:
         return mean
 
     def _clipped(self, gradients: Sequence[Gradient]) -> list[Gradient]:
-        present = [
-            None if g is None else summed(g, p.shape)[0]
-            for g, p in zip(gradients, self.parameters, strict=True)
-        ]
-        if self.clipnorm is not None:
-            factors = [
-                None if g is None else self.clipnorm / max(np.linalg.norm(g), self.clipnorm)
-                for g in present
-            ]
+        """As the originals: sparse gradients by their rows as they come, duplicates apart."""
+        values = [g.values if isinstance(g, Rows) else g for g in gradients]
+        norms = [0.0 if v is None else float(np.linalg.norm(v)) for v in values]
+        if self.clipvalue is not None:
+            limit = self.clipvalue
+            clipped = [None if v is None else np.clip(v, -limit, limit) for v in values]
+        elif self.clipnorm is not None:
+            factors = [self.clipnorm / max(norm, self.clipnorm) for norm in norms]
+            clipped = [None if v is None else v * f for v, f in zip(values, factors, strict=True)]
         elif self.global_clipnorm is not None:
-            norm = math.sqrt(sum(float(np.sum(g**2)) for g in present if g is not None))
-            factors = [self.global_clipnorm / max(norm, self.global_clipnorm)] * len(present)
-        elif self.clipvalue is not None:
-            low, high = -self.clipvalue, self.clipvalue
-            return [
-                Rows(np.unique(given.indices), np.clip(g[np.unique(given.indices)], low, high))
-                if isinstance(given, Rows)
-                else None
-                if g is None
-                else np.clip(g, low, high)
-                for given, g in zip(gradients, present, strict=True)
-            ]
+            norm = math.sqrt(sum(norm**2 for norm in norms))
+            factor = self.global_clipnorm / max(norm, self.global_clipnorm)
+            clipped = [None if v is None else v * factor for v in values]
         else:
-            return list(gradients)
+            clipped = values
         return [
-            Rows(g.indices, g.values * f) if isinstance(g, Rows) else None if g is None else g * f
-            for g, f in zip(gradients, factors, strict=True)
+            Rows(g.indices, v) if isinstance(g, Rows) else v
+            for g, v in zip(gradients, clipped, strict=True)
         ]
 
     def _follow_average(self) -> None:
