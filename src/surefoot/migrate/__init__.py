@@ -3,28 +3,55 @@
 What the originals saved, loads, and training goes on where it stopped.
 """
 
-from surefoot.migrate.batch_normalization import FusedBatchNormalization
-from surefoot.migrate.conversion import convert
-from surefoot.migrate.errors import (
-    MigrationError,
-    MissingOptimizerStateWarning,
-    MissingTensorFlowError,
-    UnsafeFileError,
-)
-from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
-from surefoot.migrate.loading import inspect, load_model
-from surefoot.migrate.report import Report
-from surefoot.migrate.restoring import restore
-from surefoot.migrate.table_optimizers import (
-    TableAdam,
-    TableKerasNadam,
-    TableLegacyRMSprop,
-    TableMomentumRMSprop,
-    TableMomentumSGD,
-    TableNadam,
-    TableRectifiedAdam,
-    TableRMSprop,
-)
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surefoot.migrate.batch_normalization import FusedBatchNormalization
+    from surefoot.migrate.conversion import convert
+    from surefoot.migrate.errors import (
+        MigrationError,
+        MissingOptimizerStateWarning,
+        MissingTensorFlowError,
+        UnsafeFileError,
+    )
+    from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
+    from surefoot.migrate.loading import inspect, load_model
+    from surefoot.migrate.report import Report
+    from surefoot.migrate.restoring import restore
+    from surefoot.migrate.table_optimizers import (
+        TableAdam,
+        TableKerasNadam,
+        TableLegacyRMSprop,
+        TableMomentumRMSprop,
+        TableMomentumSGD,
+        TableNadam,
+        TableRectifiedAdam,
+        TableRMSprop,
+    )
+
+_HOMES = {
+    "FusedBatchNormalization": "batch_normalization",
+    "LegacyRMSprop": "legacy_rmsprop",
+    "MigrationError": "errors",
+    "MissingOptimizerStateWarning": "errors",
+    "MissingTensorFlowError": "errors",
+    "Report": "report",
+    "TableAdam": "table_optimizers",
+    "TableKerasNadam": "table_optimizers",
+    "TableLegacyRMSprop": "table_optimizers",
+    "TableMomentumRMSprop": "table_optimizers",
+    "TableMomentumSGD": "table_optimizers",
+    "TableNadam": "table_optimizers",
+    "TableRMSprop": "table_optimizers",
+    "TableRectifiedAdam": "table_optimizers",
+    "UnsafeFileError": "errors",
+    "convert": "conversion",
+    "inspect": "loading",
+    "load_model": "loading",
+    "restore": "restoring",
+}
 
 __all__ = [
     "FusedBatchNormalization",
@@ -47,3 +74,18 @@ __all__ = [
     "load_model",
     "restore",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+# Importing makes the layers and optimizers here known to Keras's loading. Only the command
+# line waits: Keras fixes its backend when it is imported, before arguments could choose it.
+if "surefoot.cli" not in sys.modules:
+    for _name in _HOMES:
+        __getattr__(_name)

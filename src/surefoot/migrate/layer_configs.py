@@ -195,7 +195,7 @@ class LayerBuilder:
 
 def dtype_policy(saved: Any) -> Any:
     """The name of a dtype or policy, which Keras 2 wrote in several ways."""
-    if isinstance(saved, dict):
+    if isinstance(saved, dict) and str(saved.get("class_name")).endswith("Policy"):
         saved = (saved.get("config") or {}).get("name")
     if saved is not None and not isinstance(saved, str):
         raise MigrationError(f"Not a dtype policy. Received: {saved!r}.")

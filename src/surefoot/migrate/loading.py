@@ -17,7 +17,11 @@ from surefoot.migrate.checkpoint_reader import (
 )
 from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.description import SavedModel
-from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning
+from surefoot.migrate.errors import (
+    MigrationError,
+    MissingOptimizerStateWarning,
+    refusing_malformed,
+)
 from surefoot.migrate.h5_reader import read_h5
 from surefoot.migrate.keras_reader import read_keras
 from surefoot.migrate.model_builder import ModelBuilder
@@ -47,6 +51,11 @@ def read(path: Path, model_name: str = "model", optimizer_name: str = "optimizer
         MigrationError: If it is of no such kind, or damaged.
     """
     name = os.fspath(path)
+    with refusing_malformed(name):
+        return _read(name, model_name, optimizer_name)
+
+
+def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
     if os.path.isfile(name):
         with open(name, "rb") as file:
             start = file.read(4)
@@ -144,18 +153,21 @@ def load_model(
         )
     known = dict(custom_objects or {})
     builder = ModelBuilder(known)
-    model = builder.build(saved.config)
+    with refusing_malformed(saved.path):
+        model = builder.build(saved.config)
     pairing = pair_weights(saved.layers, model)
     check_complete(pairing, saved.path)
     report = Report.of_file(saved)
     report.notes += builder.notes
-    arguments = compile_arguments(saved.training, model, known)
     optimizer = None
     transfer = None
+    with refusing_malformed(saved.path):
+        arguments = compile_arguments(saved.training, model, known)
+        if saved.optimizer is not None:
+            optimizers = OptimizerBuilder(known, find_tables(model))
+            optimizer = optimizers.build(saved.optimizer)
+            report.notes += optimizers.notes
     if saved.optimizer is not None:
-        optimizers = OptimizerBuilder(known, find_tables(model))
-        optimizer = optimizers.build(saved.optimizer)
-        report.notes += optimizers.notes
         transfer = StateTransfer(
             saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
         )

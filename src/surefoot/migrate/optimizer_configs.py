@@ -49,7 +49,7 @@ class OptimizerBuilder:
 
     Args:
         custom_objects: The user's learning rate schedules by name.
-        tables: Paths of the model's embeddings; empty for most models.
+        tables: Names (`table_name`) of the model's embeddings; empty for most models.
     """
 
     def __init__(self, custom_objects: CustomObjects, tables: Sequence[str] = ()) -> None:

@@ -41,9 +41,11 @@ def model_optimizer(model: keras.Model) -> Any:
     `model.compile(loss=...)` alone makes an RMSprop with default arguments; nobody chose it.
     """
     optimizer: Any = getattr(model, "optimizer", None)
-    if type(optimizer) is keras.optimizers.RMSprop and not optimizer.built:
-        default = keras.optimizers.RMSprop().get_config()
-        if {**optimizer.get_config(), "name": default["name"]} == default:
+    default = keras.optimizers.RMSprop()
+    # Its class is the backend's own, so it is compared with another made the same way.
+    if type(optimizer) is type(default) and not optimizer.built:
+        config = default.get_config()
+        if {**optimizer.get_config(), "name": config["name"]} == config:
             return None
     return optimizer
 

@@ -9,7 +9,7 @@ import keras
 from surefoot.migrate.allowed import CustomObjects
 from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.description import SavedModel
-from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.errors import MigrationError, refusing_malformed
 from surefoot.migrate.loading import Path, read, warn_without_state
 from surefoot.migrate.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizer_state import StateTransfer
@@ -82,7 +82,8 @@ def restore(
         raise MigrationError(f"{saved.path} and the model have no weight in common.")
     report = Report.of_file(saved)
     new, transfer = _optimizer(saved, model, optimizer, known, pairing, report, partial)
-    arguments = _compile_arguments(saved, model, known)
+    with refusing_malformed(saved.path):
+        arguments = _compile_arguments(saved, model, known)
     for weight, variable in pairing.pairs:
         variable.assign(weight.value)
     if new is not None and transfer is not None:
@@ -112,7 +113,8 @@ def _optimizer(
         return None, None
     complete, notes = completed(saved.optimizer, template, saved.path)
     builder = OptimizerBuilder(custom_objects, find_tables(model))
-    new = builder.build(complete)
+    with refusing_malformed(saved.path):
+        new = builder.build(complete)
     report.notes += [*notes, *builder.notes]
     transfer = StateTransfer(complete, new, model, pairing, saved.layers, saved.path, partial)
     return new, transfer

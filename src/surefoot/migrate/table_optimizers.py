@@ -32,7 +32,8 @@ class TouchedRows:
     """Mixin: of the named tables, only rows with a gradient are moved.
 
     Args:
-        tables: Paths of the variables that are tables of rows.
+        tables: Layer and name of the variables that are tables of rows, such as
+            `"embedding/embeddings"`.
         **kwargs: As the class mixed in.
     """
 
@@ -53,7 +54,7 @@ class TouchedRowsOfSlotsToo(TouchedRows):
         index = self._get_variable_index(variable)  # type: ignore[attr-defined]
         # On TensorFlow, Keras hands its own variable's inner one to this method.
         table = self._trainable_variables[index]  # type: ignore[attr-defined]
-        if table.path not in self._tables:
+        if table_name(table) not in self._tables:
             super().update_step(summed(gradient), variable, learning_rate)  # type: ignore[misc]
             return
         touched = touched_rows(gradient)
@@ -77,7 +78,7 @@ class TouchedRowsOfTable(TouchedRows):
         resting = [
             (state, ops.copy(state.value), touched_rows(gradient))
             for gradient, variable in zip(grads, trainable_variables, strict=True)
-            if variable.path in self._tables and not is_list_of_rows(gradient)
+            if table_name(variable) in self._tables and not is_list_of_rows(gradient)
             for state in self._moved_states(variable)
         ]
         super()._backend_update_step(grads, trainable_variables, learning_rate)  # type: ignore[misc]
@@ -156,8 +157,13 @@ class TableNadam(TouchedRowsOfTable, surefoot.Nadam):
     """`surefoot.Nadam` that moves only touched rows, on every backend."""
 
 
+def table_name(variable: Any) -> str:
+    """The end of a variable's path that is the same whoever built its layer."""
+    return "/".join(variable.path.split("/")[-2:])
+
+
 def find_tables(model: Any) -> list[str]:
-    """Paths of the embeddings of a model whose gradients were lists of rows."""
+    """Names of the embeddings of a model whose gradients were lists of rows."""
     found = []
     seen: set[int] = set()
     waiting = [model]
@@ -168,7 +174,7 @@ def find_tables(model: Any) -> list[str]:
         seen.add(id(layer))
         # A regularizer's gradient is a whole table, and so the sum was one.
         if isinstance(layer, keras.layers.Embedding) and layer.embeddings_regularizer is None:
-            found.append(layer.embeddings.path)
+            found.append(table_name(layer.embeddings))
         held = dict(vars(layer))
         for value in (*held.values(), *(held.get("_modules") or {}).values()):
             several = value if isinstance(value, list | tuple) else [value]

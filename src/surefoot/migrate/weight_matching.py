@@ -64,26 +64,52 @@ def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
     pairing = Pairing()
     own = {layer.name: layer for layer in model.layers if layer.weights}
     attributes = {id(value): name for name, value in _held(model).items() if _is_layer(value)}
+    by_attribute = {attributes.get(id(layer)): layer for layer in own.values()}
+    trusted = _names_to_trust(saved, own)
     left_saved = []
     left_model = dict(own)
     for layer in saved:
-        target = own.get(layer.name)
         if layer.attribute:
-            named = [x for x in own.values() if attributes.get(id(x)) == layer.attribute]
-            target = named[0] if named else None
+            target = by_attribute.get(layer.attribute)
+        else:
+            target = own.get(layer.name) if layer.name in trusted else None
         if target is not None and target.name in left_model:
             if layer.weights:
                 del left_model[target.name]
                 _pair_layer(layer, target, pairing)
         elif layer.weights:
             left_saved.append(layer)
-    _pair_by_structure(left_saved, list(left_model.values()), pairing)
+    _pair_by_structure(left_saved, list(left_model.values()), trusted, pairing)
     return pairing
 
 
-def _pair_by_structure(saved: list[SavedLayer], targets: list[Any], pairing: Pairing) -> None:
+def _names_to_trust(saved: Sequence[SavedLayer], own: dict[str, Any]) -> set[str]:
+    """Names that mean the same layer on both sides.
+
+    Keras counts the layers it names over a whole session: `dense_1` may be the first of a
+    model here and the second there. Such names are trusted only if they all agree.
+    """
+    names = {layer.name for layer in saved if layer.weights}
+    if names == set(own):
+        return names
+    words = {word for target in own.values() for word in _words(target)}
+    words |= {snake_case(layer.class_name) for layer in saved if layer.class_name}
+    return {name for name in names | set(own) if re.sub(r"_\d+$", "", name) not in words}
+
+
+def _words(target: Any) -> set[str]:
+    """What Keras calls layers of a class."""
+    if isinstance(target, keras.Model):
+        return {"model", "functional", "sequential", snake_case(type(target).__name__)}
+    return {snake_case(type(target).__name__).removeprefix("fused_")}
+
+
+def _pair_by_structure(
+    saved: list[SavedLayer], targets: list[Any], trusted: set[str], pairing: Pairing
+) -> None:
     alike = len(saved) == len(targets) and all(
-        _keras_gave_names(layer, target) and _same_structure(layer, target)
+        (not layer.name or not {layer.name, target.name} & trusted)
+        and _same_structure(layer, target)
         for layer, target in zip(saved, targets, strict=True)
     )
     if alike:
@@ -95,16 +121,6 @@ def _pair_by_structure(saved: list[SavedLayer], targets: list[Any], pairing: Pai
         pairing.unmatched_saved += [_shown(weight) for weight in layer.weights]
     for target in targets:
         pairing.unmatched_model += [_shown_variable(v) for v in target.weights]
-
-
-def _keras_gave_names(layer: SavedLayer, target: Any) -> bool:
-    """Whether neither side's user chose the layer's name, or the file does not say it."""
-    if not layer.name:
-        return True
-    words = {snake_case(type(target).__name__).removeprefix("fused_")}
-    if isinstance(target, keras.Model):
-        words |= {"model", "functional", "sequential"}
-    return all(re.sub(r"_\d+$", "", name) in words for name in (layer.name, target.name))
 
 
 def _same_structure(layer: SavedLayer, target: Any) -> bool:

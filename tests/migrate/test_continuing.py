@@ -1,0 +1,127 @@
+"""Loaded models are the originals', and go on as the originals went on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import surefoot
+import surefoot.migrate
+from migrate.legacy_files import (
+    BATCHES,
+    BY_WEIGHT,
+    CASES,
+    GOLDEN_CASES,
+    OWN,
+    SAVED_AFTER,
+    assert_golden,
+    assert_weights,
+    expected,
+    load,
+    path_of,
+    state_of,
+    train,
+    train_golden,
+)
+
+# tf.keras 2.11's Nadam multiplied its momentum product once for every variable: the product is
+# far smaller than Keras 3's after as many steps.
+NADAM_2_11 = 2e-3
+
+
+@pytest.mark.parametrize("case", BY_WEIGHT)
+def test_ten_more_batches_give_the_originals_weights(case: str) -> None:
+    model = load(case, "h5")
+    recorded = expected(case)
+    assert_weights(model, recorded, SAVED_AFTER, exact=True)
+    for step in range(SAVED_AFTER, BATCHES):
+        train(model, recorded, step)
+        assert_weights(model, recorded, step + 1)
+    assert int(model.optimizer.iterations) == BATCHES
+
+
+def test_nadam_of_2_11_goes_on_nearly() -> None:
+    model = load("nadam_2_11", "h5")
+    assert type(model.optimizer) is keras.optimizers.Nadam
+    recorded = expected("nadam_2_11")
+    for step in range(SAVED_AFTER, BATCHES):
+        train(model, recorded, step)
+    kernel = model.get_layer("hidden").get_weights()[0]
+    np.testing.assert_allclose(
+        kernel, recorded[f"after/{BATCHES}/hidden/0"], rtol=NADAM_2_11, atol=NADAM_2_11
+    )
+
+
+@pytest.mark.parametrize("kind", ["h5", "savedmodel"])
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_shared_recordings_go_on(case: str, kind: str) -> None:
+    model = load(case, kind)
+    recorded = expected(case)
+    at_save = [recorded[k] for k in recorded if k.startswith("optimizer_at_save/")]
+    for ours, original in zip(model.optimizer.get_weights(), at_save, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours, original.dtype), original)
+    for step in range(SAVED_AFTER, BATCHES):
+        train_golden(model, step)
+        assert_golden(model, recorded, step + 1)
+
+
+@pytest.mark.parametrize("case", BY_WEIGHT)
+def test_every_kind_of_file_holds_the_same(case: str) -> None:
+    models = {kind: load(case, kind) for kind in ("h5", "keras", "savedmodel")}
+    recorded = expected(case)
+    for kind, model in models.items():
+        assert_weights(model, recorded, SAVED_AFTER, exact=True)
+        if kind == "keras" and CASES[case]["legacy"]:
+            assert int(model.optimizer.iterations) == 0
+            assert model.optimizer.get_config() == models["h5"].optimizer.get_config()
+            continue
+        for ours, other in zip(
+            state_of(model.optimizer), state_of(models["h5"].optimizer), strict=True
+        ):
+            np.testing.assert_array_equal(ours, other)
+        if isinstance(model.loss, str | dict):
+            assert model.loss == models["h5"].loss
+
+
+def test_keras_2_left_the_state_of_an_optimizer_v2_out_of_keras_files() -> None:
+    with pytest.warns(surefoot.migrate.MissingOptimizerStateWarning, match="starts at step 0"):
+        model, report = surefoot.migrate.load_model(path_of("radam", "keras"), return_report=True)
+    assert report.step is None
+    assert isinstance(model.optimizer, surefoot.RectifiedAdam)
+    assert model.optimizer.weight_decay == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("case", ["radam_two_inputs", "ranger_text", "rmsprop_legacy"])
+def test_a_migrated_model_survives_keras_saving(case: str, tmp_path) -> None:
+    model = load(case, "h5")
+    model.save(tmp_path / "new.keras")
+    again = keras.models.load_model(tmp_path / "new.keras")
+    recorded = expected(case)
+    for step in range(SAVED_AFTER, SAVED_AFTER + 3):
+        train(again, recorded, step)
+        assert_weights(again, recorded, step + 1)
+
+
+def test_report_says_where_everything_went() -> None:
+    model, report = surefoot.migrate.load_model(
+        path_of("adam_decay_legacy", "h5"), OWN, return_report=True
+    )
+    assert report.step == SAVED_AFTER
+    assert report.optimizer == "Adam"
+    assert report.new_optimizer == "keras.optimizers.Adam"
+    assert ("scale: scale/factor:0", "scale/factor", (5,)) in report.weights
+    assert report.hyperparameters["decay"] == pytest.approx(0.1)
+    assert any("InverseTimeDecay" in note for note in report.notes)
+    schedule = model.optimizer.get_config()["learning_rate"]
+    assert schedule["class_name"] == "InverseTimeDecay"
+    assert len(report.state) == 1 + 2 * len(model.trainable_variables)
+    assert "step 10" in str(report)
+
+
+def test_clipping_inside_lookahead_was_never_applied() -> None:
+    model, report = surefoot.migrate.load_model(
+        path_of("ranger_attention", "h5"), return_report=True
+    )
+    assert model.optimizer.inner_optimizer.clipvalue is None
+    assert any("clipvalue=0.5" in note for note in report.notes)
