@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-from-lock
 
 # The oldest Keras that pyproject.toml admits; tested beside the newest, which the lock pins.
-KERAS_OLDEST := 3.8.0
+KERAS_OLDEST := 3.10.0
 KERAS_OLDEST_DIR := $(VENV)/keras-$(KERAS_OLDEST)
 
 BACKEND ?= jax
