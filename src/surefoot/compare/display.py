@@ -100,7 +100,7 @@ class Display:
             self._task, total=self._total, completed=self._done, left=self._time_left(partly)
         )
         running = [
-            Text(f"  {_named(trial)}, step {step} of {self._steps}")
+            Text(f"  {_named(trial)}, " + (f"step {step} of {self._steps}" if step else "starting"))
             for trial, step in sorted(self._running.items())
         ]
         return Group(self._progress, *running, Text(self._so_far(), style="green"))

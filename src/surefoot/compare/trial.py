@@ -163,7 +163,7 @@ class Trainer:
                 x, y = next(batches)
                 if not _FORGETS_ALONE:
                     model.reset_metrics()
-                loss = float(model.train_on_batch(x, y, return_dict=True)["loss"])
+                loss = self._step(x, y)
                 seconds += time.perf_counter() - start
                 step, timed = step + 1, timed + 1
                 losses.append(loss)
@@ -178,6 +178,13 @@ class Trainer:
         result = curve.result[-1]
         status = "diverged" if result is None else "finished"
         return Outcome(status, step, seconds / timed, result, curve)
+
+    def _step(self, x: Any, y: Any) -> float:
+        try:
+            return float(self._model.train_on_batch(x, y, return_dict=True)["loss"])
+        except FloatingPointError:
+            # An optimizer that was asked to raise when gradients are not finite.
+            return math.nan
 
     def _look(self, curve: Curve, step: int, train_loss: float | None) -> None:
         inputs, targets = self._task.validation

@@ -114,7 +114,9 @@ def _backend_version(backend: str) -> str:
 
 
 def _where(error: Exception) -> str:
-    """The error in one line, with the place in the code that raised it."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    """The error in one line, with the innermost place outside of installed packages."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    frame = (own or frames)[-1]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
