@@ -39,7 +39,7 @@ class NamedState:
 
     def save_own_variables(self, store: Any) -> None:
         """Write the state by name; called by Keras's saving."""
-        for key, array in self._own_state().items():
+        for key, array in self.named_state().items():
             store[key] = array
 
     def load_own_variables(self, store: Any) -> None:
@@ -50,26 +50,44 @@ class NamedState:
                 nothing is loaded.
         """
         state = {key: np.asarray(store[key]) for key in store.keys()}  # noqa: SIM118
-        hyperparameters = _popped(state, lambda key: key.startswith(_HYPERPARAMETER))
-        saved_slots = _popped(state, lambda key: _SLOT in key)
-        singles = self._named_singles()
-        slots = _in_files(self.slots.named())
-        problems = _mismatches(singles, state)
+        if problems := self.misfits(state):
+            raise ValueError(
+                f"The saved state does not fit the optimizer '{self.name}' "
+                f"({type(self).__name__}); nothing was loaded. {'; '.join(problems)}."
+            )
+        self.restore(state)
+
+    def named_state(self) -> State:
+        """The whole state as arrays by name."""
+        state = {key: storable(variable) for key, variable in self._named_singles().items()}
+        for key, value in self.hyperparameters.stored().items():
+            state[_HYPERPARAMETER + key] = np.asarray(value, dtype="float64")
+        slots = {key: storable(v) for key, v in _in_files(self.slots.named()).items()}
+        return state | slots | self.pending_slots
+
+    def misfits(self, state: State) -> list[str]:
+        """What of ``state`` is missing, extra or misshapen, in words."""
+        singles, hyperparameters, slots = _parts(state)
         expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
-        problems += _shape_mismatches(expected, hyperparameters)
+        problems = shape_mismatches(shapes(self._named_singles()), singles)
+        problems += shape_mismatches(expected, hyperparameters)
         # An optimizer saved before its first step has no slots: a fresh start.
-        if self.built and saved_slots:
-            problems += _mismatches(slots, saved_slots)
-        self._require_fit(problems)
-        _assign(singles, state)
+        if self.built and slots:
+            problems += shape_mismatches(shapes(_in_files(self.slots.named())), slots)
+        return problems
+
+    def restore(self, state: State) -> None:
+        """Take a ``state`` without misfits."""
+        singles, hyperparameters, slots = _parts(state)
+        assign(self._named_singles(), singles)
         self.hyperparameters.restore(
             {k.removeprefix(_HYPERPARAMETER): float(v) for k, v in hyperparameters.items()}
         )
-        if self.built and saved_slots:
-            _assign(slots, saved_slots)
+        if self.built and slots:
+            assign(_in_files(self.slots.named()), slots)
         elif not self.built:
             self.pending_slots.clear()
-            self.pending_slots.update(saved_slots)
+            self.pending_slots.update(slots)
 
     def restore_pending_slots(self) -> None:
         """Take the slots that were loaded before building, if there were any.
@@ -79,16 +97,13 @@ class NamedState:
         """
         if self.pending_slots:
             slots = _in_files(self.slots.named())
-            self._require_fit(_mismatches(slots, self.pending_slots))
-            _assign(slots, self.pending_slots)
+            if problems := shape_mismatches(shapes(slots), self.pending_slots):
+                raise ValueError(
+                    f"The state loaded into the optimizer '{self.name}' before it was built does "
+                    f"not fit its variables. {'; '.join(problems)}."
+                )
+            assign(slots, self.pending_slots)
             self.pending_slots.clear()
-
-    def _own_state(self) -> State:
-        state = {key: _storable(variable) for key, variable in self._named_singles().items()}
-        for key, value in self.hyperparameters.stored().items():
-            state[_HYPERPARAMETER + key] = np.asarray(value, dtype="float64")
-        slots = {key: _storable(v) for key, v in _in_files(self.slots.named()).items()}
-        return state | slots | self.pending_slots
 
     def _named_singles(self) -> dict[str, Any]:
         """The variables that are neither slots nor hyperparameters, by name."""
@@ -100,34 +115,33 @@ class NamedState:
         names |= {k: v for k, v in self.slots.singles.items() if v is not vector}
         return _in_files(names)
 
-    def _require_fit(self, problems: list[str]) -> None:
-        if problems:
-            raise ValueError(
-                f"The saved state does not fit the optimizer '{self.name}' "
-                f"({type(self).__name__}); nothing was loaded. {'; '.join(problems)}."
-            )
-
 
 def _in_files(named: Mapping[str, Any]) -> dict[str, Any]:
     # "/" would make groups in an HDF5 file.
     return {name.replace("/", "."): variable for name, variable in named.items()}
 
 
-def _popped(state: State, wanted: Any) -> State:
-    return {key: state.pop(key) for key in list(state) if wanted(key)}
+def _parts(state: State) -> tuple[State, State, State]:
+    """Split a state into singles, hyperparameters and what exists once built."""
+    hyperparameters = {k: v for k, v in state.items() if k.startswith(_HYPERPARAMETER)}
+    slots = {k: v for k, v in state.items() if _SLOT in k and k not in hyperparameters}
+    return {k: v for k, v in state.items() if _SLOT not in k}, hyperparameters, slots
 
 
-def _storable(variable: Any) -> np.ndarray:
+def storable(variable: Any) -> np.ndarray:
+    """The value of a variable as an array that every file format takes."""
     array = np.asarray(keras.ops.convert_to_numpy(variable.value))
     # HDF5 has no bfloat16; float32 holds it exactly, and loading rounds back.
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
-def _mismatches(variables: Mapping[str, Any], stored: State) -> list[str]:
-    return _shape_mismatches({key: tuple(v.shape) for key, v in variables.items()}, stored)
+def shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of variables by name."""
+    return {key: tuple(variable.shape) for key, variable in variables.items()}
 
 
-def _shape_mismatches(expected: Mapping[str, tuple[int, ...]], stored: State) -> list[str]:
+def shape_mismatches(expected: Mapping[str, tuple[int, ...]], stored: State) -> list[str]:
+    """What of ``stored`` is missing, extra or misshapen, in words."""
     problems = []
     if missing := [key for key in expected if key not in stored]:
         problems.append(f"Missing from the file: {', '.join(missing)}")
@@ -141,7 +155,8 @@ def _shape_mismatches(expected: Mapping[str, tuple[int, ...]], stored: State) ->
     return problems
 
 
-def _assign(variables: Mapping[str, Any], stored: State) -> None:
+def assign(variables: Mapping[str, Any], stored: State) -> None:
+    """Assign the entries of ``stored`` to the variables of their names."""
     for key, variable in variables.items():
         dtype = keras.backend.standardize_dtype(variable.dtype)
         variable.assign(stored[key].astype("float32" if dtype == "bfloat16" else dtype))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from surefoot.checkpoint import NamedState, State, assign, shape_mismatches, shapes, storable
 from surefoot.slots import variable_path
 
 
@@ -66,7 +68,7 @@ def legacy_optimizer(class_name: str, config: Mapping[str, Any]) -> Any:
     return keras.optimizers.deserialize({"class_name": class_name, "config": arguments})
 
 
-def foreign_weight_entries(optimizer: Any) -> list[tuple[str, Any]]:
+def weight_entries(optimizer: Any) -> list[tuple[str, Any]]:
     """The slots of a Keras optimizer by name, slot by slot, as in the originals.
 
     Keras keeps them variable by variable; which slot one is shows in its name,
@@ -85,3 +87,54 @@ def foreign_weight_entries(optimizer: Any) -> list[tuple[str, Any]]:
         slot_name = variable.name.removeprefix(f"{prefix}_")
         slots.setdefault(slot_name, []).append((variable.name, variable))
     return [item for column in slots.values() for item in column]
+
+
+def named_state(optimizer: Any) -> State:
+    """The whole state of any optimizer as arrays by name; a foreign one's by position."""
+    if isinstance(optimizer, NamedState):
+        return optimizer.named_state()
+    state = {key: storable(variable) for key, variable in _by_position(optimizer).items()}
+    return state | _pending.get(optimizer, {})
+
+
+def misfits(optimizer: Any, state: State) -> list[str]:
+    """What of ``state`` does not fit ``optimizer``, in words."""
+    if isinstance(optimizer, NamedState):
+        return optimizer.misfits(state)
+    return shape_mismatches(shapes(_by_position(optimizer)), state) if optimizer.built else []
+
+
+def restore(optimizer: Any, state: State) -> None:
+    """Put a ``state`` without misfits into ``optimizer``, or keep it until that is built."""
+    if isinstance(optimizer, NamedState):
+        optimizer.restore(state)
+    elif optimizer.built:
+        assign(_by_position(optimizer), state)
+    else:
+        _pending[optimizer] = state
+
+
+def restore_pending(optimizer: Any) -> None:
+    """Take what was loaded into a foreign optimizer before it was built.
+
+    Raises:
+        ValueError: If it does not fit the optimizer's variables.
+    """
+    state = _pending.pop(optimizer, None)
+    # One that was saved before it was built has no slots: a fresh start.
+    if state is not None and len(state) > _UNBUILT_VARIABLES:
+        if problems := misfits(optimizer, state):
+            raise ValueError(
+                f"The state loaded into the optimizer '{optimizer.name}' before it was built does "
+                f"not fit its variables. {'; '.join(problems)}."
+            )
+        assign(_by_position(optimizer), state)
+
+
+# State that foreign optimizers, which have no place for it, wait for.
+_pending: weakref.WeakKeyDictionary[Any, State] = weakref.WeakKeyDictionary()
+_UNBUILT_VARIABLES = 2  # iteration and learning rate
+
+
+def _by_position(optimizer: Any) -> dict[str, Any]:
+    return {f"variable {index}": v for index, v in enumerate(optimizer.variables)}

@@ -10,15 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from surefoot import arguments, engines, registration
-from surefoot.foreign import deserialized_optimizer, foreign_weight_entries
+from surefoot import arguments, engines, foreign, registration
+from surefoot.checkpoint import State
 from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
-from surefoot.managed import ManagedOptimizer
+from surefoot.managed import ManagedOptimizer, apply_unconstrained
 from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
 
 PROBES_PER_VARIABLE = 3
 FINALIZE = ("fast", "slow")
+_INNER = "inner."
 
 
 class Lookahead(ManagedOptimizer):
@@ -57,9 +58,9 @@ class Lookahead(ManagedOptimizer):
             (``"fast"``, default, as in the original) or the ``"slow"`` ones.
             ``nonfinite``, see `RectifiedAdam`. Further what every Keras
             optimizer takes, applied before the inner optimizer sees a
-            gradient: ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
-            ``ema_overwrite_frequency``, ``loss_scale_factor``,
-            ``gradient_accumulation_steps``.
+            gradient: ``clipnorm``, ``clipvalue``, ``global_clipnorm``,
+            ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
+            ``loss_scale_factor``, ``gradient_accumulation_steps``.
 
     Raises:
         TypeError: If ``optimizer`` is no optimizer, or an argument is unknown.
@@ -78,7 +79,7 @@ class Lookahead(ManagedOptimizer):
         name: str = "Lookahead",
         **kwargs: Any,
     ):
-        inner = deserialized_optimizer(optimizer)
+        inner = foreign.deserialized_optimizer(optimizer)
         for argument in ("learning_rate", "lr", "decay", "weight_decay"):
             if argument in kwargs:
                 raise ValueError(
@@ -115,6 +116,7 @@ class Lookahead(ManagedOptimizer):
         super().build(variables)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
+            foreign.restore_pending(self.inner_optimizer)
         for variable in variables:
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
@@ -277,10 +279,7 @@ class Lookahead(ManagedOptimizer):
         # back would lead towards weights that are no longer meant.
         loaded = engine.differs(self._last_seen, self._samples())
         engine.assign_where((done % period == 0.0) | loaded, slow, exact)
-        if isinstance(inner, ManagedOptimizer):
-            inner.apply_unconstrained(grads, trainable_variables)
-        else:
-            inner.apply(grads, trainable_variables)
+        apply_unconstrained(inner, grads, trainable_variables)
         now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
@@ -311,7 +310,7 @@ class Lookahead(ManagedOptimizer):
         inner = self.inner_optimizer
         if isinstance(inner, ManagedOptimizer):
             return [*super().weights, *inner.weights[1:]]
-        return [*super().weights, *(v for _, v in foreign_weight_entries(inner))]
+        return [*super().weights, *(v for _, v in foreign.weight_entries(inner))]
 
     def weight_entries(self) -> list[WeightEntry]:
         """The entries of `get_weights`: iterations, all slow, then the inner ones."""
@@ -320,7 +319,7 @@ class Lookahead(ManagedOptimizer):
             return [*super().weight_entries(), *inner.weight_entries()[1:]]
         return [
             *super().weight_entries(),
-            *(WeightEntry.of(*item) for item in foreign_weight_entries(inner)),
+            *(WeightEntry.of(*item) for item in foreign.weight_entries(inner)),
         ]
 
     def set_weights(self, weights: Any) -> None:
@@ -340,6 +339,27 @@ class Lookahead(ManagedOptimizer):
         singles = super()._named_singles()
         singles.pop("learning_rate", None)  # Keras's base class has one; it is not used
         return singles
+
+    def __dir__(self) -> list[str]:
+        # Keras's saving looks for parts in `dir()`; the inner optimizer's state
+        # is saved with ours, so that a misfit of either leaves both as they were.
+        return [name for name in super().__dir__() if name != "inner_optimizer"]
+
+    def named_state(self) -> State:
+        """The whole state as arrays by name, the inner optimizer's included."""
+        inner = foreign.named_state(self.inner_optimizer)
+        return super().named_state() | {_INNER + key: value for key, value in inner.items()}
+
+    def misfits(self, state: State) -> list[str]:
+        """What of ``state`` is missing, extra or misshapen, in words."""
+        own, inner = _split(state)
+        return super().misfits(own) + foreign.misfits(self.inner_optimizer, inner)
+
+    def restore(self, state: State) -> None:
+        """Take a ``state`` without misfits."""
+        own, inner = _split(state)
+        super().restore(own)
+        foreign.restore(self.inner_optimizer, inner)
 
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
@@ -378,6 +398,11 @@ class Lookahead(ManagedOptimizer):
     def default_inner_config(cls) -> dict[str, Any]:
         """What a config may leave out: `keras.optimizers.get` passes an empty one."""
         return {"optimizer": "RectifiedAdam"}
+
+
+def _split(state: State) -> tuple[State, State]:
+    inner = {k.removeprefix(_INNER): v for k, v in state.items() if k.startswith(_INNER)}
+    return {k: v for k, v in state.items() if not k.startswith(_INNER)}, inner
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -130,28 +130,13 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             trainable_variables = list(trainable_variables)
         grads = list(grads)
         check_shapes(grads, trainable_variables or self._trainable_variables)
-        self._guarded(
+        self.guarded(
             grads,
             trainable_variables,
             lambda: keras.optimizers.Optimizer.apply(self, grads, trainable_variables),
         )
 
-    def apply_unconstrained(self, grads: list[Any], trainable_variables: list[Any]) -> None:
-        """The update inside of a wrapper, which has prepared the gradients.
-
-        The constraints of variables are left to the wrapper, which may move
-        them once more.
-        """
-
-        def update() -> None:
-            scale = self.loss_scale_factor
-            scaled = grads if scale is None else [g / scale for g in grads]
-            self._backend_apply_gradients(scaled, trainable_variables)
-            self._iterations.assign_add(1)
-
-        self._guarded(grads, trainable_variables, update)
-
-    def _guarded(
+    def guarded(
         self, gradients: list[Any], variables: list[Any] | None, update: Callable[[], None]
     ) -> None:
         """Run ``update``; as `nonfinite` says, only for finite gradients."""
@@ -203,6 +188,29 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def forget_compiled_steps(self) -> None:
         """Compile eager steps anew: something changed that they hold fixed."""
         self.eager_steps.clear()
+
+
+def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:
+    """Run the update of an optimizer inside of a wrapper, which has prepared ``grads``.
+
+    The constraints of variables are left to the wrapper, which moves them once
+    more. An optimizer with an ``apply`` of its own is asked to do what it does.
+    """
+    managed = isinstance(optimizer, ManagedOptimizer)
+    if not managed and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
+        optimizer.apply(grads, variables)
+        return
+
+    def update() -> None:
+        scale = optimizer.loss_scale_factor
+        scaled = grads if scale is None else [g / scale for g in grads]
+        optimizer._backend_apply_gradients(scaled, variables)
+        optimizer._iterations.assign_add(1)
+
+    if managed:
+        optimizer.guarded(grads, variables, update)
+    else:
+        update()
 
 
 def check_shapes(gradients: list[Any], variables: list[Any]) -> None:

@@ -71,6 +71,12 @@ class MomentOptimizer(ManagedOptimizer):
                 f"Keras's embeddings give dense ones on {keras.backend.backend()}. "
                 "Received: lazy=True"
             )
+        if lazy and kwargs.get("gradient_accumulation_steps"):
+            raise ValueError(
+                "`lazy=True` cannot be kept up under gradient accumulation, whose sums are dense. "
+                f"Received: lazy=True, gradient_accumulation_steps="
+                f"{kwargs['gradient_accumulation_steps']!r}"
+            )
         nonfinite = kwargs.pop("nonfinite", "propagate")
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
         accepted = {

@@ -81,7 +81,7 @@ class OptimizerV2Methods:
     @property
     def lr(self) -> Any:
         """Old name of ``learning_rate``."""
-        return self.learning_rate  # type: ignore[attr-defined]
+        return self.learning_rate
 
     @lr.setter
     def lr(self, value: Any) -> None:

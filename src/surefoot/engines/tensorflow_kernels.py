@@ -58,7 +58,9 @@ def update(
     def compiled() -> None:
         _compiled(optimizer, pairs, update_variable)(scalars, [g for _, g in pairs])
 
-    if scalars.gradient_weight is not None:
+    # XLA, which the user's own function may be compiled by, has no kernel for
+    # amsgrad, not even for a branch that is not taken.
+    if scalars.gradient_weight is not None or any(t.vhat is not None for t, _ in pairs):
         compiled()
         return
     decays = callable(optimizer.weight_decay) or optimizer.weight_decay != 0.0
@@ -99,23 +101,18 @@ def _by_kernel(scalars: StepScalars, pairs: Pairs) -> None:
         def cast(value: Array, dtype: tf.DType = parameter.dtype) -> Array:
             return tf.cast(value, dtype)
 
-        arguments = {
-            "var": parameter.handle,
-            "m": _native(tracked.m).handle,
-            "v": _native(tracked.v).handle,
-            "beta1_power": cast(0.0),
-            "beta2_power": cast(0.0),
-            "lr": cast(rate),
-            "beta1": cast(1.0 - scalars.one_minus_beta_1),
-            "beta2": cast(1.0 - scalars.one_minus_beta_2),
-            "epsilon": cast(epsilon),
-            "grad": cast(gradient),
-        }
-        if tracked.vhat is None:
-            tf.raw_ops.ResourceApplyAdam(**arguments)
-        else:
-            vhat = _native(tracked.vhat).handle
-            tf.raw_ops.ResourceApplyAdamWithAmsgrad(vhat=vhat, **arguments)
+        tf.raw_ops.ResourceApplyAdam(
+            var=parameter.handle,
+            m=_native(tracked.m).handle,
+            v=_native(tracked.v).handle,
+            beta1_power=cast(0.0),
+            beta2_power=cast(0.0),
+            lr=cast(rate),
+            beta1=cast(1.0 - scalars.one_minus_beta_1),
+            beta2=cast(1.0 - scalars.one_minus_beta_2),
+            epsilon=cast(epsilon),
+            grad=cast(gradient),
+        )
 
 
 def _compiled(
