@@ -1,11 +1,13 @@
 """The Python in README and documentation runs, block after block of each page.
 
 A fence opened with ```` ```python ```` runs on every backend, one with ```` ```python jax ```` on
-that one only.
+that one only. A block that begins with a file's name (`# mine.py`) is that file and not run here;
+tests beside what it is for do that.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import keras
@@ -13,6 +15,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
+FILE_NAME = re.compile(r"# \S+\.py\n")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -22,7 +25,8 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     for token in MarkdownIt().parse(page.read_text()):
         language, _, backend = token.info.partition(" ")
         here = backend in ("", keras.backend.backend())
-        if token.type == "fence" and language == "python" and here and token.map:
+        is_file = FILE_NAME.match(token.content)
+        if token.type == "fence" and language == "python" and here and not is_file and token.map:
             found.append((token.map[0] + 1, token.content))
     return found
 
