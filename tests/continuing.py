@@ -53,16 +53,19 @@ ALONE = ("own_variables", "set_weights", "pickle_optimizer") + (
     ("stateless",) if BACKEND == "jax" else ()
 )
 
-# get_weights holds what the originals' did: neither moving averages nor sums of gradients.
-NOT_BY_WEIGHTS = ("radam_all", "accumulating")
+# Those that are continued in a new process: between them they have every kind of state.
+CONTINUED = ("radam_all", "nadam", "accumulating", "lookahead_sgd", "ranger", "scaled")
+# Keras saves the inner optimizer of these as an object of its own.
+WITH_INNER = ("lookahead", "lookahead_sgd", "ranger")
 
 
 def forms_of(name: str) -> tuple[str, ...]:
     """The formats in which the named optimizer is saved."""
     if name == "scaled":
         return WHOLE_MODEL
-    alone = tuple(f for f in ALONE if f != "set_weights" or name not in NOT_BY_WEIGHTS)
-    return WHOLE_MODEL + alone
+    return WHOLE_MODEL + tuple(
+        form for form in ALONE if form != "own_variables" or name not in WITH_INNER
+    )
 
 
 def change_on_the_way(optimizer: keras.optimizers.Optimizer) -> None:

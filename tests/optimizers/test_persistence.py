@@ -21,7 +21,7 @@ import continuing
 import surefoot
 from loops import EAGER, Loop
 
-SAVED = [(name, form) for name in continuing.OPTIMIZERS for form in continuing.forms_of(name)]
+SAVED = [(name, form) for name in continuing.CONTINUED for form in continuing.forms_of(name)]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], A
     root = tmp_path_factory.mktemp("halves")
     results: dict[tuple[str, str], Any] = {}
     problems: dict[str, str] = {}
-    for name in continuing.OPTIMIZERS:
+    for name in continuing.CONTINUED:
         folder = root / name
         folder.mkdir()
         forms = continuing.forms_of(name)
