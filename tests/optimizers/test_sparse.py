@@ -110,13 +110,12 @@ def test_accumulated_rows_do_what_they_say_or_raise(name: str, mode: str) -> Non
     """The mean of the summed rows, which is a dense gradient; or an error."""
     kind, options = OPTIONS[name]
     build = reference.ranger if kind == "Ranger" else getattr(reference, kind)
-    optimizer = getattr(surefoot, kind)(**BASE, **options, gradient_accumulation_steps=2)
-    loop = Loop(optimizer, start(), dtype="float64", mode=mode)
     if options.get("lazy"):
         with pytest.raises(ValueError, match="lazy"):
-            loop.step(gradients(1))
-        np.testing.assert_array_equal(loop.parameters[0], start()[0])
+            getattr(surefoot, kind)(**BASE, **options, gradient_accumulation_steps=2)
         return
+    optimizer = getattr(surefoot, kind)(**BASE, **options, gradient_accumulation_steps=2)
+    loop = Loop(optimizer, start(), dtype="float64", mode=mode)
     plain = build(start(), **BASE, **options, gradient_accumulation_steps=2)
     for step in range(1, 9):
         loop.step(gradients(step))

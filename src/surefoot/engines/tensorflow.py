@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from surefoot.engines import differentiation, failures, plain, tensorflow_kernels
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, variable_path
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -64,9 +64,11 @@ def clip(
     gradients: list[Any],
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
-    """Clip as Keras does."""
-    del optimizer
-    return keras_clip(gradients)
+    """Clip as Keras does; by the norm of all as the originals, sparse gradients included."""
+    if optimizer.global_clipnorm is None:
+        return keras_clip(gradients)
+    clipped, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
+    return list(clipped)
 
 
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
@@ -90,6 +92,9 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
         for g in gradients
     ]
+    for gradient, variable in zip(gradients, variables, strict=False):
+        if isinstance(gradient, tf.IndexedSlices):
+            _check_rows(gradient, variable)
     key = tuple(id(v) for v in variables)
     steps = optimizer.eager_steps
     if key not in steps:
@@ -99,6 +104,18 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
 
         steps[key] = tf.function(step, reduce_retracing=True, autograph=False)
     steps[key](gradients)
+
+
+def _check_rows(gradient: tf.IndexedSlices, variable: Any) -> None:
+    """Refuse rows outside of the table while nothing has moved yet."""
+    rows = gradient.indices
+    if "CPU" in rows.device and rows.shape[0]:  # elsewhere, asking would wait for the device
+        first, last = int(tf.reduce_min(rows)), int(tf.reduce_max(rows))
+        if first < 0 or last >= variable.shape[0]:
+            raise ValueError(
+                f"The gradient of '{variable_path(variable)}' must have row indices in "
+                f"[0, {variable.shape[0]}). Received: indices from {first} to {last}"
+            )
 
 
 def update(

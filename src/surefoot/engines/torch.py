@@ -115,7 +115,9 @@ def update(
 
 def _host_numbers(scalars: StepScalars) -> StepScalars:
     # A NumPy scalar times a tensor would go through NumPy's own operators.
-    return StepScalars(*(v.item() if isinstance(v, np.generic) else v for v in scalars))
+    return StepScalars(
+        *(v.item() if isinstance(v, np.generic | np.ndarray) else v for v in scalars)
+    )
 
 
 @torch.no_grad()
