@@ -160,31 +160,95 @@ def attention():
     return keras.Model(tokens, keras.layers.Dense(2, name="output")(x), name="attention_model")
 
 
-def batches_for(name, rng):
-    """Inputs and targets of one batch, as lists in the model's own order."""
-    n = 8
-    if name in ("regressor", "scaled_regressor", "partly_frozen", "Subclassed"):
-        x = rng.normal(size=(n, 5)).astype("float32")
-        y = np.stack([np.sin(x.sum(1)), x[:, 0]], 1).astype("float32")
-        return [x], [y[:, :1] if name == "regressor" else y]
-    if name == "image_classifier":
-        x = rng.normal(size=(n, 6, 6, 2)).astype("float32")
-        return [x], [np.eye(3, dtype="float32")[rng.integers(0, 3, n)]]
-    if name == "text_classifier":
-        return [rng.integers(0, 12, (n, 7)).astype("int32")], [
-            rng.integers(0, 3, (n, 1)).astype("int32")
-        ]
-    if name == "attention":
-        return [rng.integers(0, 11, (n, 5)).astype("int32")], [
-            rng.normal(size=(n, 2)).astype("float32")
-        ]
-    return (
-        [rng.normal(size=(n, 4)).astype("float32"), rng.integers(0, 9, (n, 3)).astype("int32")],
-        [rng.normal(size=(n, 1)).astype("float32"), rng.integers(0, 2, (n, 1)).astype("int32")],
+def recurrent_stack():
+    return keras.Sequential(
+        [
+            keras.Input((4, 3)),
+            keras.layers.LSTM(3, return_sequences=True, recurrent_activation="hard_sigmoid"),
+            keras.layers.Bidirectional(
+                keras.layers.GRU(2, return_sequences=True, reset_after=False), merge_mode="sum"
+            ),
+            keras.layers.RNN(
+                [keras.layers.LSTMCell(3), keras.layers.SimpleRNNCell(2)], return_sequences=True
+            ),
+            keras.layers.SimpleRNN(3, go_backwards=True),
+            keras.layers.Dense(2),
+        ],
+        name="recurrent_stack",
     )
 
 
+def initial_state():
+    words = keras.Input((5,), dtype="int32", name="words")
+    x = keras.layers.Embedding(9, 4, mask_zero=True, embeddings_regularizer="l2")(words)
+    sequence, h, c = keras.layers.LSTM(3, return_sequences=True, return_state=True)(x)
+    decoded = keras.layers.LSTM(3)(sequence, initial_state=[h, c])
+    attended = keras.layers.Attention()([sequence, sequence])
+    attended = keras.layers.GlobalMaxPooling1D()(attended)
+    joined = keras.layers.Concatenate()([decoded, attended])
+    return keras.Model(words, keras.layers.Dense(2)(joined), name="initial_state")
+
+
+def nested():
+    """Models in models, one of them called twice, with layers frozen and without names."""
+    features = keras.Input((5,))
+    twice = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(3, trainable=False)])
+    inner_input = keras.Input((5,))
+    inner = keras.Model(inner_input, keras.layers.Dense(3)(keras.layers.PReLU()(inner_input)))
+    x = keras.layers.Add()([twice(features), inner(features), twice(features)])
+    head = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.Sequential([keras.layers.Dense(2), keras.layers.BatchNormalization()]),
+        ]
+    )
+    return keras.Model(features, head(x), name="nested")
+
+
+def operations():
+    """Arithmetic on tensors, which Keras 2 recorded as layers without a Keras 3 counterpart."""
+    features = keras.Input((5,), name="features")
+    x = keras.layers.Dense(3, name="hidden")(features) * 2.0
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="operations")
+
+
+def batches_for(name, rng):
+    """Inputs and targets of one batch, as lists in the model's own order."""
+    n = 8
+    numbers = {"recurrent_stack": (4, 3), "image_classifier": (6, 6, 2), "two_inputs": (4,)}
+    words = {"initial_state": (5, 9), "text_classifier": (7, 12), "attention": (5, 11)}
+    inputs, targets = [], []
+    if name in words:
+        length, vocabulary = words[name]
+        inputs = [rng.integers(0, vocabulary, (n, length)).astype("int32")]
+    else:
+        inputs = [rng.normal(size=(n, *numbers.get(name, (5,)))).astype("float32")]
+    if name == "two_inputs":
+        inputs.append(rng.integers(0, 9, (n, 3)).astype("int32"))
+        targets = [
+            rng.normal(size=(n, 1)).astype("float32"),
+            rng.integers(0, 2, (n, 1)).astype("int32"),
+        ]
+    elif name == "text_classifier":
+        targets = [rng.integers(0, 3, (n, 1)).astype("int32")]
+    elif name == "image_classifier":
+        targets = [np.eye(3, dtype="float32")[rng.integers(0, 3, n)]]
+    elif name == "initial_state":
+        targets = [rng.integers(0, 2, (n, 2)).astype("float32")]
+    else:
+        targets = [rng.normal(size=(n, 1 if name == "regressor" else 2)).astype("float32")]
+    return inputs, targets
+
+
 LOSSES = {
+    "recurrent_stack": dict(loss="mse"),
+    "initial_state": dict(
+        loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1),
+        metrics=[keras.metrics.AUC(from_logits=True, name="auc")],
+        weighted_metrics=["mae"],
+    ),
+    "nested": dict(loss="mae", metrics=["mse", "mae"]),
+    "operations": dict(loss="mse"),
     "regressor": dict(loss="mse", metrics=["mae"]),
     "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
     "partly_frozen": dict(loss="mean_squared_error"),
@@ -255,6 +319,10 @@ CASES = {
     "rmsprop_text_legacy": ("text_classifier", lambda: legacy.RMSprop(5e-3, centered=True)),
     # tf.keras 2.11 and later
     "sgd": ("regressor", lambda: new.SGD(0.05, clipnorm=0.5)),
+    "radam_recurrent_stack": ("recurrent_stack", lambda: RADAM(5e-3)),
+    "nadam_initial_state": ("initial_state", lambda: legacy.Nadam(5e-3)),
+    "ranger_nested": ("nested", lambda: LOOKAHEAD(RADAM(5e-3, beta_2=0.99), 4)),
+    "radam_operations": ("operations", lambda: RADAM(5e-3)),
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
     "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),

@@ -9,11 +9,13 @@ import pytest
 import surefoot
 import surefoot.migrate
 from migrate.legacy_files import (
+    ABSOLUTE,
     BATCHES,
     BY_WEIGHT,
     CASES,
     GOLDEN_CASES,
     OWN,
+    RELATIVE,
     SAVED_AFTER,
     assert_golden,
     assert_weights,
@@ -125,3 +127,36 @@ def test_clipping_inside_lookahead_was_never_applied() -> None:
     )
     assert model.optimizer.inner_optimizer.clipvalue is None
     assert any("clipvalue=0.5" in note for note in report.notes)
+
+
+class Double(keras.layers.Layer):
+    """What the recorded model did with `x * 2.0`."""
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+@pytest.mark.parametrize("kind", ["h5", "savedmodel"])
+def test_an_operation_is_replaced_by_a_layer_of_the_users(kind: str) -> None:
+    path = path_of("radam_operations", kind)
+    with pytest.raises(
+        surefoot.migrate.MigrationError, match=r"custom_objects=\{'tf.math.multiply'"
+    ):
+        surefoot.migrate.load_model(path)
+    model = surefoot.migrate.load_model(path, {"tf.math.multiply": Double})
+    recorded = expected("radam_operations")
+    for step in range(SAVED_AFTER, SAVED_AFTER + 3):
+        train(model, recorded, step)
+        for name in ("hidden", "output"):
+            for i, value in enumerate(model.get_layer(name).get_weights()):
+                wanted = recorded[f"after/{step + 1}/{name}/{i}"]
+                np.testing.assert_allclose(value, wanted, rtol=RELATIVE, atol=ABSOLUTE)
+
+
+def test_keras_own_batch_normalization_can_be_had(tmp_path) -> None:
+    model = surefoot.migrate.load_model(
+        path_of("adam", "h5"), {"BatchNormalization": keras.layers.BatchNormalization}
+    )
+    assert type(model.get_layer("conv_norm")) is keras.layers.BatchNormalization
+    default = load("adam", "h5")
+    assert type(default.get_layer("conv_norm")) is surefoot.migrate.FusedBatchNormalization

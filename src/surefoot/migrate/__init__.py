@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surefoot.migrate.activations import hard_sigmoid
     from surefoot.migrate.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.conversion import convert
     from surefoot.migrate.errors import (
@@ -48,6 +49,7 @@ _HOMES = {
     "TableRectifiedAdam": "table_optimizers",
     "UnsafeFileError": "errors",
     "convert": "conversion",
+    "hard_sigmoid": "activations",
     "inspect": "loading",
     "load_model": "loading",
     "restore": "restoring",
@@ -70,6 +72,7 @@ __all__ = [
     "TableRectifiedAdam",
     "UnsafeFileError",
     "convert",
+    "hard_sigmoid",
     "inspect",
     "load_model",
     "restore",

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from surefoot.migrate.activations import hard_sigmoid
 from surefoot.migrate.allowed import (
     CustomObjects,
     accepted_arguments,
@@ -37,7 +38,6 @@ HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "adjustment": (None,),
     "experimental_autocast": None,
     "batch_size": (None,),
-    "threshold": (0.0,),
 }
 # Base class arguments that the layer itself never read.
 UNUSED = {
@@ -46,7 +46,10 @@ UNUSED = {
     "DepthwiseConv1D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "DepthwiseConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
 }
-RENAMED = {("LeakyReLU", "alpha"): "negative_slope"}
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
+# Layers that another one of Keras 3 computes.
+SUCCESSORS = {"ThresholdedReLU": "ReLU"}
+OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 INNER_LAYERS = ("layer", "backward_layer", "forward_layer", "cell")
 
 
@@ -82,22 +85,28 @@ class LayerBuilder:
             return self._replacement(name, self.custom_objects[name])
         if short_class_name(class_name) == "Lambda":
             return self._lambda(name)
-        if short_class_name(class_name) in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
+        if short_class_name(class_name) in OPERATIONS:
             raise MigrationError(
                 f"Layer {name!r} is a TensorFlow operation that the model applied directly "
                 f"({config.get('function', class_name)}); Keras 3 has no such layer. Pass a layer "
                 f"that does the same: custom_objects={{{name!r}: YourLayer}}."
             )
-        registered = entry.get("registered_name") or class_name
+        registered = str(entry.get("registered_name") or class_name)
         own = custom_object(registered, self.custom_objects)
-        if own is not None:
+        if own is not None and not _is_keras_class(own):
             return self._custom(own, registered, config)
-        if registered == "BatchNormalization":
-            return construct(
-                FusedBatchNormalization, self._arguments(FusedBatchNormalization, config)
-            )
-        cls = find_class("layer", registered, {})
-        return construct(cls, self._arguments(cls, config))
+        if own is not None:
+            cls: type = own
+        elif registered == "BatchNormalization":
+            cls = FusedBatchNormalization
+        else:
+            cls = find_class("layer", SUCCESSORS.get(registered, registered), {})
+        # Not every layer of Keras 3 takes `trainable`.
+        trainable = config.pop("trainable", True)
+        layer: keras.layers.Layer = construct(cls, self._arguments(cls, config))
+        if trainable is False:
+            layer.trainable = False
+        return layer
 
     def _replacement(self, name: str, given: Any) -> keras.layers.Layer:
         if isinstance(given, keras.layers.Layer):
@@ -138,7 +147,7 @@ class LayerBuilder:
             key = RENAMED.get((cls.__name__, old_key), old_key)
             if key in accepted:
                 arguments[key] = self._argument(key, value)
-            elif key in UNUSED.get(cls.__name__, ()):
+            elif value is None or key in UNUSED.get(cls.__name__, ()):
                 continue
             elif key in HARMLESS and (HARMLESS[key] is None or value in (HARMLESS[key] or ())):
                 self._note_dropped(config, key, value)
@@ -184,6 +193,12 @@ class LayerBuilder:
                 return self.build(value)
         if value is None:
             return None
+        if value == "hard_sigmoid" and value not in self.custom_objects:
+            self.notes.append(
+                "hard_sigmoid is clip(0.2 x + 0.5, 0, 1) as in Keras 2; Keras 3 means "
+                "relu6(x + 3) / 6 by that name."
+            )
+            return hard_sigmoid
         found = find_function("activation", short_class_name(value), self.custom_objects)
         if found is None:
             raise MigrationError(
@@ -191,6 +206,11 @@ class LayerBuilder:
                 f"custom_objects={{{value!r}: ...}}."
             )
         return found
+
+
+def _is_keras_class(given: object) -> bool:
+    """Whether a user passes one of Keras's own layers, whose arguments are translated."""
+    return isinstance(given, type) and given.__module__.split(".")[0] == "keras"
 
 
 def dtype_policy(saved: Any) -> Any:

@@ -9,9 +9,10 @@ import keras
 from surefoot.migrate.allowed import CustomObjects, custom_object
 from surefoot.migrate.description import Config, short_class_name
 from surefoot.migrate.errors import MigrationError
-from surefoot.migrate.layer_configs import LayerBuilder, dtype_policy
+from surefoot.migrate.layer_configs import OPERATIONS, LayerBuilder, dtype_policy
 
 FUNCTIONAL = ("Functional", "Model")
+RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 DEEPEST = 32
 
 
@@ -84,6 +85,7 @@ class _Graph:
         self.outputs: dict[str, list[Any]] = {}
         self.calls: list[tuple[str, Any]] = []
         self.offsets: dict[str, int] = {}
+        self.operations: set[str] = set()
         for entry in config["layers"]:
             name = entry.get("name") or entry["config"]["name"]
             if name in self.layers:
@@ -94,6 +96,8 @@ class _Graph:
                 continue
             self.layers[name] = builder.build(entry)
             self.outputs[name] = []
+            if short_class_name(entry["class_name"]) in OPERATIONS:
+                self.operations.add(name)
             self.calls += [(name, node) for node in entry.get("inbound_nodes") or []]
         self._find_offsets()
 
@@ -151,6 +155,13 @@ class _Graph:
             return False
         layer = self.layers[name]
         assert layer is not None
+        if name in self.operations:
+            # What stands for an operation has its constants already; it gets the tensors.
+            tensors = [value for value in kwargs.values() if keras.backend.is_keras_tensor(value)]
+            args, kwargs = ([args, *tensors] if tensors else args), {}
+        elif isinstance(layer, RECURRENT) and isinstance(args, list):
+            # Keras 2 listed the initial state behind the sequence.
+            args, kwargs["initial_state"] = args[0], args[1:]
         try:
             self.outputs[name].append(layer(args, **kwargs))
         except (TypeError, ValueError, IndexError) as error:
