@@ -55,8 +55,8 @@ ALONE = ("own_variables", "set_weights", "pickle_optimizer") + (
 
 # Those that are continued in a new process: between them they have every kind of state.
 CONTINUED = ("radam_all", "nadam", "accumulating", "lookahead_sgd", "ranger", "scaled")
-# Keras saves the inner optimizer of these as an object of its own.
-WITH_INNER = ("lookahead", "lookahead_sgd", "ranger")
+# get_weights counts updates, as the originals' did; in between it does not say how far it is.
+NOT_BY_WEIGHTS = ("accumulating",)
 
 
 def forms_of(name: str) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def forms_of(name: str) -> tuple[str, ...]:
     if name == "scaled":
         return WHOLE_MODEL
     return WHOLE_MODEL + tuple(
-        form for form in ALONE if form != "own_variables" or name not in WITH_INNER
+        form for form in ALONE if form != "set_weights" or name not in NOT_BY_WEIGHTS
     )
 
 

@@ -173,7 +173,7 @@ def test_policies_in_fit(name: str, policy: str) -> None:
     if policy == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer, "mse")
-    model.fit(inputs, inputs @ truth, batch_size=64, epochs=40, verbose=0)
+    model.fit(inputs, inputs @ truth, batch_size=64, epochs=60, verbose=0)
     kernel = to_numpy(model.layers[0].kernel).astype("float32")
     np.testing.assert_allclose(kernel, truth, rtol=0.02, atol=0.02)
 
