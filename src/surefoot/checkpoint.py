@@ -65,15 +65,18 @@ class NamedState:
         slots = {key: storable(v) for key, v in _in_files(self.slots.named()).items()}
         return state | slots | self.pending_slots
 
-    def misfits(self, state: State) -> list[str]:
-        """What of ``state`` is missing, extra or misshapen, in words."""
+    def misfits(self, state: State, prefix: str = "") -> list[str]:
+        """What of ``state`` is missing, extra or misshapen, in words.
+
+        ``prefix`` is what stands before its names in the file.
+        """
         singles, hyperparameters, slots = _parts(state)
         expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
-        problems = shape_mismatches(shapes(self._named_singles()), singles)
-        problems += shape_mismatches(expected, hyperparameters)
+        problems = shape_mismatches(shapes(self._named_singles()), singles, prefix)
+        problems += shape_mismatches(expected, hyperparameters, prefix)
         # An optimizer saved before its first step has no slots: a fresh start.
         if self.built and slots:
-            problems += shape_mismatches(shapes(_in_files(self.slots.named())), slots)
+            problems += shape_mismatches(shapes(_in_files(self.slots.named())), slots, prefix)
         return problems
 
     def restore(self, state: State) -> None:
@@ -140,15 +143,19 @@ def shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(variable.shape) for key, variable in variables.items()}
 
 
-def shape_mismatches(expected: Mapping[str, tuple[int, ...]], stored: State) -> list[str]:
+def shape_mismatches(
+    expected: Mapping[str, tuple[int, ...]], stored: State, prefix: str = ""
+) -> list[str]:
     """What of ``stored`` is missing, extra or misshapen, in words."""
     problems = []
     if missing := [key for key in expected if key not in stored]:
-        problems.append(f"Missing from the file: {', '.join(missing)}")
+        names = ", ".join(prefix + key for key in missing)
+        problems.append(f"Missing from the file: {names}")
     if extra := [key for key in stored if key not in expected]:
-        problems.append(f"In the file but not in the optimizer: {', '.join(extra)}")
+        names = ", ".join(prefix + key for key in extra)
+        problems.append(f"In the file but not in the optimizer: {names}")
     problems += [
-        f"{key} has shape {stored[key].shape} in the file and {shape} here"
+        f"{prefix}{key} has shape {stored[key].shape} in the file and {shape} here"
         for key, shape in expected.items()
         if key in stored and stored[key].shape != shape
     ]

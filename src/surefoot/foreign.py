@@ -97,11 +97,13 @@ def named_state(optimizer: Any) -> State:
     return state | _pending.get(optimizer, {})
 
 
-def misfits(optimizer: Any, state: State) -> list[str]:
+def misfits(optimizer: Any, state: State, prefix: str = "") -> list[str]:
     """What of ``state`` does not fit ``optimizer``, in words."""
     if isinstance(optimizer, NamedState):
-        return optimizer.misfits(state)
-    return shape_mismatches(shapes(_by_position(optimizer)), state) if optimizer.built else []
+        return optimizer.misfits(state, prefix)
+    if not optimizer.built:
+        return []
+    return shape_mismatches(shapes(_by_position(optimizer)), state, prefix)
 
 
 def restore(optimizer: Any, state: State) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from surefoot import arguments, engines, foreign, registration
 from surefoot.checkpoint import State
@@ -16,6 +15,7 @@ from surefoot.hyperparameters import Hyperparameter, positive_whole_number, prop
 from surefoot.managed import ManagedOptimizer, apply_unconstrained
 from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
+from surefoot.slots import as_array
 
 PROBES_PER_VARIABLE = 3
 FINALIZE = ("fast", "slow")
@@ -45,7 +45,7 @@ class Lookahead(ManagedOptimizer):
     >>> optimizer = surefoot.Lookahead(sgd, sync_period=2, slow_step_size=0.5)
     >>> for _ in range(2):  # 3 -> 2 -> 1, and half the way back to 3
     ...     optimizer.apply([keras.ops.array(1.0)], [weight])
-    >>> float(keras.ops.convert_to_numpy(weight))
+    >>> float(keras.ops.stop_gradient(weight.value))
     2.0
 
     Args:
@@ -179,9 +179,9 @@ class Lookahead(ManagedOptimizer):
         >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0))
         >>> optimizer.apply([keras.ops.array(1.0)], [weight])
         >>> with optimizer.slow_weights():
-        ...     float(keras.ops.convert_to_numpy(weight))
+        ...     float(keras.ops.stop_gradient(weight.value))
         3.0
-        >>> float(keras.ops.convert_to_numpy(weight))
+        >>> float(keras.ops.stop_gradient(weight.value))
         2.0
 
         Yields:
@@ -193,7 +193,7 @@ class Lookahead(ManagedOptimizer):
         if not self.built:
             raise ValueError("There are no slow weights before the optimizer is built.")
         fast = [v for v in self._trainable_variables if "slow" in self.slots.of(v)]
-        values = [np.array(keras.ops.convert_to_numpy(v)) for v in fast]
+        values = [as_array(v) for v in fast]
         self._put_slow_weights(fast)
         try:
             yield
@@ -206,7 +206,7 @@ class Lookahead(ManagedOptimizer):
         if not bool(keras.ops.convert_to_numpy(loaded)):  # else they are not of these weights
             for variable in variables:
                 slow = self.slots.of(variable)["slow"]
-                variable.assign(np.array(keras.ops.convert_to_numpy(slow)))
+                variable.assign(as_array(slow))
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """At the end of ``fit``: averages, or with ``finalize="slow"`` the slow weights."""
@@ -350,10 +350,11 @@ class Lookahead(ManagedOptimizer):
         inner = foreign.named_state(self.inner_optimizer)
         return super().named_state() | {_INNER + key: value for key, value in inner.items()}
 
-    def misfits(self, state: State) -> list[str]:
+    def misfits(self, state: State, prefix: str = "") -> list[str]:
         """What of ``state`` is missing, extra or misshapen, in words."""
         own, inner = _split(state)
-        return super().misfits(own) + foreign.misfits(self.inner_optimizer, inner)
+        problems = super().misfits(own, prefix)
+        return problems + foreign.misfits(self.inner_optimizer, inner, prefix + _INNER)
 
     def restore(self, state: State) -> None:
         """Take a ``state`` without misfits."""

@@ -223,7 +223,7 @@ class MomentOptimizer(ManagedOptimizer):
         >>> round(optimizer.effective_learning_rate(step=2), 6)
         0.0004
         >>> [round(float(rate), 6) for rate in optimizer.effective_learning_rate([6, 50])]
-        [3.1e-05, 0.001498]
+        [3.1e-05, 0.001482]
 
         Args:
             step: Number of the update, counted from 1, or an array of such.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 
 @dataclass(slots=True)
@@ -37,6 +38,12 @@ def accumulator_dtype(variable: Any) -> str:
 def is_low_precision(variable: Any) -> bool:
     """Whether sums of small updates would be lost in the variable's own dtype."""
     return accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype)
+
+
+def as_array(variable: Any) -> np.ndarray:
+    """A copy of the value of a Keras variable or a backend's own."""
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    return np.array(keras.ops.convert_to_numpy(value))
 
 
 def variable_path(variable: Any) -> str:
