@@ -116,16 +116,23 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
 ):
     broken = task_file.parent / "broken.py"
     broken.write_text(
-        "import keras\n\n\nclass Broken(keras.optimizers.SGD):\n"
+        "import os\nimport keras\n\n\n"
+        "class Broken(keras.optimizers.SGD):\n"
         "    def update_step(self, gradient, variable, learning_rate):\n"
-        "        raise RuntimeError('no [step] at all')\n"
+        "        raise RuntimeError('no [step] at all')\n\n\n"
+        "class Deadly(keras.optimizers.SGD):\n"
+        "    def update_step(self, gradient, variable, learning_rate):\n"
+        "        os._exit(9)\n"
     )
     done = surefoot(
-        *("compare", f"{task_file}:line", "--optimizers", f"{broken}:Broken", "sgd"),
+        *("compare", f"{task_file}:line", "--optimizers"),
+        *(f"{broken}:Deadly", f"{broken}:Broken", "sgd"),
         *("--learning-rates", "0.01,0.1", "--seeds", 1, "--out", tmp_path),
     )
     assert done.returncode == 1
     assert "no [step] at all" in done.stdout
+    # As when the system kills a process for its memory.
+    assert "its process ended with status 9" in done.stdout
     assert "SGD at learning rate" in done.stdout
     assert {row["optimizer"] for row in rows(tmp_path)} == {"SGD"}
 

@@ -143,7 +143,7 @@ class Pool:
         if kind in ("done", "failed"):
             worker.trial = None
         if kind == "refused" or trial is None:
-            raise RuntimeError(f"a worker process could not start again: {content[0]}")
+            raise UsageError(f"a worker process could not start: {content[0]}")
         return Event(kind, trial, content[0])
 
     def _next(self, worker: _Worker, queues: dict[str, "deque[Trial]"]) -> Trial | None:
@@ -177,8 +177,7 @@ class Pool:
             self._workers.remove(worker)
             if worker.trial is None:
                 return "refused", ending
-            replacement = self._start_worker()
-            replacement.trial = worker.trial
+            self._start_worker()
             return "failed", ending
         return message
 

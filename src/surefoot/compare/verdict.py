@@ -92,7 +92,7 @@ def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if near:
         text += f"; {_join(near)} {'is' if len(near) == 1 else 'are'} too close to tell apart"
     narrow = [
-        f"{each.label} ({factor_text(each.width)})"
+        f"{each.label}'s, {factor_text(each.width)}"
         for each in wide[1:]
         if each.width is not None and each.label not in near
     ]
