@@ -31,7 +31,10 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     return found
 
 
-WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+ELSEWHERE = {"migration.md"}  # Its code needs old files; tests/migrate/test_guide.py has them.
+WITH_CODE = [
+    page for page in PAGES if page.name not in ELSEWHERE and "```python" in page.read_text()
+]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
