@@ -34,7 +34,6 @@ DISTINCT = (
     "adam_decay_legacy",
     "rmsprop_legacy",
     "rmsprop_centered_legacy",
-    "rmsprop_momentum_text_legacy",
     "adam",
     "adam_amsgrad",
     "adam_ema",

@@ -79,7 +79,11 @@ def test_checkpoint_alone_says_what_it_assumes(case: str) -> None:
 @pytest.mark.parametrize(
     ("case", "optimizer"),
     [
-        ("sgd_momentum_legacy", lambda: keras.optimizers.SGD(momentum=0.5, nesterov=True)),
+        pytest.param(
+            "sgd_momentum_legacy",
+            lambda: keras.optimizers.SGD(momentum=0.5, nesterov=True),
+            marks=pytest.mark.extended,
+        ),
         ("rmsprop_text_legacy", lambda: keras.optimizers.RMSprop(centered=True)),
         (
             "adam_amsgrad",

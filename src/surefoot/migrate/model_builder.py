@@ -162,6 +162,10 @@ class _Graph:
         elif isinstance(layer, RECURRENT) and isinstance(args, list):
             # Keras 2 listed the initial state behind the sequence.
             args, kwargs["initial_state"] = args[0], args[1:]
+            # Keras 3 hands a mask on by itself only where a layer has a single input.
+            mask = getattr(args, "_keras_mask", None)
+            if mask is not None:
+                kwargs.setdefault("mask", mask)
         try:
             self.outputs[name].append(layer(args, **kwargs))
         except (TypeError, ValueError, IndexError) as error:
