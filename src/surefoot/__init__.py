@@ -4,11 +4,15 @@ What `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed, on TensorFlow,
 JAX and PyTorch.
 """
 
-from surefoot import optimizers
-from surefoot.lookahead import Lookahead
-from surefoot.nadam import Nadam
-from surefoot.ranger import Ranger
-from surefoot.rectified_adam import RectifiedAdam
+from surefoot.default_backend import ensure_backend
+
+ensure_backend()
+
+from surefoot import optimizers  # noqa: E402
+from surefoot.lookahead import Lookahead  # noqa: E402
+from surefoot.nadam import Nadam  # noqa: E402
+from surefoot.ranger import Ranger  # noqa: E402
+from surefoot.rectified_adam import RectifiedAdam  # noqa: E402
 
 __version__ = "0.1.0"
 
