@@ -45,7 +45,7 @@ def test_ten_more_batches_give_the_originals_weights(case: str) -> None:
 
 def test_nadam_of_2_11_goes_on_nearly() -> None:
     model = load("nadam_2_11", "h5")
-    assert type(model.optimizer) is keras.optimizers.Nadam
+    assert isinstance(model.optimizer, keras.optimizers.Nadam)
     recorded = expected("nadam_2_11")
     for step in range(SAVED_AFTER, BATCHES):
         train(model, recorded, step)
