@@ -234,6 +234,18 @@ class Lookahead(ManagedOptimizer):
         inner = self.inner_optimizer
         return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
 
+    def structure(self) -> tuple[int, ...]:
+        """A number that changes with what compiled steps hold fixed, here or inside."""
+        inner = self.inner_optimizer
+        inside = inner.structure() if isinstance(inner, ManagedOptimizer) else ()
+        return (*super().structure(), *inside)
+
+    def raises_nonfinite(self) -> bool:
+        """Whether a gradient that is not finite is an error, here or inside."""
+        inner = self.inner_optimizer
+        inside = isinstance(inner, ManagedOptimizer) and inner.raises_nonfinite()
+        return super().raises_nonfinite() or inside
+
     def compiles_eagerly(self) -> bool:
         """As the inner optimizer; a foreign one may hold Python numbers that change."""
         inner = self.inner_optimizer

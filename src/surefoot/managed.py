@@ -42,6 +42,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             slots=SlotRegistry(),
             pending_slots={},
             eager_steps={},
+            _structure=0,
             _nonfinite=nonfinite,
         )
         if "weight_decay" in accepted_hyperparameters:
@@ -122,14 +123,15 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         Raises:
             ValueError: If all gradients are None, or a variable is unknown.
         """
+        grads = list(grads)
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        # Here and not in the compiled step, whose shapes may have been relaxed.
+        check_shapes(grads, trainable_variables or self._trainable_variables)
         engines.active().run_step(self, grads, trainable_variables)
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
-        grads = list(grads)
-        check_shapes(grads, trainable_variables or self._trainable_variables)
         self.guarded(
             grads,
             trainable_variables,
@@ -188,6 +190,28 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def forget_compiled_steps(self) -> None:
         """Compile eager steps anew: something changed that they hold fixed."""
         self.eager_steps.clear()
+        self.__dict__["_structure"] += 1
+
+    def structure(self) -> tuple[int, ...]:
+        """A number that changes with what compiled steps hold fixed."""
+        return (self.__dict__["_structure"],)
+
+    def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
+        """Raise for a gradient that is not finite while nothing has been started.
+
+        Raises:
+            FloatingPointError: If `nonfinite` is "raise" and a gradient is not finite.
+        """
+        if self.raises_nonfinite():
+            given = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+            if given:
+                engine = engines.active()
+                names = [variable_path(v) for _, v in given]
+                engine.report_nonfinite(engine.finite([g for g, _ in given]), names, self.name)
+
+    def raises_nonfinite(self) -> bool:
+        """Whether a gradient that is not finite is an error."""
+        return self._nonfinite == "raise"
 
 
 def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:

@@ -84,6 +84,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         return
     variables = optimizer.all_trainable_variables(variables)
     gradients = [g if g is None or isinstance(g, JAXSparse) else jnp.asarray(g) for g in gradients]
+    optimizer.refuse_nonfinite(gradients, variables)
     step = _compiled_step(optimizer, variables)
     donated, kept = _owned_by_the_rule(optimizer)
     new_values = step(
@@ -108,7 +109,7 @@ def _owned_by_the_rule(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any
 
 
 def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
-    key = tuple(id(v) for v in variables)
+    key = (*optimizer.structure(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:
         donated, kept = _owned_by_the_rule(optimizer)

@@ -95,7 +95,8 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     for gradient, variable in zip(gradients, variables, strict=False):
         if isinstance(gradient, tf.IndexedSlices):
             _check_rows(gradient, variable)
-    key = tuple(id(v) for v in variables)
+    optimizer.refuse_nonfinite(gradients, variables)
+    key = (*optimizer.structure(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:
 
