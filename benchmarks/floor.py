@@ -24,32 +24,42 @@ PIECE = 1 << 16
 Pass = Callable[[], None]
 
 
-@numba.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def adam_kernel(p, g, m, v, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
-    size = p.size
-    for piece in numba.prange((size + PIECE - 1) // PIECE):
-        start = piece * PIECE
-        for i in range(start, min(start + PIECE, size)):
-            m_i = m[i] + one_minus_beta_1 * (g[i] - m[i])
-            v_i = v[i] + one_minus_beta_2 * (g[i] * g[i] - v[i])
-            m[i] = m_i
-            v[i] = v_i
-            p[i] -= rate * m_i / (np.sqrt(v_i) + epsilon)
+@numba.njit(fastmath=True, error_model="numpy")
+def _adam_piece(p, g, m, v, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
+    for i in range(p.size):
+        m_i = m[i] + one_minus_beta_1 * (g[i] - m[i])
+        v_i = v[i] + one_minus_beta_2 * (g[i] * g[i] - v[i])
+        m[i] = m_i
+        v[i] = v_i
+        p[i] -= rate * m_i / (np.sqrt(v_i) + epsilon)
 
 
-@numba.njit(parallel=True, fastmath=True, error_model="numpy", cache=True)
-def amsgrad_kernel(p, g, m, v, vhat, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
-    size = p.size
-    for piece in numba.prange((size + PIECE - 1) // PIECE):
-        start = piece * PIECE
-        for i in range(start, min(start + PIECE, size)):
-            m_i = m[i] + one_minus_beta_1 * (g[i] - m[i])
-            v_i = v[i] + one_minus_beta_2 * (g[i] * g[i] - v[i])
-            vhat_i = max(vhat[i], v_i)
-            m[i] = m_i
-            v[i] = v_i
-            vhat[i] = vhat_i
-            p[i] -= rate * m_i / (np.sqrt(vhat_i) + epsilon)
+@numba.njit(fastmath=True, error_model="numpy")
+def _amsgrad_piece(p, g, m, v, vhat, rate, one_minus_beta_1, one_minus_beta_2, epsilon):
+    for i in range(p.size):
+        m_i = m[i] + one_minus_beta_1 * (g[i] - m[i])
+        v_i = v[i] + one_minus_beta_2 * (g[i] * g[i] - v[i])
+        vhat_i = max(vhat[i], v_i)
+        m[i] = m_i
+        v[i] = v_i
+        vhat[i] = vhat_i
+        p[i] -= rate * m_i / (np.sqrt(vhat_i) + epsilon)
+
+
+# Each piece is a slice of its own: an index into the whole buffer might be negative for all
+# that the compiler knows, and the loop would not be vectorized (three times the time).
+@numba.njit(parallel=True)
+def adam_kernel(p, g, m, v, *scalars):
+    for piece in numba.prange((p.size + PIECE - 1) // PIECE):
+        i, j = piece * PIECE, min((piece + 1) * PIECE, p.size)
+        _adam_piece(p[i:j], g[i:j], m[i:j], v[i:j], *scalars)
+
+
+@numba.njit(parallel=True)
+def amsgrad_kernel(p, g, m, v, vhat, *scalars):
+    for piece in numba.prange((p.size + PIECE - 1) // PIECE):
+        i, j = piece * PIECE, min((piece + 1) * PIECE, p.size)
+        _amsgrad_piece(p[i:j], g[i:j], m[i:j], v[i:j], vhat[i:j], *scalars)
 
 
 def floor_pass(shapes: list[Shape], *, amsgrad: bool = False) -> Pass:

@@ -44,6 +44,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             eager_steps={},
             _structure=0,
             _nonfinite=nonfinite,
+            _reported_skips=0,
         )
         if "weight_decay" in accepted_hyperparameters:
             # Keras's base class sets this attribute; let it set the right value.
@@ -150,7 +151,8 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         given = [(g, v) for g, v in zip(gradients, variables, strict=False) if g is not None]
         finite = engine.finite([g for g, _ in given])
         if self._nonfinite == "raise":
-            engine.report_nonfinite(finite, [variable_path(v) for _, v in given], self.name)
+            names = [variable_path(v) for _, v in given]
+            finite = engine.report_nonfinite(finite, names, self.name)
         ok = engine.all_true(finite)
         state = [*self.variables, *self._trainable_variables]
         engine.run_where(ok, update, state)
@@ -167,6 +169,23 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         if self._skipped_steps is None:
             return 0
         return int(keras.ops.convert_to_numpy(self._skipped_steps.value))
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Finish a training; Keras's `fit` calls it.
+
+        Raises:
+            FloatingPointError: If `nonfinite` is "raise" and a compiled step that
+                could not raise (XLA on TensorFlow) skipped instead.
+        """
+        super().finalize_variable_values(var_list)
+        unreported = self.skipped_steps - self.__dict__["_reported_skips"]
+        if self.raises_nonfinite() and unreported > 0:
+            self.__dict__["_reported_skips"] = self.skipped_steps
+            raise FloatingPointError(
+                f"The optimizer '{self.name}' (nonfinite='raise') skipped {unreported} step(s) "
+                "with NaN or infinite gradients in a function compiled by XLA, which cannot "
+                "raise. To see which variable, compile the model with `jit_compile=False`."
+            )
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.

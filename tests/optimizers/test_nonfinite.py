@@ -103,6 +103,13 @@ def test_raising_names_the_variable_and_changes_nothing(name: str, mode: str) ->
     )
     loop.step(gradients(3))
     before = state(loop)
+    if mode == "xla":  # which can skip, but not raise
+        loop.step(gradients(7))
+        assert loop.optimizer.skipped_steps == 1
+        with pytest.raises(FloatingPointError, match="skipped 1 step"):
+            loop.optimizer.finalize_variable_values(loop.variables)
+        loop.optimizer.finalize_variable_values(loop.variables)
+        return
     with pytest.raises(Exception, match="spoiled") as caught:
         loop.step(gradients(7))
     assert "good" not in str(caught.value).replace("goods", "")

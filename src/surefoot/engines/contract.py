@@ -105,8 +105,10 @@ class Engine(Protocol):
     def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
         """Run ``action``, which reads and assigns only ``state``, where ``condition`` holds."""
 
-    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> None:
+    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
         """Raise FloatingPointError naming the variables whose flag is False.
+
+        Returns the flags; what is computed from these comes after the report.
 
         In a compiled step, where nothing can be raised at once, the error
         arrives through the runtime; the step is skipped as well.

@@ -312,9 +312,14 @@ def run_where(condition: Array, action: Callable[[], None], state: list[Any]) ->
         variable.assign(value)
 
 
-def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> Array:
     """Raise at once where the flags are known, else from a callback of the step."""
-    if not isinstance(finite, jax.core.Tracer):
-        failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
-        return
-    jax.debug.callback(lambda flags: failures.raise_nonfinite(flags, names, optimizer_name), finite)
+
+    def report(flags: Any) -> None:
+        failures.raise_nonfinite(flags, names, optimizer_name)
+
+    if isinstance(finite, jax.core.Tracer):
+        jax.debug.callback(report, finite)
+    else:
+        report(finite.tolist())
+    return finite

@@ -131,7 +131,11 @@ def update(
         return
     pairs = list(zip(tracked, gradients, strict=True))
     fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
-    if tf.config.functions_run_eagerly() or not tensorflow_kernels.share_a_device(fast):
+    if (
+        tf.config.functions_run_eagerly()
+        or tensorflow_kernels.numerics_are_checked()
+        or not tensorflow_kernels.share_a_device(fast)
+    ):
         fast = []
     served = {t.index for t, _ in fast}
     for entry, gradient in pairs:
@@ -350,14 +354,17 @@ def run_where(condition: Array, action: Callable[[], None], state: list[Any]) ->
     tf.cond(condition, run, lambda: tf.constant(False))
 
 
-def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> Array:
     """Raise at once in eager mode; in a graph, from an operation of the step.
 
     XLA drops that operation: there the step is skipped and counted only.
     """
     if tf.executing_eagerly():
         failures.raise_nonfinite(finite.numpy().tolist(), names, optimizer_name)
-        return
+        return finite
+    reports = []
     for index, name in enumerate(names):
         message = failures.nonfinite_message([name], optimizer_name)
-        tf.debugging.Assert(finite[index], [tf.constant(message)])
+        reports.append(tf.debugging.Assert(finite[index], [tf.constant(message)]))
+    with tf.control_dependencies(reports):
+        return tf.identity(finite)

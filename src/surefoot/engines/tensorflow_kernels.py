@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from surefoot.rule import Array, StepScalars
 from surefoot.slots import Tracked, is_low_precision
@@ -37,6 +38,15 @@ def serves(tracked: Tracked, gradient: Any) -> bool:
 def share_a_device(pairs: Pairs) -> bool:
     """Whether one compiled function may hold all variables."""
     return len({_native(t.variable).device for t, _ in pairs}) == 1
+
+
+def numerics_are_checked() -> bool:
+    """Whether `tf.debugging.enable_check_numerics` or its like watches every operation.
+
+    Its checks are operations that XLA does not know. TensorFlow has no public
+    way to ask.
+    """
+    return bool(context.context().op_callbacks)
 
 
 def update(

@@ -294,6 +294,7 @@ def run_where(condition: Array, action: Callable[[], None], state: list[Any]) ->
         action()
 
 
-def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> None:
+def report_nonfinite(finite: Array, names: list[str], optimizer_name: str) -> Array:
     """Raise at once."""
     failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
+    return finite
