@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compare.runs import made_up
-from surefoot.compare.summary import summarize
+from surefoot.compare.analysis import summarize
 from surefoot.compare.verdict import verdict
 
 pytestmark = pytest.mark.once

@@ -14,8 +14,8 @@ from typing import Any
 from surefoot.compare.errors import UsageError
 
 _EPILOG = """\
-TASK       digits (default), digits-cnn, text, diabetes, or your own: package.module:function or
-           file.py:function that returns a surefoot.compare.Task.
+TASK       digits (default), digits-cnn, text, text-pre-norm, diabetes, or your own:
+           package.module:function or file.py:function that returns a surefoot.compare.Task.
 OPTIMIZER  A name, with arguments and companions if you like: adam, "radam(beta_2=0.99)",
            "lookahead(sgd(momentum=0.9))", "adam+warmup(0.1)+cosine". Names are surefoot's
            (radam, nadam, lookahead, ranger) or else Keras's; keras.nadam is Keras's where both
@@ -45,6 +45,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--steps", metavar="N", help="optimizer steps a trial; default: the task's")
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
     parser.add_argument("--jobs", metavar="N", help="worker processes (default: 2, or 1 core: 1)")
+    parser.add_argument(
+        "--threads", metavar="N", help="threads of each worker (default: the cores, shared out)"
+    )
     parser.add_argument(
         *("--out", "--output"),
         type=Path,
@@ -139,7 +142,11 @@ def _read(arguments: argparse.Namespace) -> _Settings:
         steps=None if arguments.steps is None else _positive("--steps", arguments.steps),
         backend=choose_backend(arguments.backend),
         jobs=jobs,
-        threads=max(cores // jobs, 1),
+        threads=(
+            max(cores // jobs, 1)
+            if arguments.threads is None
+            else _positive("--threads", arguments.threads)
+        ),
         folder=arguments.out,
         resume=arguments.resume,
     )
@@ -168,11 +175,11 @@ def _compare(settings: _Settings) -> int:
     from rich.text import Text
 
     from surefoot import __version__
+    from surefoot.compare.analysis import summarize
     from surefoot.compare.learning_rates import parse_learning_rates
     from surefoot.compare.pool import Pool, Request
     from surefoot.compare.report import write_report
     from surefoot.compare.store import FILE, Run, Store, Trial, has_run, read
-    from surefoot.compare.summary import summarize
     from surefoot.compare.table import closing_table
     from surefoot.compare.verdict import verdict
 

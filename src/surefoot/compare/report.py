@@ -10,11 +10,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from surefoot.compare.analysis import summarize
 from surefoot.compare.errors import UsageError
 from surefoot.compare.numbers import duration, factor_text, number, rate
 from surefoot.compare.results import section, write_csv, write_results
 from surefoot.compare.store import IDENTITY, Run
-from surefoot.compare.summary import Summary, summarize
+from surefoot.compare.summary import Summary
 
 # Distinct for readers with any colour vision, on light and on dark ground (after Okabe and Ito);
 # dashes and symbols change with them, and carry on where the colours begin again.

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from surefoot.compare.analysis import steps_to_target
 from surefoot.compare.store import Run
-from surefoot.compare.summary import Summary, steps_to_target
+from surefoot.compare.summary import Summary
 from surefoot.compare.verdict import verdict
 
 CSV_COLUMNS = (

@@ -14,6 +14,7 @@ _BUILT_IN = {
     "digits": "surefoot.compare.tasks.digits:mlp",
     "digits-cnn": "surefoot.compare.tasks.digits:cnn",
     "text": "surefoot.compare.tasks.text:transformer",
+    "text-pre-norm": "surefoot.compare.tasks.text:transformer_normalizing_first",
     "diabetes": "surefoot.compare.tasks.diabetes:regression",
 }
 
@@ -122,7 +123,7 @@ def load_task(reference: str) -> Task:
     """Make the task called `reference`.
 
     Args:
-        reference: A built-in task (`digits`, `digits-cnn`, `text`, `diabetes`), or
+        reference: A built-in task (`digits`, `digits-cnn`, `text`, `text-pre-norm`, `diabetes`), or
             `package.module:function` or `path/to/file.py:function` of one's own that returns a
             `Task`.
 

@@ -25,6 +25,15 @@ def transformer() -> Task:
     Its first steps at a high learning rate decide whether it learns more than how often each
     character occurs.
     """
+    return _task("text", "normalized after each block", normalize_first=False)
+
+
+def transformer_normalizing_first() -> Task:
+    """The same, normalizing what goes into each block: the kind that starts easily."""
+    return _task("text-pre-norm", "normalized before each block", normalize_first=True)
+
+
+def _task(name: str, kind: str, normalize_first: bool) -> Task:
     text = "\n".join(topics.values())
     symbols = sorted(set(text))
     code = {symbol: number for number, symbol in enumerate(symbols)}
@@ -37,13 +46,13 @@ def transformer() -> Task:
     validation = held_out[starts]
 
     def model() -> Any:
-        return _transformer(len(symbols))
+        return _transformer(len(symbols), normalize_first)
 
     return Task(
-        name="text",
+        name=name,
         description=f"Python's documentation, {len(text):,} characters of {len(symbols)} kinds: "
-        f"predict the next character with a transformer of {_LAYERS} layers, normalized after "
-        f"each block. The loss is in nats per character.",
+        f"predict the next character with a transformer of {_LAYERS} layers, {kind}. "
+        f"The loss is in nats per character.",
         model=model,
         train=(train[:, :-1], train[:, 1:]),
         validation=(validation[:, :-1], validation[:, 1:]),
@@ -57,7 +66,7 @@ def transformer() -> Task:
     )
 
 
-def _transformer(symbols: int) -> Any:
+def _transformer(symbols: int, normalize_first: bool) -> Any:
     layers = keras.layers
     inputs = keras.Input((_LENGTH,), dtype="int32")
     x = layers.Embedding(
@@ -65,11 +74,22 @@ def _transformer(symbols: int) -> Any:
     )(inputs)
     x = x + _positions()
     for _ in range(_LAYERS):
-        attended = layers.MultiHeadAttention(_HEADS, _WIDTH // _HEADS)(x, x, use_causal_mask=True)
-        x = layers.LayerNormalization(epsilon=1e-5)(x + attended)
-        hidden = layers.Dense(4 * _WIDTH, activation="relu")(x)
-        x = layers.LayerNormalization(epsilon=1e-5)(x + layers.Dense(_WIDTH)(hidden))
-    return keras.Model(inputs, layers.Dense(symbols)(x))
+        for block in (_attend, _feed_forward):
+            x = x + block(_normalize(x)) if normalize_first else _normalize(x + block(x))
+    return keras.Model(inputs, layers.Dense(symbols)(_normalize(x) if normalize_first else x))
+
+
+def _normalize(x: Any) -> Any:
+    return keras.layers.LayerNormalization(epsilon=1e-5)(x)
+
+
+def _attend(x: Any) -> Any:
+    return keras.layers.MultiHeadAttention(_HEADS, _WIDTH // _HEADS)(x, x, use_causal_mask=True)
+
+
+def _feed_forward(x: Any) -> Any:
+    hidden = keras.layers.Dense(4 * _WIDTH, activation="relu")(x)
+    return keras.layers.Dense(_WIDTH)(hidden)
 
 
 def _positions() -> Any:
