@@ -293,12 +293,6 @@ class MomentOptimizer(ManagedOptimizer):
         tracked = [self.tracked_variables[self._get_variable_index(v)] for v in trainable_variables]
         engines.active().update(self, self.current_scalars(learning_rate), tracked, grads)
 
-    def distributed_update(
-        self, scalars: StepScalars, variables: list[Any], gradients: list[Any]
-    ) -> None:
-        """Hand the update to Keras, which sums gradients and updates each replica."""
-        super()._backend_update_step(gradients, variables, scalars)
-
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable: the Keras contract, for those who call it themselves.
 

@@ -303,17 +303,17 @@ class OptimizerV2Methods:
         if not pairs:
             return engines.active().completion(self)
         gradients, variables = zip(*pairs, strict=True)
-        self.__dict__["aggregates_gradients"] = bool(experimental_aggregate_gradients)
+        self.__dict__["_aggregates_gradients"] = bool(experimental_aggregate_gradients)
         try:
             self.apply(list(gradients), list(variables))  # type: ignore[attr-defined]
         finally:
-            self.__dict__["aggregates_gradients"] = True
+            self.__dict__["_aggregates_gradients"] = True
         return engines.active().completion(self)
 
-    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
-        if not self.__dict__.get("aggregates_gradients", True):
-            return list(grads_and_vars)
-        return super()._all_reduce_sum_gradients(grads_and_vars)  # type: ignore[misc]
+    @property
+    def aggregates_gradients(self) -> bool:
+        """Whether this step sums gradients over the replicas of a `tf.distribute.Strategy`."""
+        return bool(self.__dict__.get("_aggregates_gradients", True))
 
     def minimize(
         self, loss: Any, var_list: Any, grad_loss: Any = None, name: str | None = None

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from surefoot.engines import differentiation, failures, plain, tensorflow_kernels
+from surefoot.engines import (
+    differentiation,
+    failures,
+    plain,
+    tensorflow_distribution,
+    tensorflow_kernels,
+)
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, variable_path
 
@@ -78,7 +84,6 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         not gradients
         or tf.inside_function()
         or tf.config.functions_run_eagerly()
-        or tf.distribute.has_strategy()
         or not optimizer.compiles_eagerly()
         or (variables is None and not optimizer.built)
     )
@@ -90,6 +95,10 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     variables = optimizer.all_trainable_variables(variables)
     gradients = [
         g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
+    strategy = tensorflow_distribution.strategy_of(variables or optimizer._trainable_variables)
+    if strategy is not None and any(g is not None for g in gradients):
+        tensorflow_distribution.run(strategy, optimizer, gradients, variables, inline_apply)
+        return
         for g in gradients
     ]
     for gradient, variable in zip(gradients, variables, strict=False):
@@ -125,10 +134,7 @@ def update(
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
-    """Apply the rule to every variable, on its replicas if there are any."""
-    if tf.distribute.has_strategy():
-        optimizer.distributed_update(scalars, [t.variable for t in tracked], gradients)
-        return
+    """Apply the rule to every variable."""
     pairs = list(zip(tracked, gradients, strict=True))
     fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
     if (

@@ -128,7 +128,8 @@ def _by_kernel(scalars: StepScalars, pairs: Pairs) -> None:
 def _compiled(
     optimizer: MomentOptimizer, pairs: Pairs, update_variable: UpdateVariable
 ) -> Callable[..., None]:
-    key = ("xla", *(t.index for t, _ in pairs))
+    # Each replica of a distribution strategy has variables of its own.
+    key = ("xla", _native(pairs[0][0].variable).device, *(t.index for t, _ in pairs))
     functions = optimizer.eager_steps
     if key not in functions:
         tracked = [t for t, _ in pairs]

@@ -1,0 +1,36 @@
+"""Holds the outcome of many workers against the outcome of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+# Sums in another order: a few roundings of float32, carried through the steps.
+TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
+
+Outcome = dict[str, np.ndarray]
+
+
+def outcomes(saved: Mapping[str, np.ndarray]) -> dict[str, Outcome]:
+    """What a script saved, by the name of the run."""
+    found: dict[str, Outcome] = {}
+    for key in saved:
+        run, _, name = key.partition("; ")
+        found.setdefault(run, {})[name] = saved[key]
+    return found
+
+
+def assert_same(many: Outcome, one: Outcome) -> None:
+    """Every step's weights, the state afterwards, and what was skipped."""
+    trajectory = one["trajectory"]
+    assert np.isfinite(trajectory).all()
+    assert np.abs(np.diff(trajectory, axis=0)).max() > 1e-3  # it was trained
+    for step, (ours, theirs) in enumerate(zip(many["trajectory"], trajectory, strict=True)):
+        np.testing.assert_allclose(ours, theirs, err_msg=f"step {step}", **TOLERANCE)
+    states = {key for key in one if key.startswith("state ")}
+    assert states
+    assert states == {key for key in many if key.startswith("state ")}
+    for key in states:
+        np.testing.assert_allclose(many[key], one[key], err_msg=key, **TOLERANCE)
+    assert many["skipped"] == one["skipped"]

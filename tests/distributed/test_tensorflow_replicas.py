@@ -1,0 +1,53 @@
+"""Replicas of a MirroredStrategy on shards of a batch do what one does with all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distributed import launching, problem
+from distributed.comparing import Outcome, assert_same, outcomes
+
+pytestmark = pytest.mark.backends("tensorflow")
+
+RUNS = [
+    *(f"graph, {name}" for name in problem.OPTIMIZERS),
+    *("fit, RectifiedAdam", "fit, Ranger", "skip, Nadam", "skip, Ranger"),
+    *("eager, Ranger", "aggregated, Nadam"),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    output = tmp_path_factory.mktemp("mirrored") / "outcomes.npz"
+    launching.succeed("tensorflow_replicas.py", output)
+    with np.load(output) as saved:
+        return outcomes(saved)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_replicas_follow_one_worker(runs: dict[str, Outcome], name: str) -> None:
+    assert_same(runs[f"{name}, mirrored"], runs[f"{name}, single"])
+    assert not runs[f"{name}, mirrored"]["replicas differ"]
+
+
+@pytest.mark.parametrize("name", ["skip, Nadam", "skip, Ranger"])
+def test_a_nan_on_one_replica_skips_on_all(runs: dict[str, Outcome], name: str) -> None:
+    many = runs[f"{name}, mirrored"]
+    assert many["skipped"] == len(problem.POISONED)
+    for step in problem.POISONED:
+        assert np.array_equal(many["trajectory"][step], many["trajectory"][step - 1])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_slots_live_with_their_variables(runs: dict[str, Outcome], name: str) -> None:
+    devices = runs[f"{name}, mirrored"]["devices"]
+    assert devices.shape[1] == 3
+    assert {tuple(d[-5:] for d in row) for row in devices} == {("CPU:0", "CPU:1", "CPU:2")}
+
+
+def test_the_fused_kernel_runs_on_each_replica(runs: dict[str, Outcome]) -> None:
+    kernels = runs["operations, all, mirrored"]["kernels"]
+    variables = len(problem.model().trainable_variables)
+    assert {d[-5:] for d in kernels} == {"CPU:0", "CPU:1", "CPU:2"}
+    assert len(kernels) == 3 * variables
