@@ -17,6 +17,9 @@ FLOAT32_OF_DISTANCE = 3e-5
 # fit: the gradients themselves are float32 of the backend.
 FIT_OF_DISTANCE = 2e-4
 
+# Norms and rates that a step takes of itself in float32, of float32 weights, relative.
+NORMS_FLOAT32 = 2e-5
+
 # Scalars of a step against 50-digit arithmetic, relative, where the backend computes float32.
 SCALARS_FLOAT32 = 2e-6
 SCALARS_FLOAT64 = 1e-12

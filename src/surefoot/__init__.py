@@ -8,7 +8,8 @@ from surefoot.default_backend import ensure_backend
 
 ensure_backend()
 
-from surefoot import optimizers  # noqa: E402
+from surefoot import diagnostics, optimizers  # noqa: E402
+from surefoot.diagnostics import OptimizerDiagnostics  # noqa: E402
 from surefoot.lookahead import Lookahead  # noqa: E402
 from surefoot.nadam import Nadam  # noqa: E402
 from surefoot.ranger import Ranger  # noqa: E402
@@ -16,4 +17,13 @@ from surefoot.rectified_adam import RectifiedAdam  # noqa: E402
 
 __version__ = "0.1.0"
 
-__all__ = ["Lookahead", "Nadam", "Ranger", "RectifiedAdam", "__version__", "optimizers"]
+__all__ = [
+    "Lookahead",
+    "Nadam",
+    "OptimizerDiagnostics",
+    "Ranger",
+    "RectifiedAdam",
+    "__version__",
+    "diagnostics",
+    "optimizers",
+]

@@ -13,6 +13,7 @@ from surefoot import arguments, engines, foreign, registration
 from surefoot.checkpoint import State
 from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
 from surefoot.managed import ManagedOptimizer, apply_unconstrained
+from surefoot.measurement import measured
 from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
 from surefoot.slots import as_array
@@ -263,6 +264,15 @@ class Lookahead(ManagedOptimizer):
         """Nothing: weight decay is the inner optimizer's."""
         del variables
 
+    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
+        """The inner optimizer's."""
+        del learning_rate
+        inner = self.inner_optimizer
+        rate = inner.learning_rate
+        managed = isinstance(inner, ManagedOptimizer)
+        return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
+
+    @measured
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:

@@ -10,6 +10,7 @@ import keras
 from surefoot import arguments, engines
 from surefoot.checkpoint import NamedState
 from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
+from surefoot.measurement import FIELDS, Measurement
 from surefoot.optimizer_v2 import OptimizerV2Methods
 from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
 
@@ -58,6 +59,10 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             None
             if nonfinite == "propagate"
             else self.add_variable((), dtype="int32", name="skipped_steps")
+        )
+        # Not registered: what was measured is no state that a file should bring back.
+        self.__dict__["measurement"] = Measurement(
+            self._add_unregistered(shape=(len(FIELDS),), dtype="float32", name="measurement")
         )
 
     @classmethod
@@ -133,6 +138,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
+        self.measurement.count_call()
         self.guarded(
             grads,
             trainable_variables,
@@ -190,7 +196,13 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.
         engine = engines.active()
-        return list(engine.clip(self, engine.widen(grads), super()._clip_gradients))
+        grads = engine.widen(grads)
+        self.measurement.see_gradients(grads)
+        return list(engine.clip(self, grads, super()._clip_gradients))
+
+    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
+        """What `surefoot.diagnostics` tells of the rates of the update that comes next."""
+        return {"effective_learning_rate": learning_rate}
 
     def all_trainable_variables(self, variables: Any) -> list[Any]:
         """The variables of an `apply` call, after building for them if need be."""

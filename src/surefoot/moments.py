@@ -22,6 +22,7 @@ from surefoot.hyperparameters import (
     whole_number,
 )
 from surefoot.managed import ManagedOptimizer
+from surefoot.measurement import measured
 from surefoot.rule import Array, StepScalars
 from surefoot.slots import Tracked, exclusion_test, is_low_precision
 
@@ -287,6 +288,7 @@ class MomentOptimizer(ManagedOptimizer):
         """Nothing: the rule decays weights, by the rate of this very step."""
         del variables
 
+    @measured
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
@@ -311,6 +313,18 @@ class MomentOptimizer(ManagedOptimizer):
 
     def current_scalars(self, learning_rate: Any) -> StepScalars:
         """The scalars of the update that comes next."""
+        return self.step_scalars(*self._step_arguments(learning_rate))
+
+    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
+        """The effective learning rate of the update that comes next."""
+        return {
+            "effective_learning_rate": self.scheduled_learning_rate(
+                *self._step_arguments(learning_rate)
+            )
+        }
+
+    def _step_arguments(self, learning_rate: Any) -> tuple[Array, Array, dict[str, Array], Any]:
+        """What the functions of a step take, for the update that comes next."""
         engine = engines.active()
         xp = engine.scalar_namespace(self.hyperparameters.variable)
         hyperparameters = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
@@ -321,7 +335,7 @@ class MomentOptimizer(ManagedOptimizer):
                     evaluated(schedule, self.iterations)
                 )
         step = engine.scalar(self.iterations) + 1.0
-        return self.step_scalars(step, engine.scalar(learning_rate), hyperparameters, xp)
+        return step, engine.scalar(learning_rate), hyperparameters, xp
 
     # Configuration.
 

@@ -164,6 +164,12 @@ class RectifiedAdam(MomentOptimizer):
         scheduled = warmed_up_rate(step, learning_rate, hyperparameters, xp)
         return scheduled * _factor(step, hyperparameters, xp, self._unrectified_update)[1]
 
+    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
+        """The effective learning rate, and the factor of rectification in it."""
+        step, _, hyperparameters, xp = self._step_arguments(learning_rate)
+        factor = _factor(step, hyperparameters, xp, self._unrectified_update)[1]
+        return super().step_rates(learning_rate) | {"rectification": factor}
+
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads: arguments by name."""
         return super().get_config() | {

@@ -99,6 +99,18 @@ class Engine(Protocol):
     def all_true(self, flags: Array) -> Array:
         """Whether all of ``flags`` hold, on every replica."""
 
+    def global_norm(self, tensors: list[Any]) -> Array:
+        """The Euclidean norm of all elements together, in float32.
+
+        Of a sparse gradient, rows that are given twice are added first.
+        """
+
+    def snapshot(self, variables: list[Any]) -> list[Array]:
+        """Their values in at least float32, which no later step changes."""
+
+    def distance(self, before: list[Array], variables: list[Any]) -> Array:
+        """How far ``variables`` are from a `snapshot`, in float32; it may be used up."""
+
     def as_int32(self, flag: Array) -> Array:
         """A boolean as 0 or 1."""
 

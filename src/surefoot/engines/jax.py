@@ -294,6 +294,22 @@ def all_true(flags: Array) -> Array:
     return jnp.all(flags)
 
 
+def global_norm(tensors: list[Any]) -> Array:
+    """The Euclidean norm of all elements together, in float32."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(_cast(t, "float32"))) for t in tensors))
+
+
+def snapshot(variables: list[Any]) -> list[Array]:
+    """Their values: arrays do not change."""
+    return widen([_value(v) for v in variables])
+
+
+def distance(before: list[Array], variables: list[Any]) -> Array:
+    """How far ``variables`` are from a `snapshot`, in float32."""
+    pairs = zip(snapshot(variables), before, strict=True)
+    return global_norm([now - then for now, then in pairs])
+
+
 def as_int32(flag: Array) -> Array:
     """A boolean as 0 or 1."""
     return flag.astype("int32")

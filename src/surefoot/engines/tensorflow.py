@@ -344,6 +344,24 @@ def all_true(flags: Array) -> Array:
     return tf.reduce_all(flags)
 
 
+def global_norm(tensors: list[Any]) -> Array:
+    """The Euclidean norm of all elements together, in float32, in one pass over memory."""
+    dense = [_summed_duplicates(t)[0] if isinstance(t, tf.IndexedSlices) else t for t in tensors]
+    halves = [tf.nn.l2_loss(tf.cast(t, tf.float32)) for t in dense]
+    return tf.sqrt(2.0 * tf.add_n(halves))
+
+
+def snapshot(variables: list[Any]) -> list[Array]:
+    """Their values: a step that finds them in use writes elsewhere."""
+    return widen([_value(v) for v in variables])
+
+
+def distance(before: list[Array], variables: list[Any]) -> Array:
+    """How far ``variables`` are from a `snapshot`, in float32."""
+    pairs = zip(snapshot(variables), before, strict=True)
+    return global_norm([now - then for now, then in pairs])
+
+
 def as_int32(flag: Array) -> Array:
     """A boolean as 0 or 1."""
     return tf.cast(flag, tf.int32)

@@ -282,6 +282,28 @@ def all_true(flags: Array) -> Array:
     return flags.all()
 
 
+@torch.no_grad()
+def global_norm(tensors: list[Any]) -> Array:
+    """The Euclidean norm of all elements together, in float32."""
+    dense = [torch.as_tensor(t).detach() for t in tensors]
+    dense = [t.to_dense() if t.is_sparse else t for t in dense]
+    return torch.stack(torch._foreach_norm([t.float() for t in dense])).norm()
+
+
+@torch.no_grad()
+def snapshot(variables: list[Any]) -> list[Array]:
+    """Copies of their values, since a step writes into them."""
+    values = [_value(v).detach() for v in variables]
+    return [v.float() if v.element_size() < 4 else v.clone() for v in values]
+
+
+@torch.no_grad()
+def distance(before: list[Array], variables: list[Any]) -> Array:
+    """How far ``variables`` are from a `snapshot`, in float32; in the memory of that."""
+    torch._foreach_sub_(before, [_value(v).detach() for v in variables])
+    return global_norm(before)
+
+
 def as_int32(flag: Array) -> Array:
     """A boolean as 0 or 1."""
     return flag.int()

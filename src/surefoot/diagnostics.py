@@ -1,0 +1,245 @@
+"""What an optimizer does to a model while it trains: rates, norms and skipped steps."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from surefoot.hyperparameters import positive_whole_number
+from surefoot.managed import ManagedOptimizer
+from surefoot.rectified_adam import RectifiedAdam
+
+EPOCH = "epoch"
+Write = Callable[[str, float, int], object]
+
+
+class Diagnostics:
+    """Measures an optimizer's steps, for a training loop of one's own.
+
+    The numbers are taken inside the steps, in functions compiled after `start`
+    as in eager ones. On JAX they are part of the optimizer's state: put the
+    state that `stateless_apply` returns back into ``optimizer.variables``
+    before reading.
+
+    Example:
+    >>> import keras, surefoot
+    >>> weight = keras.Variable([3.0, 4.0])
+    >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(0.5))
+    >>> diagnostics = surefoot.diagnostics.Diagnostics(optimizer)
+    >>> diagnostics.start()
+    >>> optimizer.apply([keras.ops.array([0.0, 2.0])], [weight])
+    >>> numbers = diagnostics.read()
+    >>> numbers["gradient_norm"], round(numbers["update_ratio"], 6)
+    (2.0, 0.2)
+
+    Args:
+        optimizer: One of this package, or a wrapper with one inside.
+
+    Raises:
+        TypeError: If there is none of this package's in ``optimizer``.
+    """
+
+    def __init__(self, optimizer: Any):
+        self._chain = list(_with_inner(optimizer))
+        managed = [o for o in self._chain if isinstance(o, ManagedOptimizer)]
+        if not managed:
+            raise TypeError(
+                "The steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured, and "
+                "`surefoot.Lookahead(optimizer, slow_step_size=1.0)` makes any other one "
+                f"measurable. Received: {optimizer!r} (of type {type(optimizer).__name__})"
+            )
+        self._outermost = managed[0]
+        self._counting = managed
+        self._skipped = 0
+
+    def start(self) -> None:
+        """Measure from the next step on; compile functions that make steps after this."""
+        self._outermost.measurement.active = True
+        self._outermost.forget_compiled_steps()
+        self.reset()
+
+    def stop(self) -> None:
+        """Measure no longer in what is compiled from now on."""
+        self._outermost.measurement.active = False
+        self._outermost.forget_compiled_steps()
+
+    def reset(self) -> None:
+        """Begin a new interval."""
+        self._outermost.measurement.reset()
+        self._skipped = self._skipped_so_far()
+
+    def read(self, batches: int | None = None) -> dict[str, float]:
+        """The numbers of the steps since `start` or the last `reset`.
+
+        Args:
+            batches: How many steps were asked for. A `LossScaleOptimizer` skips
+                steps without telling; with this, they are counted.
+
+        Returns:
+            ``effective_learning_rate``, with RectifiedAdam and Ranger
+            ``rectification``, and ``parameter_norm``, of the last update;
+            ``gradient_norm`` (before clipping) and ``update_ratio``, the mean
+            over updates; ``gradient_norm_max``; ``skipped_steps``; with a
+            `LossScaleOptimizer`, ``loss_scale``. NaN where there was no update.
+        """
+        measured = self._outermost.measurement.read()
+        updates = measured["updates"] or math.nan
+        numbers = {"effective_learning_rate": measured["effective_learning_rate"]}
+        if isinstance(self._chain[-1], RectifiedAdam):
+            numbers["rectification"] = measured["rectification"]
+        numbers["gradient_norm"] = measured["gradient_norm_sum"] / updates
+        numbers["gradient_norm_max"] = measured["gradient_norm_max"]
+        numbers["parameter_norm"] = measured["parameter_norm"]
+        numbers["update_ratio"] = measured["update_ratio_sum"] / updates
+        if not measured["updates"]:
+            numbers = dict.fromkeys(numbers, math.nan)
+        skipped = self._skipped_so_far() - self._skipped
+        scale = getattr(self._chain[0], "dynamic_scale", None)
+        if scale is not None and batches is not None:
+            skipped += batches - int(measured["calls"])
+        numbers["skipped_steps"] = skipped
+        if scale is not None:
+            numbers["loss_scale"] = float(keras.ops.convert_to_numpy(scale.value))
+        return numbers
+
+    def _skipped_so_far(self) -> int:
+        return sum(optimizer.skipped_steps for optimizer in self._counting)
+
+
+def _with_inner(optimizer: Any) -> Iterator[Any]:
+    while optimizer is not None:
+        yield optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+class OptimizerDiagnostics(keras.callbacks.Callback):
+    """Adds what the optimizer does to the logs of ``fit``.
+
+    From the logs, `History`, `keras.callbacks.TensorBoard`, `CSVLogger` and
+    `EarlyStopping` have the numbers if they come after this callback in the
+    list. `Diagnostics.read` tells which numbers there are, and what they mean.
+
+    The training step is compiled anew when ``fit`` begins, and once more when
+    it is next called without this callback.
+
+    Example:
+    >>> import keras, numpy as np, surefoot
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile(surefoot.RectifiedAdam(0.01), "mse")
+    >>> x, y = np.ones((8, 4)), np.ones((8, 1))
+    >>> history = model.fit(
+    ...     x, y, epochs=3, callbacks=[surefoot.OptimizerDiagnostics()], verbose=0
+    ... )
+    >>> [round(rate, 3) for rate in history.history["effective_learning_rate"]]
+    [0.01, 0.01, 0.01]
+
+    Args:
+        every: ``"epoch"`` (default), or after how many steps the numbers are read.
+            Reading waits for the device; on JAX it also brings the whole
+            training state back into the model's variables. Between two
+            readings nothing is waited for.
+        filename: A CSV file to write them to, a row for each reading.
+        write: A function ``write(name, value, step)`` to hand them to, such as
+            ``add_scalar`` of PyTorch's `SummaryWriter`.
+
+    Raises:
+        ValueError: If ``every`` is neither ``"epoch"`` nor a whole number above 0.
+    """
+
+    def __init__(
+        self,
+        every: int | str = EPOCH,
+        filename: str | Path | None = None,
+        write: Write | None = None,
+    ):
+        super().__init__()
+        if every != EPOCH and isinstance(every, str):
+            raise ValueError(
+                f"`every` must be 'epoch' or a number of steps. Received: every={every!r}"
+            )
+        self._every = 0 if every == EPOCH else int(positive_whole_number("every", every))
+        self._filename = filename
+        self._write = write
+        self._diagnostics: Diagnostics | None = None
+        self._epoch = 0
+        self._batches = self._epoch_start = self._last_reading = 0
+        # Reading per epoch, it only counts batches in between: Keras need not wait for that.
+        self.async_safe = not self._every
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begin to measure, and let the model compile a step that does.
+
+        Raises:
+            TypeError: If the model's optimizer has none of this package's in it.
+            ValueError: If the model is trained on several replicas of `tf.distribute`.
+        """
+        del logs
+        replicas = getattr(
+            getattr(self.model, "distribute_strategy", None), "num_replicas_in_sync", 1
+        )
+        if replicas > 1:
+            raise ValueError(
+                "Under `tf.distribute` each replica has only its share of the gradient, whose "
+                f"norm would mislead. Received: a model on {replicas} replicas"
+            )
+        self._diagnostics = Diagnostics(self.model.optimizer)
+        self._diagnostics.start()
+        self.model.make_train_function(force=True)
+        self._batches = self._epoch_start = self._last_reading = 0
+        if self._filename is not None:
+            Path(self._filename).write_text("")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note where the epoch begins."""
+        del logs
+        self._epoch = epoch
+        self._epoch_start = self._batches
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count batches, and read if it is time to."""
+        steps = (self.params or {}).get("steps")
+        # With several steps in one execution, the last one may be past the end.
+        done = batch + 1 if steps is None else min(batch + 1, steps)
+        # Asynchronous calls may come in any order.
+        self._batches = max(self._batches, self._epoch_start + done)
+        if self._every and self._batches // self._every > self._last_reading // self._every:
+            if hasattr(self.model, "jax_state_sync"):
+                self.model.jax_state_sync()
+            self._read(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Read, if epochs are the intervals."""
+        del epoch
+        if not self._every:
+            self._read(logs)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Measure no longer."""
+        del logs
+        assert self._diagnostics is not None
+        self._diagnostics.stop()
+        # The next `fit` compiles a step that does not measure.
+        self.model.train_function = None
+
+    def _read(self, logs: dict[str, Any] | None) -> None:
+        assert self._diagnostics is not None
+        numbers = self._diagnostics.read(self._batches - self._last_reading)
+        self._last_reading = self._batches
+        self._diagnostics.reset()
+        if logs is not None:
+            logs.update(numbers)
+        if self._filename is not None:
+            row = {"epoch": self._epoch, "step": self._batches} | numbers
+            with Path(self._filename).open("a", newline="") as file:
+                writer = csv.DictWriter(file, list(row))
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+        if self._write is not None:
+            for name, value in numbers.items():
+                self._write(f"optimizer/{name}", value, self._batches)
