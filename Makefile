@@ -17,6 +17,7 @@ BACKEND ?= jax
 REPORT ?= surefoot-report
 COMPARE_ARGS ?=
 BENCH_ARGS ?=
+EVIDENCE_ARGS ?=
 PYTEST_ARGS ?= -n 2 -q
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -27,7 +28,7 @@ test-%: export OMP_NUM_THREADS ?= 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
-	test-extended coverage bench bench-tfa docs pictures build lock clean
+	test-extended coverage bench bench-tfa evidence docs pictures build lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +83,9 @@ bench: $(STAMP) ## Speed against the peers and the floor; BENCH_ARGS="--help" li
 
 bench-tfa: $(VENV)-tfa/.installed ## The same for the originals, in their own environment
 	$(VENV)-tfa/bin/python -m benchmarks --originals --output benchmarks/results $(BENCH_ARGS)
+
+evidence: $(STAMP) ## Run the experiments without a recorded result, write their page; EVIDENCE_ARGS="--help"
+	KERAS_BACKEND=jax $(BIN)/python -m evidence $(EVIDENCE_ARGS)
 
 docs: $(STAMP) ## Build the documentation; a warning is an error
 	KERAS_BACKEND=$(BACKEND) $(BIN)/sphinx-build -q -n -W --keep-going -b html docs docs/_build/html

@@ -67,15 +67,18 @@ PICTURES: dict[str, tuple[Callable[[tuple[Axes, ...]], None], int]] = {
 """By file name, what draws it and on how many axes side by side."""
 
 
-def draw(name: str, ink: str, path: Path) -> None:
+def draw(
+    name: str, paint: Callable[[tuple[Axes, ...]], None], columns: int, ink: str, path: Path
+) -> None:
     """Draw one picture on a transparent ground.
 
     Args:
-        name: Which of `PICTURES`.
+        name: Of the picture; makes the names inside the file the same each time.
+        paint: Draws onto the axes.
+        columns: Number of axes side by side.
         ink: Colour of text and axes.
         path: Where the SVG goes; the same bytes each time.
     """
-    paint, columns = PICTURES[name]
     style = {
         "axes.edgecolor": ink,
         "axes.labelcolor": ink,
@@ -96,12 +99,22 @@ def draw(name: str, ink: str, path: Path) -> None:
         figure.savefig(path, transparent=True, metadata={"Date": None})
 
 
+def draw_both(
+    name: str,
+    paint: Callable[[tuple[Axes, ...]], None],
+    columns: int,
+    folder: Path = FOLDER,
+) -> None:
+    """Draw a picture for light and for dark pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for theme, ink in INK.items():
+        draw(name, paint, columns, ink, folder / f"{name}-{theme}.svg")
+
+
 def main() -> None:
-    """Draw all of them, for light and for dark pages."""
-    FOLDER.mkdir(exist_ok=True)
-    for name in PICTURES:
-        for theme, ink in INK.items():
-            draw(name, ink, FOLDER / f"{name}-{theme}.svg")
+    """Draw all of them."""
+    for name, (paint, columns) in PICTURES.items():
+        draw_both(name, paint, columns)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,7 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
         (["--seeds", "0"], "--seeds"),
         (["--steps", "1.5"], "--steps"),
         (["--jobs", "-1"], "--jobs"),
+        (["--threads", "0"], "--threads"),
     ],
 )
 def test_wrong_requests_are_refused_at_once(capsys, tmp_path, arguments, expected):

@@ -113,6 +113,15 @@ def test_the_text_task_learns_and_records_its_text():
 
 
 @pytest.mark.once
+def test_both_kinds_of_transformer_are_the_same_but_for_where_they_normalize():
+    after, before = (load_task(name).model() for name in ("text", "text-pre-norm"))
+    width = before.layers[-2].gamma.shape[0]
+    # What leaves the last block has passed no normalization of its own: one more, scale and shift.
+    assert before.count_params() == after.count_params() + 2 * width
+    assert [type(layer).__name__ for layer in after.layers[-2:]] == ["LayerNormalization", "Dense"]
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(
     "change",
     [

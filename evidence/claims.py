@@ -1,0 +1,99 @@
+"""Claims, and what the measurements say about them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import stats
+
+CONFIDENCE = 0.95
+REPRODUCED = "reproduced"
+REFUTED = "refuted here"
+OPEN = "not reproduced"
+NOT_RUN = "not run"
+
+Results = dict[str, Any]
+"""What an experiment measured, as its file in `evidence/results` holds it."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % interval (Student's t).
+
+    Attributes:
+        low, high: Ends of the interval; not finite if there are too few seeds for one.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of one value per seed, and its interval."""
+    if not values:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    mean = statistics.fmean(values)
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return Estimate(mean, -math.inf, math.inf, len(values))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half *= statistics.stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, len(values))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something said about an optimizer, made so precise that a measurement can decide it.
+
+    Args:
+        key: Names it in links.
+        source: Who says so.
+        statement: What is said.
+        quantity: What is measured for it, with its unit.
+        holds: The claim holds where the quantity lies between these two.
+        measure: One value of the quantity per seed, from the experiment's results.
+    """
+
+    key: str
+    source: str
+    statement: str
+    quantity: str
+    holds: tuple[float, float]
+    measure: Callable[[Results], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with what became of it; `estimate` is `None` if the experiment was not run."""
+
+    claim: Claim
+    estimate: Estimate | None
+
+    @property
+    def verdict(self) -> str:
+        """Reproduced or refuted if the whole interval says so, else not reproduced."""
+        if self.estimate is None:
+            return NOT_RUN
+        low, high = self.claim.holds
+        if low <= self.estimate.low and self.estimate.high <= high:
+            return REPRODUCED
+        if self.estimate.high < low or high < self.estimate.low:
+            return REFUTED
+        return OPEN
+
+
+def judge(claim: Claim, results: Results | None) -> Finding:
+    """Hold a claim against the results of its experiment, or against none."""
+    if results is None:
+        return Finding(claim, None)
+    try:
+        values = list(claim.measure(results))
+    except KeyError:
+        # The trials it needs are not among those recorded.
+        return Finding(claim, None)
+    return Finding(claim, estimate(values))

@@ -1,0 +1,12 @@
+"""The experiments, in the order of the page."""
+
+from evidence.experiments import digits, first_steps, post_norm, pre_norm, precision, variance
+
+ALL = (
+    post_norm.EXPERIMENT,
+    pre_norm.EXPERIMENT,
+    first_steps.EXPERIMENT,
+    variance.EXPERIMENT,
+    digits.EXPERIMENT,
+    precision.EXPERIMENT,
+)

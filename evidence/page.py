@@ -1,0 +1,152 @@
+"""The page `docs/evidence.md` and its pictures, made from the recorded results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from docs import pictures
+from evidence.claims import NOT_RUN, OPEN, REFUTED, REPRODUCED, Finding, Results, judge
+from evidence.experiment import Experiment
+
+DOCS = Path(__file__).parents[1] / "docs"
+_INTRODUCTION = """\
+% Made by `make evidence` from evidence/results; do not edit.
+
+# Evidence
+
+What the papers say about these optimizers, and what was said of them in trials before this code
+was written, put to small experiments that anyone can repeat: `make evidence` in a clone runs what
+has no recorded result and writes this page. {counts}
+
+The verdicts are computed. Each claim is made precise as one quantity and the values of it for which
+the claim holds. The quantity is measured once a seed, between runs that share initial weights and
+batches, and its mean gets a 95 % interval (Student's t). A claim is **reproduced** if the whole
+interval lies where it holds, **refuted here** if the whole interval lies where it does not, and
+**not reproduced** if it reaches into both: then these runs cannot tell.
+
+These are small models on two data sets, and three to five seeds: a refuted claim is refuted *here*.
+Optimizers are compared at the learning rate that did best on the same seeds. Of {number} intervals
+of 95 %, one or the other may miss by chance. All runs are on the JAX backend with one thread, with
+no weight decay and no gradient clipping; `post-norm` means normalized after each block, `pre-norm`
+before.
+"""
+
+
+def find(experiments: Sequence[Experiment], load: Callable[[str], Results | None]) -> list[Finding]:
+    """What became of every claim."""
+    return [
+        judge(claim, load(experiment.name))
+        for experiment in experiments
+        for claim in experiment.claims
+    ]
+
+
+def render(experiments: Sequence[Experiment], load: Callable[[str], Results | None]) -> str:
+    """The page as Markdown.
+
+    Args:
+        experiments: In the order of the page.
+        load: Gives an experiment's results by name, `None` where there are none.
+    """
+    findings = find(experiments, load)
+    parts = [_INTRODUCTION.format(counts=_counts(findings), number=len(findings))]
+    for experiment in experiments:
+        parts.append("\n".join(_section(experiment, load(experiment.name))))
+    return "\n".join(parts)
+
+
+def _counts(findings: Sequence[Finding]) -> str:
+    verdicts = [finding.verdict for finding in findings]
+    counts = [
+        f"{verdicts.count(word)} {word}"
+        for word in (REPRODUCED, REFUTED, OPEN, NOT_RUN)
+        if word in verdicts
+    ]
+    return f"Of {len(findings)} claims: {', '.join(counts)}."
+
+
+def _section(experiment: Experiment, results: Results | None) -> list[str]:
+    lines = [f"## {experiment.title}", "", experiment.about, ""]
+    findings = [judge(claim, results) for claim in experiment.claims]
+    lines += [
+        "| claim | who | what is measured | mean (95 % interval) | holds | verdict |",
+        "|---|---|---|---:|---:|---|",
+        *map(_row, findings),
+        "",
+    ]
+    if results is None:
+        return [*lines, f"**Not run**: there is no `evidence/results/{experiment.name}.json`.", ""]
+    lines += [*experiment.table(results), ""]
+    if experiment.picture is not None:
+        for theme in pictures.INK:
+            path = f"images/evidence-{experiment.name}-{theme}.svg"
+            lines += [
+                f"```{{image}} {path}",
+                f":alt: {experiment.picture.alt}",
+                f":class: only-{theme}",
+                "```",
+                "",
+            ]
+    return lines + _origin(experiment.name, results)
+
+
+def _row(finding: Finding) -> str:
+    claim = finding.claim
+    cells = (
+        f"[{claim.statement}]{{#{claim.key}}}",
+        claim.source,
+        claim.quantity,
+        _measured(finding),
+        _region(claim.holds),
+        f"**{finding.verdict}**",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _measured(finding: Finding) -> str:
+    found = finding.estimate
+    if found is None:
+        return "-"
+    if not math.isfinite(found.low):
+        return f"{_number(found.mean)} (no interval)"
+    return f"{_number(found.mean)} ({_number(found.low)} to {_number(found.high)})"
+
+
+def _number(value: float) -> str:
+    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return text.replace("-0.00", "0.00")
+
+
+def _region(holds: tuple[float, float]) -> str:
+    low, high = holds
+    if low == -math.inf:
+        return f"below {high:g}"
+    if high == math.inf:
+        return f"above {low:g}"
+    return f"{low:g} to {high:g}"
+
+
+def _origin(name: str, results: Results) -> list[str]:
+    """How to repeat it: commands and versions of the runs in the results."""
+    runs = [results] if "commands" in results else list(results.values())
+    commands = [each for run in runs if isinstance(run, dict) for each in run.get("commands", ())]
+    lines = [f"Recorded in `evidence/results/{name}.json`, with all seeds and versions."]
+    if commands:
+        lines += ["Run as:", "", "```console", *(f"$ {command}" for command in commands), "```"]
+    return [*lines, ""]
+
+
+def write(
+    experiments: Sequence[Experiment], load: Callable[[str], Results | None], docs: Path = DOCS
+) -> None:
+    """Write page and pictures."""
+    for experiment in experiments:
+        results, picture = load(experiment.name), experiment.picture
+        if results is not None and picture is not None:
+            paint = partial(picture.draw, results=results)
+            name = f"evidence-{experiment.name}"
+            pictures.draw_both(name, paint, picture.columns, docs / "images")
+    (docs / "evidence.md").write_text(render(experiments, load), encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Tables and charts that the experiments share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from docs.pictures import COLOURS
+from evidence.claims import Estimate
+from evidence.comparison import Trials
+from surefoot.compare.numbers import rate as rate_text
+
+MARKERS = "osD^vP*X"
+STYLES = ("-", "--", ":", "-.")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, its first column to the left and the others to the right."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
+    return [lines[0], "|---|" + "---:|" * (len(head) - 1), *lines[1:]]
+
+
+def spread(value: Estimate, digits: int = 2) -> str:
+    """A mean with half its interval, or alone if there is none."""
+    half = (value.high - value.low) / 2
+    sign = f" ± {half:.{digits}f}" if half < float("inf") else ""
+    return f"{value.mean:.{digits}f}{sign}"
+
+
+def results_table(
+    trials: Trials, digits: int = 2, scale: float = 1.0, optimizers: Sequence[str] | None = None
+) -> list[str]:
+    """Means and intervals over seeds by optimizer and learning rate; each row's best is bold."""
+    rates = trials.rates()
+    rows = []
+    for label in optimizers or trials.optimizers:
+        best = trials.best_rate(label)
+        cells = [f"`{label}`"]
+        for rate in rates:
+            found = trials.estimate(label, rate)
+            if found is None:
+                cells.append("")
+                continue
+            scaled = Estimate(found.mean * scale, found.low * scale, found.high * scale, 0)
+            text = spread(scaled, digits)
+            count = trials.diverged[label, rate]
+            text += f" ({count} diverged)" if count else ""
+            cells.append(f"**{text}**" if rate == best else text)
+        rows.append(cells)
+    return markdown(["", *map(rate_text, rates)], rows)
+
+
+def draw_results(
+    axes: Any,
+    trials: Trials,
+    scale: float = 1.0,
+    optimizers: Sequence[str] | None = None,
+    *,
+    named: bool = True,
+) -> None:
+    """Means over the learning rate, one line an optimizer, with the range of the seeds.
+
+    Args:
+        axes: To draw on.
+        trials: What was measured.
+        scale: Factor on the results, such as 100 for percent.
+        optimizers: Which ones, in order; default: all.
+        named: Whether the lines go into the legend; once is enough for axes side by side.
+    """
+    for number, label in enumerate(optimizers or trials.optimizers):
+        rates = trials.rates(label)
+        results = [[scale * each for each in trials.at(label, rate)] for rate in rates]
+        means = [sum(each) / len(each) for each in results]
+        below = [mean - min(each) for mean, each in zip(means, results, strict=True)]
+        above = [max(each) - mean for mean, each in zip(means, results, strict=True)]
+        axes.errorbar(
+            rates,
+            means,
+            yerr=(below, above),
+            label=label if named else None,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            capsize=2,
+        )
+    axes.set(xscale="log", xlabel="learning rate")
+
+
+def edges(trials: Trials) -> str:
+    """Says whose best learning rate is the lowest or highest one tried."""
+    found = [
+        f"`{label}`"
+        for label in trials.optimizers
+        if trials.best_rate(label) in (trials.rates(label)[0], trials.rates(label)[-1])
+    ]
+    if not found:
+        return "Every best learning rate lies inside the range that was tried."
+    return (
+        f"The best learning rate lies at the edge of those tried for {', '.join(found)}: "
+        f"a better one may lie beyond it."
+    )
