@@ -24,6 +24,9 @@ NORMS_FLOAT32 = 2e-5
 SCALARS_FLOAT32 = 2e-6
 SCALARS_FLOAT64 = 1e-12
 
+# A fused kernel rounds 1 - beta to float32 (half of 2^-15, relative) where the rule does not.
+FUSED_KERNEL = 2e-5
+
 
 def float32_bound(start: np.ndarray, now: np.ndarray, steps: int) -> float:
     """How far a float32 run may be from ``now`` after moving there from ``start``."""

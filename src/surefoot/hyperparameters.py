@@ -19,6 +19,8 @@ import keras
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
+from surefoot import engines
+
 if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
 
@@ -174,9 +176,20 @@ def serialized(value: Any) -> Any:
     return value
 
 
+def is_rounding_of(rounded: float, exact: Any) -> bool:
+    """Whether ``rounded`` is what float32 makes of the number ``exact``."""
+    return isinstance(exact, int | float) and bool(np.float32(exact) == np.float32(rounded))
+
+
 def is_detached(variable: Any) -> bool:
     """Whether JAX's ``fit`` holds the value of ``variable`` outside of it."""
     return getattr(variable, "_value", variable) is None
+
+
+def reattach(variable: Any) -> None:
+    """Let a ``fit`` that holds the value of ``variable`` hand it back."""
+    if is_detached(variable):
+        engines.active().reattach(variable)
 
 
 def require_attached(variable: Any, what: str) -> None:
@@ -184,13 +197,15 @@ def require_attached(variable: Any, what: str) -> None:
 
     Raises:
         RuntimeError: If Keras's JAX trainer has taken the value out of the
-            variable, as it does between the batches of an epoch.
+            variable, as it does between the batches of an epoch, and cannot be
+            found among the callers.
     """
+    reattach(variable)
     if is_detached(variable):
         raise RuntimeError(
             f"Cannot set {what} here: during an epoch, Keras's JAX trainer keeps the "
             "optimizer's state outside of its variables and would overwrite the new value. "
-            "Call `model.jax_state_sync()` first in the callback, or set it between epochs."
+            "Set it from a callback, or call `model.jax_state_sync()` first."
         )
 
 

@@ -57,11 +57,12 @@ class Lookahead(ManagedOptimizer):
         name: Name of the optimizer. Defaults to ``"Lookahead"``.
         **kwargs: ``finalize``: which weights the model has after ``fit``, its own
             (``"fast"``, default, as in the original) or the ``"slow"`` ones.
-            ``nonfinite``, see `RectifiedAdam`. Further what every Keras
-            optimizer takes, applied before the inner optimizer sees a
-            gradient: ``clipnorm``, ``clipvalue``, ``global_clipnorm``,
-            ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``,
-            ``loss_scale_factor``, ``gradient_accumulation_steps``.
+            ``nonfinite``, and for the slow weights ``shard_state``, see
+            `RectifiedAdam`. Further what every Keras optimizer takes, applied
+            before the inner optimizer sees a gradient: ``clipnorm``,
+            ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``loss_scale_factor``,
+            ``gradient_accumulation_steps``.
 
     Raises:
         TypeError: If ``optimizer`` is no optimizer, or an argument is unknown.
@@ -91,6 +92,7 @@ class Lookahead(ManagedOptimizer):
         given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
         accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
         nonfinite = kwargs.pop("nonfinite", "propagate")
+        shard_state = kwargs.pop("shard_state", False)
         finalize = arguments.choice("finalize", kwargs.pop("finalize", "fast"), FINALIZE)
         if finalize == "slow" and kwargs.get("use_ema"):
             raise ValueError(
@@ -98,7 +100,7 @@ class Lookahead(ManagedOptimizer):
                 "Received: finalize='slow', use_ema=True"
             )
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
-        super().__init__(0.0, name, accepted, base_arguments, nonfinite)
+        super().__init__(0.0, name, accepted, base_arguments, nonfinite, shard_state)
         self.inner_optimizer = inner
         self._finalize = finalize
 
@@ -127,6 +129,11 @@ class Lookahead(ManagedOptimizer):
         # Past Keras's tracking, which would take the model's variables for ours.
         self.__dict__["_probes"] = [
             v for v in variables if "slow" in self.slots.of(v) and math.prod(v.shape) > 0
+        ]
+        self.__dict__["_followed"] = [
+            (variable, self.slots.of(variable)["slow"], self._master(variable))
+            for variable in variables
+            if "slow" in self.slots.of(variable)
         ]
         self._last_seen = self._add_unregistered(
             shape=(len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
@@ -280,9 +287,7 @@ class Lookahead(ManagedOptimizer):
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         period = own["sync_period"]
-        fast = [v for v in self._trainable_variables if "slow" in self.slots.of(v)]
-        slow = [self.slots.of(v)["slow"] for v in fast]
-        masters = [self._master(v) for v in fast]
+        fast, slow, masters = ([row[i] for row in self._followed] for i in range(3))
 
         def exact() -> list[Any]:
             return [engine.exact_value(*pair) for pair in zip(fast, masters, strict=True)]
@@ -300,15 +305,17 @@ class Lookahead(ManagedOptimizer):
         # Weights that were loaded begin a new period of their own; the way
         # back would lead towards weights that are no longer meant.
         loaded = engine.differs(self._last_seen, self._samples())
-        engine.assign_where((done % period == 0.0) | loaded, slow, exact)
+        kept_exact = [m for m in masters if m is not None]
+        engine.assign_where((done % period == 0.0) | loaded, slow, exact, [*fast, *kept_exact])
         apply_unconstrained(inner, grads, trainable_variables)
         now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
         engine.assign_where(
             moved & (now_done % period == 0.0),
-            [*slow, *fast, *(m for m in masters if m is not None)],
+            [*slow, *fast, *kept_exact],
             stepped_back,
+            [],
         )
         # Keras will count this step; take that back if it was none.
         dtype = keras.backend.standardize_dtype(self._iterations.dtype)

@@ -31,8 +31,15 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         accepted_hyperparameters: dict[str, Any],
         base_arguments: dict[str, Any],
         nonfinite: str = "propagate",
+        shard_state: bool = False,
     ):
         nonfinite = arguments.choice("nonfinite", nonfinite, NONFINITE)
+        if arguments.check_flag("shard_state", shard_state) and not engines.active().SHARDS_STATE:
+            raise ValueError(
+                "`shard_state=True` is for `keras.distribution`, which Keras has on JAX. On "
+                f"{keras.backend.backend()} every worker has the whole state. "
+                "Received: shard_state=True"
+            )
         declared = self.declared_hyperparameters()
         hyperparameters = HyperparameterSet(declared, accepted_hyperparameters)
         hyperparameters.on_structure_change = self.forget_compiled_steps
@@ -45,6 +52,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             eager_steps={},
             _structure=0,
             _nonfinite=nonfinite,
+            _shard_state=bool(shard_state),
             _reported_skips=0,
         )
         if "weight_decay" in accepted_hyperparameters:
@@ -88,7 +96,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
                 initializer=initializer,
                 dtype=accumulator_dtype(reference_variable),
                 name=self.slots.variable_name(reference_variable, slot_name),
-                layout=getattr(reference_variable, "_layout", None),
+                layout=engines.active().slot_layout(reference_variable, self.shard_state),
             )
         self.slots.add(reference_variable, slot_name, variable)
         return variable
@@ -111,7 +119,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads: arguments by name."""
         config: dict[str, Any] = super().get_config()
-        return config | {"nonfinite": self.nonfinite}
+        return config | {"nonfinite": self.nonfinite, "shard_state": self.shard_state}
 
     # The step.
 
@@ -168,6 +176,11 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def nonfinite(self) -> str:
         """What a NaN or infinite gradient does: "propagate", "skip" or "raise"."""
         return self._nonfinite
+
+    @property
+    def shard_state(self) -> bool:
+        """Whether slots are split over the devices that share a batch; fixed at construction."""
+        return bool(self.__dict__["_shard_state"])
 
     @property
     def skipped_steps(self) -> int:

@@ -8,6 +8,7 @@ backend in use, which applies `surefoot.rule` to all variables at once.
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 import keras
@@ -16,7 +17,9 @@ import numpy as np
 from surefoot import arguments, engines
 from surefoot.hyperparameters import (
     evaluated,
+    is_rounding_of,
     number_or_schedule,
+    reattach,
     require_attached,
     serialized,
     whole_number,
@@ -41,8 +44,8 @@ class MomentOptimizer(ManagedOptimizer):
         hyperparameters: A value for every declared hyperparameter.
         amsgrad: Whether to keep the running maximum of the second moment.
         **kwargs: ``lr`` (alias of ``learning_rate``); ``low_precision``,
-            ``seed``, ``lazy`` and ``nonfinite`` as the subclasses document
-            them; and what every Keras optimizer takes.
+            ``seed``, ``lazy``, ``nonfinite`` and ``shard_state`` as the
+            subclasses document them; and what every Keras optimizer takes.
 
     Raises:
         TypeError: If an argument is of a wrong kind, or unknown.
@@ -79,6 +82,7 @@ class MomentOptimizer(ManagedOptimizer):
                 f"{kwargs['gradient_accumulation_steps']!r}"
             )
         nonfinite = kwargs.pop("nonfinite", "propagate")
+        shard_state = kwargs.pop("shard_state", False)
         base_arguments = arguments.take_base_arguments(type(self), kwargs)
         accepted = {
             h.name: h.accept(hyperparameters[h.name]) for h in self.declared_hyperparameters()
@@ -89,9 +93,10 @@ class MomentOptimizer(ManagedOptimizer):
             _low_precision=low_precision,
             _lazy=lazy,
             _seed=seed,
+            _given_rate=learning_rate,
             tracked_variables=[],
         )
-        super().__init__(learning_rate, name, accepted, base_arguments, nonfinite)
+        super().__init__(learning_rate, name, accepted, base_arguments, nonfinite, shard_state)
 
     # What a subclass owes.
 
@@ -207,11 +212,13 @@ class MomentOptimizer(ManagedOptimizer):
         else:
             self.forget_compiled_steps()
         keras.optimizers.Optimizer.learning_rate.fset(self, value)
+        self.__dict__["_given_rate"] = value
 
     def _get_current_learning_rate(self) -> Any:
         # Keras evaluates schedules at micro-steps under gradient accumulation;
         # here steps are updates everywhere.
         if isinstance(self._learning_rate, keras.Variable):
+            reattach(self._learning_rate)
             return self._learning_rate
         return evaluated(self._learning_rate, self.iterations)
 
@@ -292,7 +299,10 @@ class MomentOptimizer(ManagedOptimizer):
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
-        tracked = [self.tracked_variables[self._get_variable_index(v)] for v in trainable_variables]
+        tracked = self.tracked_variables
+        known = self._trainable_variables
+        if len(known) != len(trainable_variables) or not all(map(is_, known, trainable_variables)):
+            tracked = [tracked[self._get_variable_index(v)] for v in trainable_variables]
         engines.active().update(self, self.current_scalars(learning_rate), tracked, grads)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -344,6 +354,8 @@ class MomentOptimizer(ManagedOptimizer):
         config: dict[str, Any] = super().get_config()
         if callable(self._learning_rate) and not isinstance(self._learning_rate, keras.Variable):
             config["learning_rate"] = serialized(self._learning_rate)
+        elif is_rounding_of(config["learning_rate"], self._given_rate):
+            config["learning_rate"] = self._given_rate
         config.pop("weight_decay", None)
         for hyperparameter in self.hyperparameters.declared:
             value = getattr(self, hyperparameter.name)

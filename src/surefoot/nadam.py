@@ -69,6 +69,8 @@ class Nadam(MomentOptimizer):
             ``nonfinite``: what a NaN or infinite gradient does:
             ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
             step and count it in ``skipped_steps``, or ``"raise"``.
+            ``shard_state``: split each moment over the devices that share a
+            batch, see `RectifiedAdam`; defaults to False.
             Further what every Keras optimizer takes:
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
             ``ema_momentum``, ``ema_overwrite_frequency``,

@@ -80,8 +80,8 @@ class OptimizerV2Methods:
 
     @property
     def lr(self) -> Any:
-        """Old name of ``learning_rate``."""
-        return self.learning_rate
+        """Old name of ``learning_rate``: on TensorFlow a `tf.Variable`, as it was."""
+        return engines.active().original(self.learning_rate)
 
     @lr.setter
     def lr(self, value: Any) -> None:

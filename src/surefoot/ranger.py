@@ -42,7 +42,8 @@ class Ranger(Lookahead):
         name: Name of the optimizer. Defaults to ``"Ranger"``.
         **kwargs: ``lr``, ``decay``, ``unrectified_update``, ``low_precision``,
             ``seed`` and ``lazy`` go to RectifiedAdam; ``nonfinite``, ``finalize``
-            and what every Keras optimizer takes (``clipnorm`` and so on), to Lookahead.
+            and what every Keras optimizer takes (``clipnorm`` and so on), to Lookahead;
+            ``shard_state`` to both.
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.
@@ -69,6 +70,8 @@ class Ranger(Lookahead):
         lookahead_arguments = {
             key: kwargs.pop(key) for key in _LOOKAHEAD_ARGUMENTS if key in kwargs
         }
+        if "shard_state" in kwargs:
+            lookahead_arguments["shard_state"] = kwargs["shard_state"]
         inner = RectifiedAdam(
             learning_rate=learning_rate,
             beta_1=beta_1,

@@ -87,6 +87,9 @@ class RectifiedAdam(MomentOptimizer):
             ``nonfinite``: what a NaN or infinite gradient does:
             ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
             step and count it in ``skipped_steps``, or ``"raise"``.
+            ``shard_state``: split each moment over the devices that share a
+            batch under a `keras.distribution` (ZeRO-1; on JAX only), instead of
+            giving each of them all; defaults to False.
             Further what every Keras optimizer takes: ``clipnorm``,
             ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``,

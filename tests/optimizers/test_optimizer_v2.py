@@ -11,6 +11,7 @@ import pytest
 import golden
 import surefoot
 from loops import BACKEND, COMPILED, EAGER, EAGER_AND_COMPILED, Loop, to_numpy
+from softmax import BATCHES, fitted
 
 ALL = {
     "radam": lambda: surefoot.RectifiedAdam(0.125),
@@ -304,6 +305,47 @@ def test_learning_rate_by_its_old_name(name: str) -> None:
     step = -loop.parameters[0][0]
     expected = {"nadam": None}.get(name, 0.25)
     assert expected is None or step == pytest.approx(expected, rel=1e-6)
+
+
+@each
+def test_config_has_the_learning_rate_as_it_was_given(name: str) -> None:
+    """Not as the float32 that the variable makes of it; a rate set since then counts."""
+    optimizer = ALL[name]()
+    optimizer.learning_rate = 0.1
+    config = optimizer.get_config()
+    assert config.get("optimizer", {"config": config})["config"]["learning_rate"] == 0.1
+    keras.ops.convert_to_tensor(optimizer.learning_rate)
+    getattr(optimizer, "inner_optimizer", optimizer)._learning_rate.assign(0.5)
+    config = optimizer.get_config()
+    assert config.get("optimizer", {"config": config})["config"]["learning_rate"] == 0.5
+
+
+@pytest.mark.backends("tensorflow")
+@each
+def test_on_tensorflow_lr_is_a_native_variable(name: str) -> None:
+    optimizer = ALL[name]()
+    assert optimizer.lr.read_value().numpy() == np.float32(0.125)
+    optimizer.lr.assign(0.5)
+    assert float(optimizer.learning_rate) == 0.5
+
+
+class RatesOfBatches(keras.callbacks.Callback):
+    """Reads and sets the learning rate between the batches of an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.seen.append(float(to_numpy(self.model.optimizer.learning_rate)))
+        self.model.optimizer.learning_rate = 2.0 ** -(batch + 4)
+
+
+@each
+def test_learning_rate_between_batches(name: str) -> None:
+    rates = RatesOfBatches()
+    fitted(ALL[name](), 1, callbacks=[rates])
+    assert rates.seen == [0.125, *(2.0 ** -(batch + 4) for batch in range(BATCHES - 1))]
 
 
 def test_two_models_two_optimizers_in_one_loop() -> None:

@@ -19,6 +19,9 @@ class Engine(Protocol):
     SPARSE_GRADIENTS: bool
     """Whether Keras's embeddings give sparse gradients on this backend."""
 
+    SHARDS_STATE: bool
+    """Whether slots can be split over the devices of a `keras.distribution`."""
+
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""
 
@@ -30,6 +33,9 @@ class Engine(Protocol):
 
     def colocated(self, reference: Any) -> AbstractContextManager[Any]:
         """A scope in which a variable is created where ``reference`` lives."""
+
+    def slot_layout(self, reference: Any, shard: bool) -> Any:
+        """The layout of a slot of ``reference``: the same, or split further if ``shard``."""
 
     def widen(self, gradients: list[Any]) -> list[Any]:
         """Gradients in at least float32; None stays None."""
@@ -60,9 +66,22 @@ class Engine(Protocol):
         """Apply the rule to one variable, the plain way."""
 
     def assign_where(
-        self, condition: Array, variables: list[Any], values: Callable[[], list[Array]]
+        self,
+        condition: Array,
+        variables: list[Any],
+        values: Callable[[], list[Array]],
+        reads: list[Any],
     ) -> None:
-        """Assign ``values()``, computed only then, to ``variables`` where ``condition`` holds."""
+        """Assign ``values()``, computed only then, to ``variables`` where ``condition`` holds.
+
+        ``values`` reads the variables in ``reads``.
+        """
+
+    def reattach(self, variable: Any) -> None:
+        """Let a running ``fit`` hand back the value it has taken out of ``variable``."""
+
+    def original(self, variable: Any) -> Any:
+        """What code of 2020 expects in place of a Keras variable: a `tf.Variable`, where one is."""
 
     def completion(self, optimizer: Any) -> Any:
         """What `apply_gradients` returns: the operation in a graph, else the counter."""
@@ -97,7 +116,7 @@ class Engine(Protocol):
         """For each gradient, whether all of it is finite: a boolean vector."""
 
     def all_true(self, flags: Array) -> Array:
-        """Whether all of ``flags`` hold, on every replica."""
+        """Whether all of ``flags`` hold."""
 
     def global_norm(self, tensors: list[Any]) -> Array:
         """The Euclidean norm of all elements together, in float32.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SPARSE_GRADIENTS = False
+SHARDS_STATE = True
 
 
 def scalar_dtype() -> str:
@@ -53,6 +55,36 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def slot_layout(reference: Any, shard: bool) -> Any:
+    """The layout of a slot of ``reference``: the same, or also split over the batch's axis.
+
+    Split is the longest dimension that is whole in ``reference`` and can be divided evenly;
+    a slot without one, such as a short bias, stays as it is.
+    """
+    layout = getattr(reference, "_layout", None)
+    distribution = keras.distribution.distribution()
+    if not shard or distribution is None or not isinstance(layout, keras.distribution.TensorLayout):
+        return layout
+    batch, mesh = distribution.batch_dim_name, distribution.device_mesh
+    parts = mesh.shape[mesh.axis_names.index(batch)]
+    whole = [
+        (size, -position)
+        for position, (size, axis) in enumerate(zip(reference.shape, layout.axes, strict=True))
+        if axis is None and size % parts == 0
+    ]
+    if not whole or batch in layout.axes:
+        return layout
+    axes = list(layout.axes)
+    axes[-max(whole)[1]] = batch
+    return keras.distribution.TensorLayout(axes, mesh)
+
+
+def _placed(value: Array, variable: Any) -> Array:
+    """``value`` laid out as ``variable``; inside of jit, a constraint for XLA."""
+    layout = getattr(variable, "_layout", None)
+    return value if layout is None else keras.distribution.distribute_tensor(value, layout)
+
+
 def widen(gradients: list[Any]) -> list[Any]:
     """Gradients in at least float32, and dense."""
     return [None if g is None else _widened(g) for g in gradients]
@@ -80,13 +112,13 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
     unknown = variables is None and not optimizer.built
     if not gradients or traced or unknown or not optimizer.compiles_eagerly():
-        optimizer.inline_apply(gradients, variables)
+        _inline_step(optimizer, gradients, variables)
         return
     variables = optimizer.all_trainable_variables(variables)
     gradients = [g if g is None or isinstance(g, JAXSparse) else jnp.asarray(g) for g in gradients]
     optimizer.refuse_nonfinite(gradients, variables)
     step = _compiled_step(optimizer, variables)
-    donated, kept = _owned_by_the_rule(optimizer)
+    donated, kept = _donated_and_kept(optimizer)
     new_values = step(
         [v.value for v in donated],
         [v.value for v in kept],
@@ -97,22 +129,34 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         variable.assign(value)
 
 
-def _owned_by_the_rule(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
+def _inline_step(
+    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
+) -> None:
+    optimizer.inline_apply(gradients, variables)
+    if keras.distribution.distribution() is not None:
+        # XLA may have chosen another place for a result, by what it was computed from.
+        for variable in [*optimizer._trainable_variables, *optimizer.variables]:
+            variable.assign(_placed(variable.value, variable))
+
+
+def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
     """Split the state into what a step may update in place, and the rest.
 
     Only the rule writes the first part, so nothing else shares its buffers; an
     average, say, is handed to the model at the end of training.
     """
+    if plain.is_stateless():
+        return [], list(optimizer.variables)
     owned = optimizer.rule_state()
     ids = {id(v) for v in owned}
     return owned, [v for v in optimizer.variables if id(v) not in ids]
 
 
 def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
-    key = (*optimizer.structure(), *(id(v) for v in variables))
+    key = (plain.is_stateless(), *optimizer.structure(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:
-        donated, kept = _owned_by_the_rule(optimizer)
+        donated, kept = _donated_and_kept(optimizer)
 
         def step(
             donated_values: list[Array],
@@ -123,7 +167,7 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
             state = [*donated, *kept, *variables]
             values = [*donated_values, *kept_values, *parameter_values]
             with keras.StatelessScope(list(zip(state, values, strict=True))) as scope:
-                optimizer.inline_apply(gradients, variables)
+                _inline_step(optimizer, gradients, variables)
             return [scope.get_current_value(v) for v in state]
 
         steps[key] = jax.jit(step, donate_argnums=(0,))
@@ -146,6 +190,9 @@ def update_variable(
 ) -> None:
     """Apply the rule to one variable."""
     state = _read(tracked)
+    # Where the moments are split further than their variable, so is the work.
+    state = state._replace(parameter=_placed(state.parameter, tracked.m))
+    gradient = _placed(gradient, tracked.m)
     dtype = state.moments.m.dtype
     if not tracked.decays:
         scalars = scalars._replace(shrink=jnp.zeros_like(scalars.shrink))
@@ -157,13 +204,11 @@ def update_variable(
         plain.cast_scalars(scalars, lambda x: _cast(x, dtype)),
         _stochastic(optimizer, tracked) if optimizer.low_precision == "stochastic" else None,
     )
-    tracked.variable.assign(new.parameter)
-    tracked.m.assign(new.moments.m)
-    tracked.v.assign(new.moments.v)
-    if tracked.vhat is not None:
-        tracked.vhat.assign(new.moments.vhat)
-    if tracked.master is not None:
-        tracked.master.assign(new.master)
+    variables = [tracked.variable, *tracked.moments, tracked.master]
+    values = [new.parameter, *new.moments, new.master]
+    for variable, value in zip(variables, values, strict=True):
+        if variable is not None:
+            variable.assign(_placed(value, variable))
 
 
 def _cast(value: Array, dtype: Any) -> Array:
@@ -197,15 +242,47 @@ def _read(tracked: Tracked) -> plain.VariableState:
     )
 
 
-def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
-    """Choose between the new values and the present ones in one conditional."""
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+) -> None:
+    """Assign in a loop that turns once or not at all.
 
-    def new_values() -> list[Array]:
-        return [_cast(x, v.dtype) for x, v in zip(values(), variables, strict=True)]
+    A conditional would copy all values, also where it keeps them; a loop
+    changes them in place.
+    """
+    state = [*variables, *reads]
 
-    chosen = jax.lax.cond(condition, new_values, lambda: [v.value for v in variables])
-    for variable, value in zip(variables, chosen, strict=True):
+    def turn(_: Array, current: list[Array]) -> list[Array]:
+        with keras.StatelessScope(list(zip(state, current, strict=True))):
+            new = [_cast(x, v.dtype) for x, v in zip(values(), variables, strict=True)]
+        return [*new, *current[len(variables) :]]
+
+    turns = jnp.asarray(condition).astype("int32")
+    final = jax.lax.fori_loop(0, turns, turn, [v.value for v in state])
+    for variable, value in zip(state, final, strict=True):
         variable.assign(value)
+
+
+def original(variable: Any) -> Any:
+    """The variable itself."""
+    return variable
+
+
+def reattach(variable: Any) -> None:
+    """Ask the trainer whose ``fit`` is among the callers to put its state back.
+
+    Keras's trainer does so by itself only after an epoch, but picks up what a
+    callback changes once it has.
+    """
+    if isinstance(variable.value, jax.core.Tracer):
+        return  # inside the trainer's own step, which knows the value
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if callable(getattr(type(caller), "jax_state_sync", None)):
+            caller.jax_state_sync()  # type: ignore[union-attr]
+            return
+        frame = frame.f_back
 
 
 def completion(optimizer: Any) -> Any:
@@ -271,12 +348,15 @@ def samples(variables: list[Any], count: int) -> Array:
     """``count`` elements of each variable in float32, shaped (variables, count)."""
     if not variables:
         return jnp.zeros((0, count), "float32")
-    return jnp.stack(
-        [
-            _cast(v.value.reshape(-1)[np.array(plain.probe_positions(v.shape, count))], "float32")
-            for v in variables
-        ]
-    )
+    return jnp.stack([_cast(_probed(v, count), "float32") for v in variables])
+
+
+def _probed(variable: Any, count: int) -> Array:
+    positions = np.array(plain.probe_positions(variable.shape, count))
+    if len(variable.shape) < 2:
+        return variable.value.reshape(-1)[positions]
+    # Not of the flattened value: that would gather a sharded one on every device.
+    return variable.value[np.unravel_index(positions, variable.shape)]
 
 
 def differs(variable: Any, values: Array) -> Array:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
+
 from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_parameter
 
 Cast = Callable[[Array, Any], Array]
@@ -28,6 +30,15 @@ class VariableState(NamedTuple):
     parameter: Array
     moments: Moments
     master: Array | None
+
+
+def is_stateless() -> bool:
+    """Whether values stand in for those of variables, as in `stateless_apply`.
+
+    They are the caller's: nothing may change them in place.
+    """
+    with keras.StatelessScope(initialize_variables=False) as probe:
+        return probe.original_scope is not None
 
 
 def cast_scalars(scalars: StepScalars, cast: Callable[[Array], Array]) -> StepScalars:

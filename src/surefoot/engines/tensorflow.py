@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SPARSE_GRADIENTS = True
+SHARDS_STATE = False
 
 
 def scalar_dtype() -> str:
@@ -52,6 +53,11 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     extended = tf.distribute.get_strategy().extended
     scope: AbstractContextManager[Any] = extended.colocate_vars_with(_value(reference))
     return scope
+
+
+def slot_layout(reference: Any, shard: bool) -> Any:
+    """Keras has no layouts on this backend."""
+    del reference, shard
 
 
 def widen(gradients: list[Any]) -> list[Any]:
@@ -89,16 +95,16 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     )
     # Nothing in it needs AutoGraph, which would take its time to find that out.
     inline_apply = tf.autograph.experimental.do_not_convert(optimizer.inline_apply)
+    strategy = tensorflow_distribution.strategy_of(variables or optimizer._trainable_variables)
+    if strategy is not None and any(g is not None for g in gradients):
+        tensorflow_distribution.run(strategy, optimizer, gradients, variables, inline_apply)
+        return
     if inline:
         inline_apply(gradients, variables)
         return
     variables = optimizer.all_trainable_variables(variables)
     gradients = [
         g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
-    strategy = tensorflow_distribution.strategy_of(variables or optimizer._trainable_variables)
-    if strategy is not None and any(g is not None for g in gradients):
-        tensorflow_distribution.run(strategy, optimizer, gradients, variables, inline_apply)
-        return
         for g in gradients
     ]
     for gradient, variable in zip(gradients, variables, strict=False):
@@ -234,8 +240,11 @@ def _read(tracked: Tracked) -> plain.VariableState:
     )
 
 
-def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+) -> None:
     """Assign in a branch of the graph."""
+    del reads
 
     def assign() -> tf.Tensor:
         for variable, value in zip(variables, values(), strict=True):
@@ -244,6 +253,16 @@ def assign_where(condition: Array, variables: list[Any], values: Callable[[], li
         return tf.constant(True)
 
     tf.cond(condition, assign, lambda: tf.constant(False))
+
+
+def original(variable: Any) -> Any:
+    """The `tf.Variable` in a Keras variable."""
+    return _value(variable)
+
+
+def reattach(variable: Any) -> None:
+    """Nothing to do: variables hold their values all the time."""
+    del variable
 
 
 def completion(optimizer: Any) -> Any:

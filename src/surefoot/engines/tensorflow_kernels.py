@@ -9,6 +9,7 @@ compiled by XLA, which serves every case but takes seconds to compile.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from surefoot.rule import Array, StepScalars
+from surefoot.engines import plain
+from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Tracked, is_low_precision
 
 if TYPE_CHECKING:
@@ -58,31 +60,85 @@ def update(
     """Update all variables by the kernel where it is the rule, else as it stands.
 
     Whether it is, is decided by the graph at every step: RAdam's first steps
-    are not adaptive, and weight decay may be switched on at any time.
+    are not adaptive, and a beta may be set anew at any time.
     """
-
-    def plain() -> None:
+    if is_traced_for_xla():
+        # XLA fuses the rule, and would copy all state for a conditional.
         for tracked, gradient in pairs:
             update_variable(optimizer, scalars, tracked, gradient)
-
-    def compiled() -> None:
-        _compiled(optimizer, pairs, update_variable)(scalars, [g for _, g in pairs])
-
-    # XLA, which the user's own function may be compiled by, has no kernel for
-    # amsgrad, not even for a branch that is not taken.
-    if scalars.gradient_weight is not None or any(t.vhat is not None for t, _ in pairs):
-        compiled()
         return
     decays = callable(optimizer.weight_decay) or optimizer.weight_decay != 0.0
-    is_rule = tf.logical_and(
-        tf.logical_and(scalars.adaptive, tf.equal(scalars.shrink, 0.0)), _betas_fit(scalars)
-    )
+    # XLA, should it be at work unnoticed, has no kernel for amsgrad, not even
+    # for a branch that is not taken.
+    amsgrad = any(t.vhat is not None for t, _ in pairs)
+    if scalars.gradient_weight is not None or decays or amsgrad:
+        _compiled(optimizer, pairs, update_variable)(scalars, [g for _, g in pairs])
+        return
+    is_rule = tf.logical_and(scalars.adaptive, tf.equal(scalars.shrink, 0.0))
     tf.cond(
-        is_rule,
+        tf.logical_and(is_rule, _betas_fit(scalars)),
         _branch(lambda: _by_kernel(scalars, pairs)),
-        # Compiling is worth it for all steps, but not for RAdam's first five.
-        _branch(compiled if decays else plain),
+        _branch(lambda: _by_shared_function(scalars, pairs)),
     )
+
+
+def _by_shared_function(scalars: StepScalars, pairs: Pairs) -> None:
+    """The plain rule, traced once for all variables of a dtype instead of once for each."""
+    by_dtype: dict[tf.DType, Pairs] = {}
+    for tracked, gradient in pairs:
+        by_dtype.setdefault(_native(tracked.variable).dtype, []).append((tracked, gradient))
+    for dtype, alike in by_dtype.items():
+        step = _shared_function(dtype)
+        for tracked, gradient in alike:
+            variables = (tracked.variable, tracked.m, tracked.v)
+            handles = [_native(variable).handle for variable in variables]
+            own = scalars if tracked.decays else _without_decay(scalars)
+            step(handles, tf.cast(gradient, dtype), own)
+
+
+def _without_decay(scalars: StepScalars) -> StepScalars:
+    return scalars._replace(shrink=tf.zeros_like(scalars.shrink))
+
+
+def _shared_function(dtype: tf.DType) -> Callable[..., None]:
+    """The plain rule for a parameter of any shape, its m and its v, given as handles."""
+
+    def step(handles: list[tf.Tensor], gradient: tf.Tensor, scalars: StepScalars) -> None:
+        parameter, m, v = (tf.raw_ops.ReadVariableOp(resource=h, dtype=dtype) for h in handles)
+        state = plain.VariableState(parameter, Moments(m, v, None), None)
+        scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
+        new = plain.stepped(tf, tf.cast, state, gradient, scalars)
+        for handle, value in zip(
+            handles, (new.parameter, new.moments.m, new.moments.v), strict=True
+        ):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+
+    number = tf.TensorSpec((), tf.float64)
+    scalars = StepScalars(number, number, None, *[number] * 5)
+    return tf.function(
+        step, autograph=False, experimental_attributes={"_noinline": True}
+    ).get_concrete_function(
+        [tf.TensorSpec((), tf.resource)] * 3,
+        tf.TensorSpec(None, dtype),
+        scalars._replace(adaptive=tf.TensorSpec((), tf.bool)),
+    )
+
+
+def is_traced_for_xla() -> bool:
+    """Whether a `tf.function` with `jit_compile=True` is being traced.
+
+    Only speed depends on the answer. TensorFlow tells it nobody but the
+    function itself, which is among the callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, tf.types.experimental.PolymorphicFunction) and getattr(
+            caller, "_jit_compile", False
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
@@ -103,25 +159,24 @@ def _betas_fit(scalars: StepScalars) -> Array:
 
 def _by_kernel(scalars: StepScalars, pairs: Pairs) -> None:
     # d = s sqrt(v) + eps: the kernel's d is sqrt(v) + epsilon, so divide by s.
-    rate = scalars.moment_weight / scalars.root_scale
-    epsilon = scalars.epsilon / scalars.root_scale
+    arguments = {
+        "beta1_power": tf.zeros_like(scalars.shrink),
+        "beta2_power": tf.zeros_like(scalars.shrink),
+        "lr": scalars.moment_weight / scalars.root_scale,
+        "beta1": 1.0 - scalars.one_minus_beta_1,
+        "beta2": 1.0 - scalars.one_minus_beta_2,
+        "epsilon": scalars.epsilon / scalars.root_scale,
+    }
+    dtypes = {_native(t.variable).dtype for t, _ in pairs}
+    cast = {d: {name: tf.cast(x, d) for name, x in arguments.items()} for d in dtypes}
     for tracked, gradient in pairs:
         parameter = _native(tracked.variable)
-
-        def cast(value: Array, dtype: tf.DType = parameter.dtype) -> Array:
-            return tf.cast(value, dtype)
-
         tf.raw_ops.ResourceApplyAdam(
             var=parameter.handle,
             m=_native(tracked.m).handle,
             v=_native(tracked.v).handle,
-            beta1_power=cast(0.0),
-            beta2_power=cast(0.0),
-            lr=cast(rate),
-            beta1=cast(1.0 - scalars.one_minus_beta_1),
-            beta2=cast(1.0 - scalars.one_minus_beta_2),
-            epsilon=cast(epsilon),
-            grad=cast(gradient),
+            grad=tf.cast(gradient, parameter.dtype),
+            **cast[parameter.dtype],
         )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 
 SPARSE_GRADIENTS = False
+SHARDS_STATE = False
 
 
 def scalar_dtype() -> str:
@@ -54,13 +57,18 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def slot_layout(reference: Any, shard: bool) -> Any:
+    """Keras has no layouts on this backend."""
+    del reference, shard
+
+
 def widen(gradients: list[Any]) -> list[Any]:
     """Gradients in at least float32, and dense."""
     return [None if g is None else _widened(g) for g in gradients]
 
 
 def _widened(gradient: Any) -> torch.Tensor:
-    gradient = torch.as_tensor(gradient).detach()
+    gradient = torch.as_tensor(gradient)
     if gradient.is_sparse:
         gradient = gradient.to_dense()
     return gradient.float() if gradient.element_size() < 4 else gradient
@@ -107,10 +115,25 @@ def update(
 ) -> None:
     """Apply the rule to every variable."""
     scalars = _host_numbers(scalars)
-    pairs = list(zip(tracked, gradients, strict=True))
-    left = torch_kernels.update(scalars, pairs) if torch_kernels.is_rule(scalars) else pairs
-    for entry, gradient in left:
-        update_variable(optimizer, scalars, entry, gradient)
+    done: set[int] = set()
+    if torch_kernels.is_rule(scalars) and not plain.is_stateless():
+        groups = _kernel_groups(optimizer, tracked)
+        if groups:
+            done.update(torch_kernels.update(scalars, groups, gradients))
+    if len(done) < len(tracked):
+        for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
+            if index not in done:
+                update_variable(optimizer, scalars, entry, gradient)
+
+
+def _kernel_groups(optimizer: MomentOptimizer, tracked: list[Tracked]) -> list[torch_kernels.Group]:
+    """The groups for these variables, made once for as long as their tensors are the same."""
+    tensors = [getattr(t.variable, "_value", t.variable) for t in tracked]
+    known, groups = optimizer.eager_steps.get("groups", ((), None))
+    if groups is None or len(known) != len(tensors) or not all(map(is_, known, tensors)):
+        groups = torch_kernels.groups(tracked)
+        optimizer.eager_steps["groups"] = tensors, groups
+    return groups
 
 
 def _host_numbers(scalars: StepScalars) -> StepScalars:
@@ -138,12 +161,19 @@ def update_variable(
         plain.cast_scalars(scalars, lambda x: x if isinstance(x, float) else _cast(x, dtype)),
         _stochastic(optimizer, tracked) if optimizer.low_precision == "stochastic" else None,
     )
-    state.parameter.copy_(new.parameter)
-    for target, value in zip(state.moments, new.moments, strict=True):
-        if target is not None:
-            target.copy_(value)
-    if state.master is not None:
-        state.master.copy_(new.master)
+    _assign(tracked.variable, new.parameter)
+    for slot, value in zip(tracked.moments, new.moments, strict=True):
+        if slot is not None:
+            slot.assign(value)
+    if tracked.master is not None:
+        tracked.master.assign(new.master)
+
+
+def _assign(variable: Any, value: torch.Tensor) -> None:
+    if isinstance(variable, keras.Variable):
+        variable.assign(value)
+    else:
+        variable.copy_(value)
 
 
 def _cast(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -178,14 +208,27 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 
 @torch.no_grad()
-def assign_where(condition: Array, variables: list[Any], values: Callable[[], list[Array]]) -> None:
+def assign_where(
+    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+) -> None:
     """Decide on the host where the state is; else compute and select, to read nothing back."""
+    del reads
     on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
     if on_host and not condition:
         return
     for variable, value in zip(variables, values(), strict=True):
         target = _value(variable).detach()
         target.copy_(value if on_host else torch.where(condition, value, target))
+
+
+def original(variable: Any) -> Any:
+    """The variable itself."""
+    return variable
+
+
+def reattach(variable: Any) -> None:
+    """Nothing to do: variables hold their values all the time."""
+    del variable
 
 
 def completion(optimizer: Any) -> Any:
@@ -258,12 +301,15 @@ def samples(variables: list[Any], count: int) -> Array:
     """``count`` elements of each variable in float32, shaped (variables, count)."""
     if not variables:
         return torch.zeros((0, count))
-    return torch.stack(
-        [
-            _value(v).detach().reshape(-1)[plain.probe_positions(v.shape, count)].float()
-            for v in variables
-        ]
-    )
+    stateless = plain.is_stateless()
+    tensors = [_value(v) if stateless else getattr(v, "_value", v) for v in variables]
+    chosen = [torch.take(t, _probes(t.shape, count, t.device)) for t in tensors]
+    return torch.stack(chosen).float()
+
+
+@functools.cache
+def _probes(shape: torch.Size, count: int, device: torch.device) -> torch.Tensor:
+    return torch.tensor(plain.probe_positions(shape, count), device=device)
 
 
 def differs(variable: Any, values: Array) -> Array:
@@ -306,7 +352,7 @@ def distance(before: list[Array], variables: list[Any]) -> Array:
 
 def as_int32(flag: Array) -> Array:
     """A boolean as 0 or 1."""
-    return flag.int()
+    return flag.int() if isinstance(flag, torch.Tensor) else int(flag)
 
 
 def run_where(condition: Array, action: Callable[[], None], state: list[Any]) -> None:

@@ -22,7 +22,6 @@ import torch
 from surefoot.rule import StepScalars
 from surefoot.slots import Tracked
 
-Pairs = list[tuple[Tracked, Any]]
 Row = tuple[torch.Tensor, ...]
 
 # The kernel rounds beta to float32 and multiplies: off by 1.3e-5 of 1 - beta for
@@ -77,40 +76,93 @@ def _fits(complement: float) -> bool:
     return abs(rounded - complement) <= _LARGEST_COMPLEMENT_ERROR * complement
 
 
-def update(scalars: StepScalars, pairs: Pairs) -> Pairs:
-    """Update the variables that the kernel serves; return the others."""
-    groups: dict[tuple[torch.dtype, bool], list[Row]] = {}
-    left = []
-    for tracked, gradient in pairs:
-        tensors = [_native(tracked.variable), gradient, *map(_native, tracked.moments)]
-        tensors = [t for t in tensors if t is not None]
-        if tracked.master is None and _servable(tensors):
-            groups.setdefault((tensors[0].dtype, tracked.decays), []).append(tuple(tensors))
-        else:
-            left.append((tracked, gradient))
+class Group(NamedTuple):
+    """Variables that one call of the kernel serves; each field is a list over them."""
+
+    decays: bool
+    indices: list[int]
+    parameters: list[torch.Tensor]
+    m: list[torch.Tensor]
+    v: list[torch.Tensor]
+    vhat: list[torch.Tensor]
+
+    def rows(self, gradients: list[torch.Tensor]) -> Iterator[Row]:
+        """The tensors of each variable: parameter, gradient, m, v and, if there is one, vhat."""
+        streams = [self.parameters, gradients, self.m, self.v]
+        return zip(*streams, *([self.vhat] if self.vhat else []), strict=True)
+
+
+def groups(tracked: list[Tracked]) -> list[Group]:
+    """Sort the variables that the kernel may serve by what it takes only once."""
+    found: dict[tuple[torch.dtype, bool, bool], Group] = {}
+    for index, entry in enumerate(tracked):
+        tensors = [parameter_of(s) for s in (entry.variable, *entry.moments) if s is not None]
+        dtype = tensors[0].dtype
+        served = dtype in (torch.float32, torch.float64) and entry.master is None
+        if not (served and are_alike(tensors, dtype)):
+            continue
+        group = found.setdefault(
+            (dtype, entry.decays, entry.vhat is not None), Group(entry.decays, [], [], [], [], [])
+        )
+        for column, value in zip(group[1:], (index, *tensors), strict=False):
+            column.append(value)
+    return list(found.values())
+
+
+def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
+    """Whether the kernel takes these tensors."""
+    strided = torch.strided
+    return all(
+        t.dtype is dtype and t.is_cpu and t.layout is strided and t.is_contiguous() for t in tensors
+    )
+
+
+def parameter_of(variable: Any) -> torch.Tensor:
+    """The tensor itself, which stays the same when its storage is exchanged."""
+    tensor: torch.Tensor = variable.value if isinstance(variable, keras.Variable) else variable
+    return tensor
+
+
+def update(scalars: StepScalars, found: list[Group], gradients: list[torch.Tensor]) -> list[int]:
+    """Update what the kernel serves; return the indices of the variables it did."""
     kernel = _kernel(scalars)
     assert kernel is not None, "`is_rule` was asked before"
-    for (_, decays), rows in groups.items():
-        shrink = scalars.shrink if decays else 0.0
-        if not kernel.correction:
-            _run(kernel, scalars, shrink, rows)
+    done: list[int] = []
+    for group in found:
+        chosen = [gradients[i] for i in group.indices]
+        dtype = group.parameters[0].dtype
+        # Storage may have moved since the groups were made: to another device, say.
+        if not (are_alike(chosen, dtype) and are_alike(group.parameters, dtype)):
             continue
-        for part in _cached_parts(rows):
-            _run(kernel, scalars, shrink, part)
-            _, gradients, m, *_ = map(list, zip(*part, strict=True))
-            torch._foreach_lerp_(m, gradients, -kernel.correction)
-    return left
+        done += group.indices
+        shrink = scalars.shrink if group.decays else 0.0
+        if not kernel.correction:
+            _run(kernel, scalars, shrink, chosen, *group[2:])
+            continue
+        for part in _cached_parts(group.rows(chosen)):
+            parameters, parts_gradients, m, v, *vhat = map(list, zip(*part, strict=True))
+            _run(kernel, scalars, shrink, parts_gradients, parameters, m, v, *(vhat or [[]]))
+            torch._foreach_lerp_(m, parts_gradients, -kernel.correction)
+    return done
 
 
-def _run(kernel: _Kernel, scalars: StepScalars, shrink: float, rows: list[Row]) -> None:
-    parameters, gradients, m, v, *vhat = map(list, zip(*rows, strict=True))
+def _run(
+    kernel: _Kernel,
+    scalars: StepScalars,
+    shrink: float,
+    gradients: list[torch.Tensor],
+    parameters: list[torch.Tensor],
+    m: list[torch.Tensor],
+    v: list[torch.Tensor],
+    vhat: list[torch.Tensor],
+) -> None:
     # d = s sqrt(v) + eps: the kernel's d is sqrt(v) + eps, so divide by s.
     torch._fused_adamw_(
         parameters,
         gradients,
         m,
         v,
-        vhat[0] if vhat else [],
+        vhat,
         [_NO_BIAS_CORRECTION] * len(parameters),
         lr=kernel.rate,
         beta1=1.0 - kernel.one_minus_beta_1,
@@ -122,7 +174,7 @@ def _run(kernel: _Kernel, scalars: StepScalars, shrink: float, rows: list[Row]) 
     )
 
 
-def _cached_parts(rows: list[Row]) -> Iterator[list[Row]]:
+def _cached_parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
     """Group the tensors, and slices of large ones, to what the cache holds."""
     part: list[Row] = []
     size = 0
@@ -138,20 +190,3 @@ def _cached_parts(rows: list[Row]) -> Iterator[list[Row]]:
             part, size = [], 0
     if part:
         yield part
-
-
-def _servable(tensors: list[torch.Tensor]) -> bool:
-    first = tensors[0]
-    return first.dtype in (torch.float32, torch.float64) and all(
-        t.dtype == first.dtype
-        and t.device.type == "cpu"
-        and t.layout == torch.strided
-        and t.is_contiguous()
-        for t in tensors
-    )
-
-
-def _native(variable: Any) -> torch.Tensor | None:
-    if variable is None:
-        return None
-    return variable.value.detach() if isinstance(variable, keras.Variable) else variable.detach()

@@ -1,0 +1,142 @@
+"""Fused kernels against the plain rule, step by step, also where one hands over to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import surefoot
+import tolerances
+from loops import BACKEND, EAGER_AND_COMPILED, Loop, to_numpy
+
+# One that is larger than a slice that stays in the cache, an odd one, a scalar.
+SHAPES = ((1024, 520), (7, 3), ())
+STEPS = 14
+
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "radam": lambda: surefoot.RectifiedAdam(0.01),
+    "radam_amsgrad": lambda: surefoot.RectifiedAdam(0.01, amsgrad=True, weight_decay=0.1),
+    "nadam": lambda: surefoot.Nadam(0.01),
+    "nadam_weight_decay": lambda: surefoot.Nadam(0.01, weight_decay=0.1),
+    "ranger": lambda: surefoot.Ranger(0.01, sync_period=4),
+}
+
+
+def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    if BACKEND == "torch":
+        from surefoot.engines import torch_kernels
+
+        monkeypatch.setattr(torch_kernels, "is_rule", lambda scalars: False)
+    else:
+        from surefoot.engines import tensorflow_kernels
+
+        monkeypatch.setattr(tensorflow_kernels, "serves", lambda tracked, gradient: False)
+
+
+def change_on_the_way(optimizer: Any, step: int) -> None:
+    """Hyperparameters that the kernels take, do not take, and take again."""
+    if step == 8:
+        optimizer.beta_2 = 0.99999  # whose complement float32 rounds by 0.1 %
+    if step == 10:
+        optimizer.beta_2, optimizer.weight_decay = 0.95, 0.2
+    if step == 12:
+        optimizer.weight_decay = 0.0
+
+
+def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
+    random = np.random.default_rng(0)
+    loop = Loop(OPTIMIZERS[name](), [random.normal(size=s) for s in SHAPES], mode=mode)
+    moving = getattr(loop.optimizer, "inner_optimizer", loop.optimizer)
+    seen = []
+    for step in range(STEPS):
+        change_on_the_way(loop.optimizer, step)
+        loop.step([random.normal(size=s) for s in SHAPES])
+        moments = [
+            to_numpy(moving.get_slot(v, name)) for name in ("m", "v") for v in loop.variables
+        ]
+        seen.append([*loop.parameters, *moments])
+    return seen
+
+
+@pytest.mark.backends("tensorflow", "torch")
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fast_is_plain(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = trajectory(name, mode)
+    switch_to_plain(monkeypatch)
+    for step, (ours, right) in enumerate(zip(fast, trajectory(name, mode), strict=True)):
+        for a, b in zip(ours, right, strict=True):
+            scale = max(1e-3, float(np.max(np.abs(b))))
+            np.testing.assert_allclose(
+                a, b, rtol=0, atol=tolerances.FUSED_KERNEL * scale, err_msg=f"step {step}"
+            )
+
+
+@pytest.mark.backends("torch")
+@pytest.mark.parametrize(("name", "steps"), [("radam", STEPS - 7), ("nadam", STEPS - 2)])
+def test_the_kernel_is_used(name: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAdam's first five steps and the two with a beta too near one are plain."""
+    import torch
+
+    calls = []
+    kernel = torch._fused_adamw_
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        calls.append(sum(p.numel() for p in args[0]))
+        kernel(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "_fused_adamw_", counted)
+    trajectory(name, "eager")
+    assert sum(calls) == steps * sum(int(np.prod(s)) for s in SHAPES)
+
+
+@pytest.mark.backends("torch")
+def test_storage_may_be_exchanged() -> None:
+    """As `Module.to` and `load_state_dict(assign=True)` do: the parameter stays, its data not."""
+    loop = Loop(surefoot.Nadam(0.1), [np.ones((3, 2))])
+    loop.step([np.ones((3, 2))])
+    tensor = loop.variables[0].value
+    tensor.data = tensor.data.clone().t().contiguous().t()  # strided otherwise, too
+    before = loop.parameters[0]
+    loop.step([np.ones((3, 2))])
+    assert np.all(loop.parameters[0] < before - 0.05)
+
+
+@pytest.mark.backends("jax", "torch")  # Keras has no `stateless_apply` on TensorFlow
+@pytest.mark.parametrize("name", ["radam", "nadam"])
+def test_stateless_apply_leaves_its_arguments_alone(name: str) -> None:
+    variable = keras.Variable(np.ones((3, 2), "float32"))
+    optimizer = OPTIMIZERS[name]()
+    optimizer.build([variable])
+    state = [v.value for v in optimizer.variables]
+    parameters = [variable.value]
+    gradient = keras.ops.ones((3, 2))
+    for _ in range(8):
+        before = [np.array(to_numpy(x)) for x in (*parameters, *state)]
+        new_parameters, new_state = optimizer.stateless_apply(state, [gradient], parameters)
+        for was, now in zip(before, (*parameters, *state), strict=True):
+            np.testing.assert_array_equal(was, to_numpy(now))
+        assert np.all(to_numpy(new_parameters[0]) < before[0])
+        parameters, state = new_parameters, new_state
+    np.testing.assert_array_equal(to_numpy(variable), 1.0)
+
+
+@pytest.mark.backends("tensorflow")
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_tracing_for_xla_is_noticed(jit_compile: bool) -> None:
+    import tensorflow as tf
+
+    from surefoot.engines import tensorflow_kernels
+
+    seen = []
+
+    @tf.function(jit_compile=jit_compile)
+    def traced() -> None:
+        seen.append(tensorflow_kernels.is_traced_for_xla())
+
+    traced()
+    assert seen == [jit_compile]
