@@ -45,6 +45,8 @@ def _owner(variable: Any) -> tf.distribute.Strategy | None:
     return getattr(_native(variable), "distribute_strategy", None)
 
 
+# AutoGraph has nothing to convert in a step, and would take its time to find that out.
+@tf.autograph.experimental.do_not_convert
 def run(
     strategy: tf.distribute.Strategy,
     optimizer: ManagedOptimizer,
@@ -71,13 +73,7 @@ def run(
             with _alone(optimizer):
                 step(gradients, known)
 
-        # TensorFlow's own autograph has nothing to convert in the step.
-        strategy.extended.update(
-            _native(known[0]),
-            tf.autograph.experimental.do_not_convert(on_one_replica),
-            args=(gradients,),
-            group=False,
-        )
+        strategy.extended.update(_native(known[0]), on_one_replica, args=(gradients,), group=False)
 
     if replica is None:
         merged(strategy, gradients)
