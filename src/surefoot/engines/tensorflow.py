@@ -186,16 +186,20 @@ def _update_rows(
     If the optimizer is lazy, moments too change only where touched.
     """
     values, rows = _summed_duplicates(gradient)
-    state = _read(tracked)
+
+    def gathered(variable: Any) -> tf.Tensor | None:
+        # From the variable itself: reading it as a whole copies it.
+        return None if variable is None else tf.gather(_value(variable), rows)
+
     touched = plain.VariableState(
-        tf.gather(state.parameter, rows),
-        Moments(*(None if x is None else tf.gather(x, rows) for x in state.moments)),
-        None if state.master is None else tf.gather(state.master, rows),
+        gathered(tracked.variable),
+        Moments(*map(gathered, tracked.moments)),
+        gathered(tracked.master),
     )
     rounded = _stochastic(optimizer, tracked, tf.shape(values))
     new = plain.stepped(tf, tf.cast, touched, values, scalars, rounded)
     if not optimizer.lazy:
-        resting = plain.rested(tf, state.moments, scalars)
+        resting = plain.rested(tf, _read(tracked).moments, scalars)
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 slot.value.assign(moment)
