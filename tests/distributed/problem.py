@@ -40,7 +40,6 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     # Keras's optimizer inside of ours.
     "around Adam": lambda **kwargs: surefoot.Lookahead("adam", sync_period=2, **kwargs),
 }
-PAPERS = ("RectifiedAdam", "Nadam", "Ranger")
 
 
 def batch(step: int, poisoned: bool = False) -> tuple[np.ndarray, np.ndarray]:
