@@ -14,12 +14,22 @@ _COMMANDS = (
 )
 
 
+_EXAMPLES = """\
+examples:
+  surefoot compare --output report       which optimizer, at which learning rate?
+  surefoot migrate --help                bring a model of tf.keras 2 along
+  python -m surefoot compare --help      the same command, where scripts are not on the path
+"""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All subcommands with their arguments."""
     parser = argparse.ArgumentParser(
         prog="surefoot",
         description="RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3: compare them with "
         "others on your model, and bring old checkpoints along.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(metavar="COMMAND")
