@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 
 from distributed import launching, problem
-from distributed.comparing import Outcome, assert_same, outcomes
+from distributed.comparing import TOLERANCE, Outcome, assert_same, outcomes
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -79,3 +82,15 @@ def test_sharded_state_is_never_gathered(runs: dict[str, Outcome]) -> None:
     """What is gathered are the new weights, each of them once; its moments would be twice that."""
     gathered = runs["sharded, Nadam, data"]["gathered"]
     assert sum(gathered) == problem.WEIGHTS - problem.OUTPUTS
+
+
+def test_the_documented_script_goes_on_with_other_devices(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "docs" / "distributed" / "train_jax.py"
+    one, many = tmp_path / "one.keras", tmp_path / "many.keras"
+    launching.succeed(script, one)
+    launching.succeed(script, many, "--devices", 4, "--shard-state", "--steps", 5)
+    launching.succeed(script, many, "--devices", 2)
+    expected, resumed = (keras.saving.load_model(path) for path in (one, many))
+    assert int(resumed.optimizer.iterations) == int(expected.optimizer.iterations) == 8
+    for ours, theirs in zip(resumed.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, **TOLERANCE)
