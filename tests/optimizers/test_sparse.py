@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -157,3 +158,29 @@ def test_rows_outside_the_table_are_refused() -> None:
         loop.step([reference.Rows(np.array([TABLE[0]]), np.ones((1, TABLE[1]))), np.ones(DENSE)])
     for ours, theirs in zip(loop.parameters, before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.backends("tensorflow")
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize("name", ["radam", "nadam"])
+def test_a_lazy_step_never_reads_the_table(name: str, lazy: bool) -> None:
+    """What costs with the table and not with the rows; the dense decay cannot do without."""
+    import tensorflow as tf
+
+    table = keras.Variable(np.ones((1000, 4), "float32"))
+    optimizer = {"radam": surefoot.RectifiedAdam, "nadam": surefoot.Nadam}[name](lazy=lazy)
+    optimizer.build([table])
+
+    @tf.function
+    def step(values: Any, rows: Any) -> None:
+        optimizer.apply([tf.IndexedSlices(values, rows, tf.constant([1000, 4]))], [table])
+
+    traced = step.get_concrete_function(
+        tf.TensorSpec((3, 4), tf.float32), tf.TensorSpec((3,), tf.int64)
+    )
+    reads = [
+        operation
+        for operation in traced.graph.get_operations()
+        if operation.type == "ReadVariableOp" and operation.outputs[0].shape == table.shape
+    ]
+    assert bool(reads) != lazy
