@@ -68,7 +68,12 @@ PICTURES: dict[str, tuple[Callable[[tuple[Axes, ...]], None], int]] = {
 
 
 def draw(
-    name: str, paint: Callable[[tuple[Axes, ...]], None], columns: int, ink: str, path: Path
+    name: str,
+    paint: Callable[[tuple[Axes, ...]], None],
+    columns: int,
+    ink: str,
+    path: Path,
+    legend_columns: int | None = None,
 ) -> None:
     """Draw one picture on a transparent ground.
 
@@ -78,6 +83,7 @@ def draw(
         columns: Number of axes side by side.
         ink: Colour of text and axes.
         path: Where the SVG goes; the same bytes each time.
+        legend_columns: In how many columns the legend is set; default: for long entries.
     """
     style = {
         "axes.edgecolor": ink,
@@ -95,7 +101,8 @@ def draw(
     with mpl.rc_context(style):
         figure = Figure(figsize=(4.8 * columns + 1, 3.6), layout="constrained")
         paint(tuple(figure.subplots(1, columns, squeeze=False)[0]))
-        figure.legend(loc="outside lower center", ncols=2 * columns - 1, frameon=False)
+        legend_columns = legend_columns or 2 * columns - 1
+        figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
         figure.savefig(path, transparent=True, metadata={"Date": None})
 
 
@@ -104,11 +111,13 @@ def draw_both(
     paint: Callable[[tuple[Axes, ...]], None],
     columns: int,
     folder: Path = FOLDER,
+    legend_columns: int | None = None,
 ) -> None:
     """Draw a picture for light and for dark pages."""
     folder.mkdir(parents=True, exist_ok=True)
     for theme, ink in INK.items():
-        draw(name, paint, columns, ink, folder / f"{name}-{theme}.svg")
+        path = folder / f"{name}-{theme}.svg"
+        draw(name, paint, columns, ink, path, legend_columns)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from evidence import experiments, page
-from evidence.experiment import Options, load, save
+from evidence.experiment import Options, is_complete, is_measured, load, save
 
 
 def main() -> None:
@@ -31,11 +31,11 @@ def main() -> None:
         if arguments.render or experiment.name not in arguments.only:
             continue
         anew = arguments.again or arguments.full or arguments.record
-        if load(experiment.name) is None or anew:
+        if anew or not is_complete(load(experiment.name)):
             print(f"== {experiment.name}", flush=True)
             options = Options(arguments.full, arguments.jobs, train=not arguments.record)
             results = experiment.run(options)
-            if any(results.values()):
+            if is_measured(results):
                 save(experiment.name, results)
     page.write(experiments.ALL, load)
 

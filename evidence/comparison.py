@@ -54,7 +54,7 @@ class Comparison:
         return [*arguments, "--steps", str(self.steps), "--seeds", str(self.seeds)]
 
     def run(self, options: Options) -> Results:
-        """Run what is missing and put the trials together; empty if there are none.
+        """Run what is missing and put the trials together; if there are none, say so.
 
         Raises:
             RuntimeError: If an optimizer could not be trained.
@@ -70,25 +70,37 @@ class Comparison:
             if subprocess.run(command, check=False, cwd=FOLDER.parent).returncode:
                 raise RuntimeError(f"surefoot compare failed; see {folder / 'workers.log'}")
         if not (folder / FILE).exists():
-            return {}
+            return {"missing": self.planned}
         run = read(folder / FILE)
         # Points with a seed missing are left out: every mean is over the same seeds.
         seeds = Counter((trial.optimizer, trial.learning_rate) for trial in run.records)
+        found = [
+            {
+                "optimizer": trial.optimizer,
+                "learning_rate": trial.learning_rate,
+                "seed": trial.seed,
+                "result": run.records[trial]["result"],
+            }
+            for trial in sorted(run.records)
+            if seeds[trial.optimizer, trial.learning_rate] == self.seeds
+        ]
         return {
             "commands": [" ".join(["surefoot", *self.command(sweep)]) for sweep in self.sweeps],
             **{name: run.header[name] for name in _KEPT},
             "facts": self.facts(),
-            "trials": [
-                {
-                    "optimizer": trial.optimizer,
-                    "learning_rate": trial.learning_rate,
-                    "seed": trial.seed,
-                    "result": run.records[trial]["result"],
-                }
-                for trial in sorted(run.records)
-                if seeds[trial.optimizer, trial.learning_rate] == self.seeds
-            ],
+            "missing": self.planned - len(found),
+            "trials": found,
         }
+
+    @property
+    def planned(self) -> int:
+        """How many trials the sweeps have, which do not overlap."""
+        from surefoot.compare.learning_rates import parse_learning_rates
+
+        points = [
+            len(optimizers) * len(parse_learning_rates(rates)) for optimizers, rates in self.sweeps
+        ]
+        return self.seeds * sum(points)
 
 
 class Trials:

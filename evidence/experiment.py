@@ -93,3 +93,24 @@ def _lines(value: Any, indent: str) -> str:
 
 def _block(opening: str, entries: list[str], closing: str) -> str:
     return "\n".join([opening, ",\n".join(entries), closing])
+
+
+def is_measured(results: Results) -> bool:
+    """Whether there is anything in the results, or in a part of them."""
+    return "trials" in results or "points" in results or any(map(is_measured, _parts(results)))
+
+
+def is_complete(results: Results | None) -> bool:
+    """Whether an experiment has been run, all of it."""
+    if results is None or results.get("missing"):
+        return False
+    return all(map(is_complete, _parts(results)))
+
+
+def count_missing(results: Results) -> int:
+    """How many trials have not been run."""
+    return int(results.get("missing", 0)) + sum(map(count_missing, _parts(results)))
+
+
+def _parts(results: Results) -> list[Results]:
+    return [each for each in results.values() if isinstance(each, dict) and "missing" in each]

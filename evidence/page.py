@@ -9,9 +9,10 @@ from pathlib import Path
 
 from docs import pictures
 from evidence.claims import NOT_RUN, OPEN, REFUTED, REPRODUCED, Finding, Results, judge
-from evidence.experiment import Experiment
+from evidence.experiment import Experiment, count_missing
 
 DOCS = Path(__file__).parents[1] / "docs"
+LEGEND_COLUMNS = 3
 _INTRODUCTION = """\
 % Made by `make evidence` from evidence/results; do not edit.
 
@@ -132,8 +133,11 @@ def _region(holds: tuple[float, float]) -> str:
 def _origin(name: str, results: Results) -> list[str]:
     """How to repeat it: commands and versions of the runs in the results."""
     runs = [results] if "commands" in results else list(results.values())
+    count = count_missing(results)
     commands = [each for run in runs if isinstance(run, dict) for each in run.get("commands", ())]
     lines = [f"Recorded in `evidence/results/{name}.json`, with all seeds and versions."]
+    if count:
+        lines += ["", f"**Not run**: {count} trials of the runs below.", ""]
     if commands:
         lines += ["Run as:", "", "```console", *(f"$ {command}" for command in commands), "```"]
     return [*lines, ""]
@@ -148,5 +152,7 @@ def write(
         if results is not None and picture is not None:
             paint = partial(picture.draw, results=results)
             name = f"evidence-{experiment.name}"
-            pictures.draw_both(name, paint, picture.columns, docs / "images")
+            pictures.draw_both(
+                name, paint, picture.columns, docs / "images", legend_columns=LEGEND_COLUMNS
+            )
     (docs / "evidence.md").write_text(render(experiments, load), encoding="utf-8")

@@ -12,6 +12,8 @@ from surefoot.compare.numbers import rate as rate_text
 
 MARKERS = "osD^vP*X"
 STYLES = ("-", "--", ":", "-.")
+MOST_TICKS = 6
+"""More learning rates than these are not all written at the axis."""
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -85,6 +87,9 @@ def draw_results(
             capsize=2,
         )
     axes.set(xscale="log", xlabel="learning rate")
+    if len(trials.rates()) <= MOST_TICKS:
+        axes.set_xticks(trials.rates(), [rate_text(rate) for rate in trials.rates()])
+        axes.minorticks_off()
 
 
 def edges(trials: Trials) -> str:

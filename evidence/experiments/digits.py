@@ -165,7 +165,7 @@ def table(results: Results) -> list[str]:
     lines = []
     for budget in ("short", "long"):
         found = results[budget]
-        if not found:
+        if "trials" not in found:
             lines += [f"The {budget} runs: **not run**.", ""]
             continue
         seeds = len({trial["seed"] for trial in found["trials"]})
@@ -182,7 +182,7 @@ def draw(axes: tuple[Any, ...], results: Results) -> None:
     """Accuracy over the learning rate, short and long runs side by side."""
     order = (*LONG_ONES, "RectifiedAdam", "Ranger")
     for each, budget in zip(axes, ("short", "long"), strict=True):
-        if not results[budget]:
+        if "trials" not in results[budget]:
             each.set_title("not run")
             continue
         shown = (*order, control(results)) if budget == "short" else LONG_ONES

@@ -11,7 +11,15 @@ import pytest
 
 from evidence import claims, experiments, page
 from evidence.comparison import Trials
-from evidence.experiment import RESULTS, Experiment, load, save
+from evidence.experiment import (
+    RESULTS,
+    Experiment,
+    count_missing,
+    is_complete,
+    is_measured,
+    load,
+    save,
+)
 from evidence.experiments import variance
 from evidence.rectification import factors, mean_factor
 
@@ -98,6 +106,25 @@ def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     assert load("made-up", tmp_path) == results
     assert '  {"x": 1},\n' in (tmp_path / "made-up.json").read_text()
     assert load("other", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("results", "measured", "complete", "count"),
+    [
+        ({"trials": [1], "missing": 0}, True, True, 0),
+        ({"trials": [1], "missing": 2}, True, False, 2),
+        ({"missing": 6}, False, False, 6),
+        ({"a": {"trials": [1], "missing": 0, "facts": {}}, "b": {"missing": 3}}, True, False, 3),
+        ({"a": {"missing": 3}, "b": {"missing": 3}}, False, False, 6),
+        ({"points": [1]}, True, True, 0),
+    ],
+)
+def test_what_is_missing_is_known(
+    results: claims.Results, measured: bool, complete: bool, count: int
+) -> None:
+    assert is_measured(results) == measured
+    assert is_complete(results) == complete
+    assert count_missing(results) == count
 
 
 def test_what_was_not_run_is_said_to_be_so() -> None:

@@ -63,6 +63,7 @@ def test_only_engines_import_a_backend(path: Path) -> None:
         *MODULES,
         *sorted((ROOT / "tests").rglob("*.py")),
         *sorted((ROOT / "benchmarks").rglob("*.py")),
+        *sorted((ROOT / "evidence").rglob("*.py")),
     ],
     ids=module_id,
 )
