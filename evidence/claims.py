@@ -80,7 +80,7 @@ class Finding:
         if self.estimate is None:
             return NOT_RUN
         low, high = self.claim.holds
-        if low <= self.estimate.low and self.estimate.high <= high:
+        if low < self.estimate.low and self.estimate.high < high:
             return REPRODUCED
         if self.estimate.high < low or high < self.estimate.low:
             return REFUTED

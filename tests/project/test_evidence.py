@@ -40,6 +40,7 @@ def a_claim(holds: tuple[float, float]) -> claims.Claim:
         ([1.0, 1.1, 0.9], "reproduced"),  # 1 ± 0.25
         ([0.6, 0.7, 0.5], "not reproduced"),  # 0.6 ± 0.25 reaches below 0.5
         ([0.1, 0.2, 0.0], "refuted here"),  # 0.1 ± 0.25
+        ([0.5, 0.5, 0.5], "not reproduced"),  # A lead of nothing is no lead.
         ([1.0], "not reproduced"),  # One seed has no interval.
         ([], "not reproduced"),
         ([1.0, math.inf, 1.0], "not reproduced"),
