@@ -115,7 +115,7 @@ lock: ## Resolve the development environment anew and pin it in requirements-dev
 
 clean: ## Remove what was built, the environments included
 	rm -rf $(VENV) $(VENV)-tfa $(VENV)-lock build dist docs/_build $(REPORT) \
-		.mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+		.jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.lock pyproject.toml

@@ -45,7 +45,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "workers"), [("RectifiedAdam", 2), ("Nadam", 2), ("Ranger", 3)]
+    ("optimizer", "workers"),
+    [("RectifiedAdam", 2), pytest.param("Nadam", 2, marks=pytest.mark.extended), ("Ranger", 3)],
 )
 def test_workers_follow_one(folders: tuple[Path, Path], optimizer: str, workers: int) -> None:
     (one,) = train(folders[0], 1, "--optimizer", optimizer)
@@ -75,7 +76,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("workers_afterwards", [1, 3])
+@pytest.mark.parametrize("workers_afterwards", [pytest.param(1, marks=pytest.mark.extended), 3])
 def test_killed_and_resumed(folders: tuple[Path, Path], workers_afterwards: int) -> None:
     """The launcher and the workers are killed with SIGKILL at a step; others go on."""
     (whole,) = train(folders[0], 1, "--steps", KILLED_RUN)
