@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
+from surefoot.compare.analysis import confidence_interval
 
-CONFIDENCE = 0.95
 REPRODUCED = "reproduced"
 REFUTED = "refuted here"
 OPEN = "not reproduced"
@@ -41,9 +40,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = statistics.fmean(values)
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return Estimate(mean, -math.inf, math.inf, len(values))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    half *= statistics.stdev(values) / math.sqrt(len(values))
-    return Estimate(mean, mean - half, mean + half, len(values))
+    return Estimate(mean, *confidence_interval(values), len(values))
 
 
 @dataclass(frozen=True)

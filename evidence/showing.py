@@ -105,3 +105,22 @@ def edges(trials: Trials) -> str:
         f"The best learning rate lies at the edge of those tried for {', '.join(found)}: "
         f"a better one may lie beyond it."
     )
+
+
+def losses_table(trials: Trials, guessing_loss: float) -> list[str]:
+    """Losses of a language model by learning rate, and what guessing costs."""
+    return [
+        "Final validation loss in nats per character; guessing by frequency costs "
+        f"{guessing_loss:.2f}.",
+        "",
+        *results_table(trials),
+        "",
+        edges(trials),
+    ]
+
+
+def draw_losses(axes: Any, trials: Trials, guessing_loss: float, title: str) -> None:
+    """Losses of a language model over the learning rate, above what guessing costs."""
+    draw_results(axes, trials)
+    axes.axhline(guessing_loss, color="#868e96", linestyle=":", label="guessing")
+    axes.set(ylabel="validation loss, nats", title=title)

@@ -10,7 +10,7 @@ from evidence.claims import Claim, Results
 from evidence.comparison import Comparison, Trials
 from evidence.experiment import Experiment, Options, Picture
 from evidence.rectification import mean_factor, scaled_adam
-from evidence.showing import draw_results, edges, results_table
+from evidence.showing import draw_losses, losses_table
 from surefoot.compare.tasks import text
 
 STALLED = 0.1
@@ -207,24 +207,15 @@ CLAIMS = (
 
 def table(results: Results) -> list[str]:
     """Losses by learning rate."""
-    return [
-        f"Final validation loss in nats per character; guessing by frequency costs "
-        f"{results['facts']['guessing_loss']:.2f}. RAdam's mean factor over the run is "
-        f"{results['facts']['mean_rectification']:g}.",
-        "",
-        *results_table(trials(results)),
-        "",
-        edges(trials(results)),
-    ]
+    facts = results["facts"]
+    first, *rest = losses_table(trials(results), facts["guessing_loss"])
+    return [f"{first} RAdam's mean factor over the run is {facts['mean_rectification']:g}.", *rest]
 
 
 def draw(axes: tuple[Any, ...], results: Results) -> None:
     """Loss over the learning rate."""
-    draw_results(axes[0], trials(results))
-    axes[0].axhline(
-        results["facts"]["guessing_loss"], color="#868e96", linestyle=":", label="guessing"
-    )
-    axes[0].set(ylabel="validation loss, nats", title="Post-norm transformer, no warmup")
+    guessing_loss = results["facts"]["guessing_loss"]
+    draw_losses(axes[0], trials(results), guessing_loss, "Post-norm transformer, no warmup")
 
 
 EXPERIMENT = Experiment(

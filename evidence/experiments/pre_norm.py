@@ -10,7 +10,7 @@ from evidence.claims import Claim, Results
 from evidence.comparison import Comparison
 from evidence.experiment import Experiment, Options, Picture
 from evidence.experiments.post_norm import TRAINS, gain, lead_of_best, trials
-from evidence.showing import draw_results, edges, results_table
+from evidence.showing import draw_losses, losses_table
 from surefoot.compare.tasks import text
 
 OPTIMIZERS = ("Adam", "RectifiedAdam", "Nadam", "Ranger")
@@ -65,23 +65,13 @@ CLAIMS = (
 
 def table(results: Results) -> list[str]:
     """Losses by learning rate."""
-    return [
-        f"Final validation loss in nats per character; guessing by frequency costs "
-        f"{results['facts']['guessing_loss']:.2f}.",
-        "",
-        *results_table(trials(results)),
-        "",
-        edges(trials(results)),
-    ]
+    return losses_table(trials(results), results["facts"]["guessing_loss"])
 
 
 def draw(axes: tuple[Any, ...], results: Results) -> None:
     """Loss over the learning rate."""
-    draw_results(axes[0], trials(results))
-    axes[0].axhline(
-        results["facts"]["guessing_loss"], color="#868e96", linestyle=":", label="guessing"
-    )
-    axes[0].set(ylabel="validation loss, nats", title="Pre-norm transformer, no warmup")
+    guessing_loss = results["facts"]["guessing_loss"]
+    draw_losses(axes[0], trials(results), guessing_loss, "Pre-norm transformer, no warmup")
 
 
 EXPERIMENT = Experiment(

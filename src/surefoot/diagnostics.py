@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from surefoot.hyperparameters import positive_whole_number
-from surefoot.managed import ManagedOptimizer
+from surefoot.managed import ManagedOptimizer, with_inner_optimizers
 from surefoot.rectified_adam import RectifiedAdam
 
 EPOCH = "epoch"
@@ -45,7 +45,7 @@ class Diagnostics:
     """
 
     def __init__(self, optimizer: Any):
-        self._chain = list(_with_inner(optimizer))
+        self._chain = list(with_inner_optimizers(optimizer))
         managed = [o for o in self._chain if isinstance(o, ManagedOptimizer)]
         if not managed:
             raise TypeError(
@@ -109,12 +109,6 @@ class Diagnostics:
 
     def _skipped_so_far(self) -> int:
         return sum(optimizer.skipped_steps for optimizer in self._counting)
-
-
-def _with_inner(optimizer: Any) -> Iterator[Any]:
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 class OptimizerDiagnostics(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -161,13 +161,9 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             update()
             return
         variables = self.all_trainable_variables(variables)
+        pairs = zip(gradients, variables, strict=False)
         engine = engines.active()
-        given = [(g, v) for g, v in zip(gradients, variables, strict=False) if g is not None]
-        finite = engine.finite([g for g, _ in given])
-        if self._nonfinite == "raise":
-            names = [variable_path(v) for _, v in given]
-            finite = engine.report_nonfinite(finite, names, self.name)
-        ok = engine.all_true(finite)
+        ok = engine.all_true(self._finite(pairs, report=self._nonfinite == "raise"))
         state = [*self.variables, *self._trainable_variables]
         engine.run_where(ok, update, state)
         self._skipped_steps.assign_add(1 - engine.as_int32(ok))
@@ -246,16 +242,28 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         Raises:
             FloatingPointError: If `nonfinite` is "raise" and a gradient is not finite.
         """
-        if self.raises_nonfinite():
-            given = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
-            if given:
-                engine = engines.active()
-                names = [variable_path(v) for _, v in given]
-                engine.report_nonfinite(engine.finite([g for g, _ in given]), names, self.name)
+        if self.raises_nonfinite() and any(g is not None for g in gradients):
+            self._finite(zip(gradients, variables, strict=True), report=True)
+
+    def _finite(self, pairs: Iterable[tuple[Any, Any]], report: bool) -> Any:
+        """For each gradient that is given, whether it is finite; raises if that is reported."""
+        engine = engines.active()
+        given = [(g, v) for g, v in pairs if g is not None]
+        finite = engine.finite([g for g, _ in given])
+        if not report:
+            return finite
+        return engine.report_nonfinite(finite, [variable_path(v) for _, v in given], self.name)
 
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error."""
         return self._nonfinite == "raise"
+
+
+def with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
+    """``optimizer`` and those that it wraps, from the outside in."""
+    while optimizer is not None:
+        yield optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:

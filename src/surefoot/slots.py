@@ -40,10 +40,14 @@ def is_low_precision(variable: Any) -> bool:
     return accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype)
 
 
+def value_of(variable: Any) -> Any:
+    """What the backend has in a Keras variable; a backend's own variable is its own."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
 def as_array(variable: Any) -> np.ndarray:
     """A copy of the value of a Keras variable or a backend's own."""
-    value = variable.value if isinstance(variable, keras.Variable) else variable
-    return np.array(keras.ops.convert_to_numpy(value))
+    return np.array(keras.ops.convert_to_numpy(value_of(variable)))
 
 
 def variable_path(variable: Any) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
+
+from distributed import launching
 
 # Sums in another order: a few roundings of float32, carried through the steps.
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
@@ -34,3 +37,19 @@ def assert_same(many: Outcome, one: Outcome) -> None:
     for key in states:
         np.testing.assert_allclose(many[key], one[key], err_msg=key, **TOLERANCE)
     assert many["skipped"] == one["skipped"]
+
+
+def assert_skipped(many: Outcome, steps: Iterable[int]) -> None:
+    """These steps, which a NaN reached, and no others were left out."""
+    steps = list(steps)
+    assert many["skipped"] == len(steps)
+    for step in steps:
+        assert np.array_equal(many["trajectory"][step], many["trajectory"][step - 1])
+
+
+def outcomes_of(script: str, folder: Path) -> dict[str, Outcome]:
+    """Run a script of many runs, which saves them all into one file."""
+    output = folder / "outcomes.npz"
+    launching.succeed(script, output)
+    with np.load(output) as saved:
+        return outcomes(saved)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distributed import launching, problem
-from distributed.comparing import TOLERANCE, Outcome, assert_same, outcomes
+from distributed.comparing import TOLERANCE, Outcome, assert_same, assert_skipped, outcomes_of
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -22,10 +22,7 @@ KINDS = ("data", "model")
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    output = tmp_path_factory.mktemp("devices") / "outcomes.npz"
-    launching.succeed("jax_devices.py", output)
-    with np.load(output) as saved:
-        return outcomes(saved)
+    return outcomes_of("jax_devices.py", tmp_path_factory.mktemp("devices"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,10 +34,7 @@ def test_devices_follow_one(runs: dict[str, Outcome], name: str, kind: str) -> N
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SKIPPED)
 def test_a_nan_on_one_device_skips_on_all(runs: dict[str, Outcome], name: str, kind: str) -> None:
-    many = runs[f"{name}, {kind}"]
-    assert many["skipped"] == len(problem.POISONED)
-    for step in problem.POISONED:
-        assert np.array_equal(many["trajectory"][step], many["trajectory"][step - 1])
+    assert_skipped(runs[f"{name}, {kind}"], problem.POISONED)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from distributed import launching, problem
-from distributed.comparing import Outcome, assert_same, outcomes
+from distributed import problem
+from distributed.comparing import Outcome, assert_same, assert_skipped, outcomes_of
 
 pytestmark = pytest.mark.backends("tensorflow")
 
@@ -19,10 +18,7 @@ RUNS = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    output = tmp_path_factory.mktemp("mirrored") / "outcomes.npz"
-    launching.succeed("tensorflow_replicas.py", output)
-    with np.load(output) as saved:
-        return outcomes(saved)
+    return outcomes_of("tensorflow_replicas.py", tmp_path_factory.mktemp("mirrored"))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -33,10 +29,7 @@ def test_replicas_follow_one_worker(runs: dict[str, Outcome], name: str) -> None
 
 @pytest.mark.parametrize("name", ["skip, Nadam", "skip, Ranger"])
 def test_a_nan_on_one_replica_skips_on_all(runs: dict[str, Outcome], name: str) -> None:
-    many = runs[f"{name}, mirrored"]
-    assert many["skipped"] == len(problem.POISONED)
-    for step in problem.POISONED:
-        assert np.array_equal(many["trajectory"][step], many["trajectory"][step - 1])
+    assert_skipped(runs[f"{name}, mirrored"], problem.POISONED)
 
 
 @pytest.mark.parametrize("name", RUNS)

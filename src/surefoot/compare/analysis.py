@@ -72,6 +72,14 @@ def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
     return best + (_NEAR_BEST_LOWER_SHARE * abs(best) if distance is None else distance)
 
 
+def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the interval (Student's t) of a mean of at least two values."""
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half *= statistics.stdev(values) / math.sqrt(len(values))
+    mean = statistics.fmean(values)
+    return mean - half, mean + half
+
+
 def steps_to_target(record: dict[str, Any], target: float, higher: bool) -> int | None:
     """Steps until a trial's result first reached the target, to the resolution of its curve."""
     curve = record["curve"]
@@ -129,12 +137,7 @@ def _point(rate: float, records: list[dict[str, Any]], higher: bool, target: flo
     deviation = statistics.stdev(results) if len(results) > 1 else None
     low = high = None
     if mean is not None and deviation is not None and deviation > _NO_SPREAD * abs(mean):
-        low, high = map(
-            float,
-            stats.t.interval(
-                CONFIDENCE, len(results) - 1, loc=mean, scale=deviation / math.sqrt(len(results))
-            ),
-        )
+        low, high = confidence_interval(results)
     steps = [] if target is None else [steps_to_target(r, target, higher) for r in records]
     median = statistics.median(math.inf if s is None else s for s in steps) if steps else math.inf
     return Point(

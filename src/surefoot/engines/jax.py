@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ import numpy as np
 from jax.experimental.sparse import JAXSparse
 
 from surefoot.engines import differentiation, failures, plain
+from surefoot.engines.callers import calling_objects
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -43,10 +43,6 @@ def scalar(value: Any) -> Array:
     if isinstance(value, keras.Variable):
         value = value.value
     return jnp.asarray(value).astype(scalar_dtype())
-
-
-def _value(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def colocated(reference: Any) -> AbstractContextManager[Any]:
@@ -225,7 +221,7 @@ def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | No
     """Random rounding whose randomness is a function of seed, step and variable."""
     if not is_low_precision(tracked.variable):
         return None
-    key = jax.random.fold_in(jax.random.key(optimizer.seed), _value(optimizer.iterations))
+    key = jax.random.fold_in(jax.random.key(optimizer.seed), value_of(optimizer.iterations))
     uniform = jax.random.uniform(
         jax.random.fold_in(key, tracked.index), tracked.variable.shape, "float32"
     )
@@ -276,13 +272,10 @@ def reattach(variable: Any) -> None:
     """
     if isinstance(variable.value, jax.core.Tracer):
         return  # inside the trainer's own step, which knows the value
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
+    for caller in calling_objects():
         if callable(getattr(type(caller), "jax_state_sync", None)):
-            caller.jax_state_sync()  # type: ignore[union-attr]
+            caller.jax_state_sync()
             return
-        frame = frame.f_back
 
 
 def completion(optimizer: Any) -> Any:
@@ -381,7 +374,7 @@ def global_norm(tensors: list[Any]) -> Array:
 
 def snapshot(variables: list[Any]) -> list[Array]:
     """Their values: arrays do not change."""
-    return widen([_value(v) for v in variables])
+    return widen([value_of(v) for v in variables])
 
 
 def distance(before: list[Array], variables: list[Any]) -> Array:

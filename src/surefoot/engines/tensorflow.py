@@ -17,7 +17,7 @@ from surefoot.engines import (
     tensorflow_kernels,
 )
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, variable_path
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of, variable_path
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -41,17 +41,13 @@ def scalar_namespace(hyperparameters: Any) -> Any:
 
 def scalar(value: Any) -> Array:
     """``value`` as a float64 tensor."""
-    return tf.cast(_value(value), tf.float64)
-
-
-def _value(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
+    return tf.cast(value_of(value), tf.float64)
 
 
 def colocated(reference: Any) -> AbstractContextManager[Any]:
     """The devices of ``reference``, also under a distribution strategy."""
     extended = tf.distribute.get_strategy().extended
-    scope: AbstractContextManager[Any] = extended.colocate_vars_with(_value(reference))
+    scope: AbstractContextManager[Any] = extended.colocate_vars_with(value_of(reference))
     return scope
 
 
@@ -95,7 +91,13 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     )
     # Nothing in it needs AutoGraph, which would take its time to find that out.
     inline_apply = tf.autograph.experimental.do_not_convert(optimizer.inline_apply)
-    strategy = tensorflow_distribution.strategy_of(variables or optimizer._trainable_variables)
+    known = variables or optimizer._trainable_variables
+    strategy = (
+        None
+        if _step_key(optimizer, known) in optimizer.eager_steps and not tf.distribute.has_strategy()
+        # Asked of all variables: once for each step that is traced, not at each step.
+        else tensorflow_distribution.strategy_of(known)
+    )
     if strategy is not None and any(g is not None for g in gradients):
         tensorflow_distribution.run(strategy, optimizer, gradients, variables, inline_apply)
         return
@@ -111,7 +113,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         if isinstance(gradient, tf.IndexedSlices):
             _check_rows(gradient, variable)
     optimizer.refuse_nonfinite(gradients, variables)
-    key = (*optimizer.structure(), *(id(v) for v in variables))
+    key = _step_key(optimizer, variables)
     steps = optimizer.eager_steps
     if key not in steps:
 
@@ -120,6 +122,10 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
 
         steps[key] = tf.function(step, reduce_retracing=True, autograph=False)
     steps[key](gradients)
+
+
+def _step_key(optimizer: ManagedOptimizer, variables: list[Any]) -> tuple[int, ...]:
+    return (*optimizer.structure(), *(id(v) for v in variables))
 
 
 def _check_rows(gradient: tf.IndexedSlices, variable: Any) -> None:
@@ -161,8 +167,7 @@ def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    if not tracked.decays:
-        scalars = scalars._replace(shrink=tf.zeros_like(scalars.shrink))
+    scalars = tensorflow_kernels.own_scalars(scalars, tracked)
     dtype = tf.as_dtype(tracked.m.dtype)
     scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
     if isinstance(gradient, tf.IndexedSlices):
@@ -170,7 +175,7 @@ def update_variable(
         return
     rounded = _stochastic(optimizer, tracked, tf.shape(gradient))
     new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars, rounded)
-    _value(tracked.variable).assign(new.parameter)
+    value_of(tracked.variable).assign(new.parameter)
     for slot, value in _slots_and_values(tracked, new):
         slot.assign(value)
 
@@ -189,7 +194,7 @@ def _update_rows(
 
     def gathered(variable: Any) -> tf.Tensor | None:
         # From the variable itself: reading it as a whole copies it.
-        return None if variable is None else tf.gather(_value(variable), rows)
+        return None if variable is None else tf.gather(value_of(variable), rows)
 
     touched = plain.VariableState(
         gathered(tracked.variable),
@@ -203,7 +208,7 @@ def _update_rows(
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 slot.value.assign(moment)
-    _value(tracked.variable).scatter_update(tf.IndexedSlices(new.parameter, rows))
+    value_of(tracked.variable).scatter_update(tf.IndexedSlices(new.parameter, rows))
     for slot, value in _slots_and_values(tracked, new):
         slot.value.scatter_update(tf.IndexedSlices(value, rows))
 
@@ -222,7 +227,7 @@ def _stochastic(
     """Random rounding whose randomness is a function of seed, step and variable."""
     if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
         return None
-    step = tf.cast(_value(optimizer.iterations), tf.int64)
+    step = tf.cast(value_of(optimizer.iterations), tf.int64)
     seed = tf.stack([tf.constant(optimizer.seed * 1_000_003 + tracked.index, tf.int64), step])
     uniform = tf.random.stateless_uniform(shape, seed)
     return lambda exact, dtype: plain.stochastically_rounded(
@@ -238,7 +243,7 @@ def _slots_and_values(tracked: Tracked, state: plain.VariableState) -> list[tupl
 
 def _read(tracked: Tracked) -> plain.VariableState:
     return plain.VariableState(
-        tf.convert_to_tensor(_value(tracked.variable)),
+        tf.convert_to_tensor(value_of(tracked.variable)),
         Moments(*(None if s is None else tf.convert_to_tensor(s.value) for s in tracked.moments)),
         None if tracked.master is None else tf.convert_to_tensor(tracked.master.value),
     )
@@ -252,7 +257,7 @@ def assign_where(
 
     def assign() -> tf.Tensor:
         for variable, value in zip(variables, values(), strict=True):
-            target = _value(variable)
+            target = value_of(variable)
             target.assign(tf.cast(value, target.dtype))
         return tf.constant(True)
 
@@ -261,7 +266,7 @@ def assign_where(
 
 def original(variable: Any) -> Any:
     """The `tf.Variable` in a Keras variable."""
-    return _value(variable)
+    return value_of(variable)
 
 
 def reattach(variable: Any) -> None:
@@ -273,7 +278,7 @@ def completion(optimizer: Any) -> Any:
     """In a graph an operation that follows the update, else the counter."""
     if not tf.inside_function() and tf.executing_eagerly():
         return optimizer.iterations
-    with tf.control_dependencies([tf.convert_to_tensor(_value(optimizer.iterations))]):
+    with tf.control_dependencies([tf.convert_to_tensor(value_of(optimizer.iterations))]):
         return tf.no_op(name=optimizer.name)
 
 
@@ -284,10 +289,10 @@ def gradients(
     with tf.GradientTape() as tape:
         if not callable(var_list):
             watched = differentiation.listed_variables(var_list, (tf.Variable,))
-            tape.watch([_value(v) for v in watched])
+            tape.watch([value_of(v) for v in watched])
         value = loss()
     variables = differentiation.listed_variables(var_list, (tf.Variable,))
-    return tape.gradient(value, [_value(v) for v in variables], grad_loss), variables
+    return tape.gradient(value, [value_of(v) for v in variables], grad_loss), variables
 
 
 def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
@@ -298,7 +303,7 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
             "a `tf.function`. Outside, use `optimizer.minimize(loss_function, variables)` or a "
             "`tf.GradientTape` and `apply_gradients`."
         )
-    gradients = tf.gradients(loss, [_value(p) for p in params])
+    gradients = tf.gradients(loss, [value_of(p) for p in params])
     return differentiation.require_all(gradients, params)
 
 
@@ -307,8 +312,8 @@ def exact_value(variable: Any, master: Any) -> Array:
     return plain.exact_parameter(
         tf,
         tf.cast,
-        tf.convert_to_tensor(_value(variable)),
-        None if master is None else tf.convert_to_tensor(_value(master)),
+        tf.convert_to_tensor(value_of(variable)),
+        None if master is None else tf.convert_to_tensor(value_of(master)),
         accumulator_dtype(variable),
     )
 
@@ -321,7 +326,7 @@ def like(scalar: Array, tensor: Array) -> Array:
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     with tf.init_scope():
-        slot.assign(tf.cast(_value(variable), slot.dtype))
+        slot.assign(tf.cast(value_of(variable), slot.dtype))
 
 
 def initialize(variable: Any, values: Callable[[], Array]) -> None:
@@ -338,7 +343,7 @@ def samples(variables: list[Any], count: int) -> Array:
         [
             tf.cast(
                 tf.gather(
-                    tf.reshape(tf.convert_to_tensor(_value(v)), [-1]),
+                    tf.reshape(tf.convert_to_tensor(value_of(v)), [-1]),
                     plain.probe_positions(v.shape, count),
                 ),
                 tf.float32,
@@ -376,7 +381,7 @@ def global_norm(tensors: list[Any]) -> Array:
 
 def snapshot(variables: list[Any]) -> list[Array]:
     """Their values: a step that finds them in use writes elsewhere."""
-    return widen([_value(v) for v in variables])
+    return widen([value_of(v) for v in variables])
 
 
 def distance(before: list[Array], variables: list[Any]) -> Array:

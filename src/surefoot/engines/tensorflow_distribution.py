@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from surefoot.slots import variable_path
-
-if TYPE_CHECKING:
-    from surefoot.managed import ManagedOptimizer
+from surefoot.managed import ManagedOptimizer, with_inner_optimizers
+from surefoot.slots import value_of, variable_path
 
 # Methods of Keras's that look for other replicas, which here have their own turn.
 _CROSS_REPLICA_METHODS = (
@@ -37,12 +35,8 @@ def strategy_of(variables: list[Any]) -> tf.distribute.Strategy | None:
     return next((owner for owner in map(_owner, variables) if owner is not None), None)
 
 
-def _native(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
-
-
 def _owner(variable: Any) -> tf.distribute.Strategy | None:
-    return getattr(_native(variable), "distribute_strategy", None)
+    return getattr(value_of(variable), "distribute_strategy", None)
 
 
 # AutoGraph has nothing to convert in a step, and would take its time to find that out.
@@ -73,7 +67,7 @@ def run(
             with _alone(optimizer):
                 step(gradients, known)
 
-        strategy.extended.update(_native(known[0]), on_one_replica, args=(gradients,), group=False)
+        strategy.extended.update(value_of(known[0]), on_one_replica, args=(gradients,), group=False)
 
     if replica is None:
         merged(strategy, gradients)
@@ -114,12 +108,8 @@ def _require_replicated(strategy: tf.distribute.Strategy, optimizer: ManagedOpti
 @contextlib.contextmanager
 def _alone(optimizer: Any) -> Iterator[None]:
     """Let Keras's optimizers, ours and those inside of them, update one replica."""
-    optimizers = []
-    while optimizer is not None:
-        optimizers.append(optimizer)
-        optimizer = getattr(optimizer, "inner_optimizer", None)
     shadowed = []
-    for one in optimizers:
+    for one in with_inner_optimizers(optimizer):
         base = _base_optimizer(type(one))
         for name in _CROSS_REPLICA_METHODS:
             if _defining(type(one), name) is _defining(keras.optimizers.Optimizer, name):

@@ -9,27 +9,22 @@ compiled by XLA, which serves every case but takes seconds to compile.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
 from surefoot.engines import plain
+from surefoot.engines.callers import calling_objects
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, is_low_precision
+from surefoot.slots import Tracked, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
 
 Pairs = list[tuple[Tracked, Any]]
 UpdateVariable = Callable[..., None]
-
-# The kernel takes beta and forms 1 - beta from it, in float32: off by 1.3e-5 of
-# it for 0.999, by 1.4e-3 for 0.99999. Half of that is the step's relative error.
-_LARGEST_COMPLEMENT_ERROR = 2.0**-15
 
 
 def serves(tracked: Tracked, gradient: Any) -> bool:
@@ -39,7 +34,7 @@ def serves(tracked: Tracked, gradient: Any) -> bool:
 
 def share_a_device(pairs: Pairs) -> bool:
     """Whether one compiled function may hold all variables."""
-    return len({_native(t.variable).device for t, _ in pairs}) == 1
+    return len({value_of(t.variable).device for t, _ in pairs}) == 1
 
 
 def numerics_are_checked() -> bool:
@@ -86,18 +81,18 @@ def _by_shared_function(scalars: StepScalars, pairs: Pairs) -> None:
     """The plain rule, traced once for all variables of a dtype instead of once for each."""
     by_dtype: dict[tf.DType, Pairs] = {}
     for tracked, gradient in pairs:
-        by_dtype.setdefault(_native(tracked.variable).dtype, []).append((tracked, gradient))
+        by_dtype.setdefault(value_of(tracked.variable).dtype, []).append((tracked, gradient))
     for dtype, alike in by_dtype.items():
         step = _shared_function(dtype)
         for tracked, gradient in alike:
             variables = (tracked.variable, tracked.m, tracked.v)
-            handles = [_native(variable).handle for variable in variables]
-            own = scalars if tracked.decays else _without_decay(scalars)
-            step(handles, tf.cast(gradient, dtype), own)
+            handles = [value_of(variable).handle for variable in variables]
+            step(handles, tf.cast(gradient, dtype), own_scalars(scalars, tracked))
 
 
-def _without_decay(scalars: StepScalars) -> StepScalars:
-    return scalars._replace(shrink=tf.zeros_like(scalars.shrink))
+def own_scalars(scalars: StepScalars, tracked: Tracked) -> StepScalars:
+    """The scalars of one variable, which may be excluded from weight decay."""
+    return scalars if tracked.decays else scalars._replace(shrink=tf.zeros_like(scalars.shrink))
 
 
 def _shared_function(dtype: tf.DType) -> Callable[..., None]:
@@ -130,15 +125,11 @@ def is_traced_for_xla() -> bool:
     Only speed depends on the answer. TensorFlow tells it nobody but the
     function itself, which is among the callers.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, tf.types.experimental.PolymorphicFunction) and getattr(
-            caller, "_jit_compile", False
-        ):
-            return True
-        frame = frame.f_back
-    return False
+    return any(
+        isinstance(caller, tf.types.experimental.PolymorphicFunction)
+        and getattr(caller, "_jit_compile", False)
+        for caller in calling_objects()
+    )
 
 
 def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
@@ -152,7 +143,7 @@ def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
 def _betas_fit(scalars: StepScalars) -> Array:
     def fits(complement: Array) -> Array:
         rounded = tf.cast(1.0 - tf.cast(1.0 - complement, tf.float32), tf.float64)
-        return tf.abs(rounded - complement) <= _LARGEST_COMPLEMENT_ERROR * complement
+        return tf.abs(rounded - complement) <= plain.LARGEST_COMPLEMENT_ERROR * complement
 
     return tf.logical_and(fits(scalars.one_minus_beta_1), fits(scalars.one_minus_beta_2))
 
@@ -167,14 +158,14 @@ def _by_kernel(scalars: StepScalars, pairs: Pairs) -> None:
         "beta2": 1.0 - scalars.one_minus_beta_2,
         "epsilon": scalars.epsilon / scalars.root_scale,
     }
-    dtypes = {_native(t.variable).dtype for t, _ in pairs}
+    dtypes = {value_of(t.variable).dtype for t, _ in pairs}
     cast = {d: {name: tf.cast(x, d) for name, x in arguments.items()} for d in dtypes}
     for tracked, gradient in pairs:
-        parameter = _native(tracked.variable)
+        parameter = value_of(tracked.variable)
         tf.raw_ops.ResourceApplyAdam(
             var=parameter.handle,
-            m=_native(tracked.m).handle,
-            v=_native(tracked.v).handle,
+            m=value_of(tracked.m).handle,
+            v=value_of(tracked.v).handle,
             grad=tf.cast(gradient, parameter.dtype),
             **cast[parameter.dtype],
         )
@@ -184,7 +175,7 @@ def _compiled(
     optimizer: MomentOptimizer, pairs: Pairs, update_variable: UpdateVariable
 ) -> Callable[..., None]:
     # Each replica of a distribution strategy has variables of its own.
-    key = ("xla", _native(pairs[0][0].variable).device, *(t.index for t, _ in pairs))
+    key = ("xla", value_of(pairs[0][0].variable).device, *(t.index for t, _ in pairs))
     functions = optimizer.eager_steps
     if key not in functions:
         tracked = [t for t, _ in pairs]
@@ -195,7 +186,3 @@ def _compiled(
 
         functions[key] = tf.function(run, jit_compile=True, autograph=False)
     return functions[key]
-
-
-def _native(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable

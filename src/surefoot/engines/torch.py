@@ -15,7 +15,7 @@ import torch
 
 from surefoot.engines import differentiation, failures, plain, torch_kernels
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision
+from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -33,22 +33,18 @@ def scalar_dtype() -> str:
 
 def scalar_namespace(hyperparameters: Any) -> Any:
     """NumPy where the state is in host memory; else keras.ops, to read nothing back."""
-    return np if _value(hyperparameters).device.type == "cpu" else keras.ops
+    return np if value_of(hyperparameters).device.type == "cpu" else keras.ops
 
 
 def scalar(value: Any) -> Array:
     """``value`` in the scalar dtype: a NumPy scalar or vector if in host memory."""
-    value = _value(value)
+    value = value_of(value)
     if isinstance(value, torch.Tensor):
         if value.device.type != "cpu":
             return value.detach().to(getattr(torch, scalar_dtype()))
         value = value.detach().numpy()
     value = np.asarray(value, dtype="float64")
     return value if value.ndim else np.float64(value)
-
-
-def _value(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def colocated(reference: Any) -> AbstractContextManager[Any]:
@@ -116,10 +112,10 @@ def update(
     """Apply the rule to every variable."""
     scalars = _host_numbers(scalars)
     done: set[int] = set()
-    if torch_kernels.is_rule(scalars) and not plain.is_stateless():
+    kernel = torch_kernels.kernel_for(scalars)
+    if kernel is not None and not plain.is_stateless():
         groups = _kernel_groups(optimizer, tracked)
-        if groups:
-            done.update(torch_kernels.update(scalars, groups, gradients))
+        done.update(torch_kernels.update(kernel, scalars, groups, gradients))
     if len(done) < len(tracked):
         for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
             if index not in done:
@@ -192,7 +188,7 @@ def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | No
         return None
     step = int(scalar(optimizer.iterations))
     generator = torch.Generator().manual_seed(hash((optimizer.seed, step, tracked.index)) % 2**63)
-    target = _value(tracked.variable)
+    target = value_of(tracked.variable)
     uniform = torch.rand(target.shape, generator=generator).to(target.device)
     return lambda exact, dtype: plain.stochastically_rounded(
         torch, _cast, _BITS, exact, dtype, uniform
@@ -201,7 +197,7 @@ def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | No
 
 def _read(tracked: Tracked) -> plain.VariableState:
     return plain.VariableState(
-        _value(tracked.variable).detach(),
+        value_of(tracked.variable).detach(),
         Moments(*(None if s is None else s.value.detach() for s in tracked.moments)),
         None if tracked.master is None else tracked.master.value.detach(),
     )
@@ -217,7 +213,7 @@ def assign_where(
     if on_host and not condition:
         return
     for variable, value in zip(variables, values(), strict=True):
-        target = _value(variable).detach()
+        target = value_of(variable).detach()
         target.copy_(value if on_host else torch.where(condition, value, target))
 
 
@@ -245,7 +241,7 @@ def gradients(
     if grad_loss is None:
         grad_loss = torch.ones_like(value)
     found = torch.autograd.grad(
-        value, [_value(v) for v in variables], torch.as_tensor(grad_loss), allow_unused=True
+        value, [value_of(v) for v in variables], torch.as_tensor(grad_loss), allow_unused=True
     )
     return list(found), variables
 
@@ -260,7 +256,7 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
         )
     found = torch.autograd.grad(
         loss,
-        [_value(p) for p in params],
+        [value_of(p) for p in params],
         torch.ones_like(loss),
         retain_graph=True,
         allow_unused=True,
@@ -274,8 +270,8 @@ def exact_value(variable: Any, master: Any) -> Array:
     return plain.exact_parameter(
         torch,
         _cast,
-        _value(variable).detach(),
-        None if master is None else _value(master).detach(),
+        value_of(variable).detach(),
+        None if master is None else value_of(master).detach(),
         getattr(torch, accumulator_dtype(variable)),
     )
 
@@ -288,7 +284,7 @@ def like(scalar: Array, tensor: Array) -> Array:
 @torch.no_grad()
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
-    slot.assign(_value(variable).detach())
+    slot.assign(value_of(variable).detach())
 
 
 def initialize(variable: Any, values: Callable[[], Array]) -> None:
@@ -302,7 +298,7 @@ def samples(variables: list[Any], count: int) -> Array:
     if not variables:
         return torch.zeros((0, count))
     stateless = plain.is_stateless()
-    tensors = [_value(v) if stateless else getattr(v, "_value", v) for v in variables]
+    tensors = [value_of(v) if stateless else getattr(v, "_value", v) for v in variables]
     chosen = [torch.take(t, _probes(t.shape, count, t.device)) for t in tensors]
     return torch.stack(chosen).float()
 
@@ -339,20 +335,20 @@ def global_norm(tensors: list[Any]) -> Array:
 @torch.no_grad()
 def snapshot(variables: list[Any]) -> list[Array]:
     """Copies of their values, since a step writes into them."""
-    values = [_value(v).detach() for v in variables]
+    values = [value_of(v).detach() for v in variables]
     return [v.float() if v.element_size() < 4 else v.clone() for v in values]
 
 
 @torch.no_grad()
 def distance(before: list[Array], variables: list[Any]) -> Array:
     """How far ``variables`` are from a `snapshot`, in float32; in the memory of that."""
-    torch._foreach_sub_(before, [_value(v).detach() for v in variables])
+    torch._foreach_sub_(before, [value_of(v).detach() for v in variables])
     return global_norm(before)
 
 
 def as_int32(flag: Array) -> Array:
     """A boolean as 0 or 1."""
-    return flag.int() if isinstance(flag, torch.Tensor) else int(flag)
+    return flag.int()
 
 
 def run_where(condition: Array, action: Callable[[], None], state: list[Any]) -> None:

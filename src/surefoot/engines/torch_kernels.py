@@ -13,20 +13,16 @@ parameter, and the moment it leaves behind is taken to the right one by
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
 import torch
 
+from surefoot.engines import plain
 from surefoot.rule import StepScalars
-from surefoot.slots import Tracked
+from surefoot.slots import Tracked, value_of
 
 Row = tuple[torch.Tensor, ...]
-
-# The kernel rounds beta to float32 and multiplies: off by 1.3e-5 of 1 - beta for
-# 0.999, by 1.4e-3 for 0.99999. Half of that is the step's relative error.
-_LARGEST_COMPLEMENT_ERROR = 2.0**-15
 
 # Taking the moment to its value enlarges its rounding error by 1 + 2 a / b.
 _LARGEST_CORRECTION = 4.0
@@ -37,7 +33,7 @@ _NO_BIAS_CORRECTION = torch.tensor(float("inf"))
 _CACHED = 1 << 19
 
 
-class _Kernel(NamedTuple):
+class Kernel(NamedTuple):
     """The rule's scalars as the kernel's: its rate, its 1 - beta_1, and a / b."""
 
     rate: float
@@ -45,35 +41,29 @@ class _Kernel(NamedTuple):
     correction: float
 
 
-def is_rule(scalars: StepScalars) -> bool:
-    """Whether the kernel computes this step: all of it known on the host."""
-    if scalars.adaptive is not True or not all(
-        isinstance(x, float) for x in (scalars.moment_weight, scalars.shrink)
-    ):
-        return False
-    kernel = _kernel(scalars)
-    return (
-        kernel is not None
-        and _fits(kernel.one_minus_beta_1)
+def kernel_for(scalars: StepScalars) -> Kernel | None:
+    """The kernel's scalars if it computes this step, all of it known on the host; else None."""
+    a, b, complement = scalars.gradient_weight, scalars.moment_weight, scalars.one_minus_beta_1
+    if scalars.adaptive is not True or not all(isinstance(x, float) for x in (b, scalars.shrink)):
+        return None
+    if a is None:
+        kernel = Kernel(b / scalars.root_scale, complement, 0.0)
+    elif b <= 0.0:
+        return None
+    else:
+        complement = (a + b * complement) / (a + b)
+        kernel = Kernel((a + b) / scalars.root_scale, complement, a / b)
+    fits = (
+        _fits(kernel.one_minus_beta_1)
         and _fits(scalars.one_minus_beta_2)
         and 0.0 <= kernel.correction <= _LARGEST_CORRECTION
     )
-
-
-def _kernel(scalars: StepScalars) -> _Kernel | None:
-    a, b = scalars.gradient_weight, scalars.moment_weight
-    complement = scalars.one_minus_beta_1
-    if a is None:
-        return _Kernel(b / scalars.root_scale, complement, 0.0)
-    if b <= 0.0:
-        return None
-    complement = (a + b * complement) / (a + b)
-    return _Kernel((a + b) / scalars.root_scale, complement, a / b)
+    return kernel if fits else None
 
 
 def _fits(complement: float) -> bool:
     rounded = 1.0 - float(np.float32(1.0 - complement))
-    return abs(rounded - complement) <= _LARGEST_COMPLEMENT_ERROR * complement
+    return abs(rounded - complement) <= plain.LARGEST_COMPLEMENT_ERROR * complement
 
 
 class Group(NamedTuple):
@@ -96,7 +86,8 @@ def groups(tracked: list[Tracked]) -> list[Group]:
     """Sort the variables that the kernel may serve by what it takes only once."""
     found: dict[tuple[torch.dtype, bool, bool], Group] = {}
     for index, entry in enumerate(tracked):
-        tensors = [parameter_of(s) for s in (entry.variable, *entry.moments) if s is not None]
+        # The tensors themselves, which stay the same when their storage is exchanged.
+        tensors = [value_of(s) for s in (entry.variable, *entry.moments) if s is not None]
         dtype = tensors[0].dtype
         served = dtype in (torch.float32, torch.float64) and entry.master is None
         if not (served and are_alike(tensors, dtype)):
@@ -117,16 +108,10 @@ def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
     )
 
 
-def parameter_of(variable: Any) -> torch.Tensor:
-    """The tensor itself, which stays the same when its storage is exchanged."""
-    tensor: torch.Tensor = variable.value if isinstance(variable, keras.Variable) else variable
-    return tensor
-
-
-def update(scalars: StepScalars, found: list[Group], gradients: list[torch.Tensor]) -> list[int]:
+def update(
+    kernel: Kernel, scalars: StepScalars, found: list[Group], gradients: list[torch.Tensor]
+) -> list[int]:
     """Update what the kernel serves; return the indices of the variables it did."""
-    kernel = _kernel(scalars)
-    assert kernel is not None, "`is_rule` was asked before"
     done: list[int] = []
     for group in found:
         chosen = [gradients[i] for i in group.indices]
@@ -147,7 +132,7 @@ def update(scalars: StepScalars, found: list[Group], gradients: list[torch.Tenso
 
 
 def _run(
-    kernel: _Kernel,
+    kernel: Kernel,
     scalars: StepScalars,
     shrink: float,
     gradients: list[torch.Tensor],

@@ -1,0 +1,21 @@
+"""Who called: for what a backend's own objects know and tell nobody.
+
+Only among the callers can be found which trainer's ``fit`` is running, or which function
+is being traced.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+
+def calling_objects() -> Iterator[Any]:
+    """The objects whose methods are being executed, the innermost first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if caller is not None:
+            yield caller
+        frame = frame.f_back
