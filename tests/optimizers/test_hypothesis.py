@@ -191,7 +191,19 @@ common = {
 }
 
 
+# In the call that updates, one variable has no gradient: what it has accumulated must wait.
+MISSING_AT_THE_UPDATE = {
+    "kind": "Nadam",
+    "options": {"learning_rate": 0.125, "gradient_accumulation_steps": 2},
+    "dtype": "float32",
+    "shapes": [(3,), ()],
+    "events": [("step", 0, 0, set()), ("step", 1, 0, {0}), ("step", 2, 0, set())]
+    + [("step", 3, 0, set())],
+}
+
+
 @hypothesis.settings(max_examples=40, derandomize=True, **common)
+@hypothesis.example(MISSING_AT_THE_UPDATE)
 @hypothesis.given(trainings())
 def test_sample_of_trainings(training: dict[str, Any]) -> None:
     run(training)
