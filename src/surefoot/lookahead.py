@@ -14,7 +14,7 @@ from surefoot.checkpoint import State
 from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
 from surefoot.managed import ManagedOptimizer, apply_unconstrained
 from surefoot.measurement import measured
-from surefoot.optimizer_v2 import CallableList, WeightEntry
+from surefoot.optimizer_v2 import CallableList, WeightEntry, set_updates
 from surefoot.rule import interpolated
 from surefoot.slots import as_array
 
@@ -234,8 +234,7 @@ class Lookahead(ManagedOptimizer):
 
     def _set_iterations(self, updates: int) -> None:
         super()._set_iterations(updates)
-        inner = self.inner_optimizer
-        inner._iterations.assign(updates * (inner.gradient_accumulation_steps or 1))
+        set_updates(self.inner_optimizer, updates)
 
     def rule_state(self) -> list[Any]:
         """The inner optimizer's; the slow weights may share buffers with the model's."""

@@ -50,6 +50,19 @@ class CallableList(list[Any]):
         return self._called()
 
 
+def set_updates(optimizer: Any, updates: int) -> None:
+    """Set the number of updates of a Keras optimizer; another number begins a new accumulation."""
+    micro_steps = optimizer.gradient_accumulation_steps or 1
+    if micro_steps > 1:
+        if int(keras.ops.convert_to_numpy(optimizer.iterations)) == updates:
+            return
+        if optimizer.built:
+            for accumulator in optimizer._accumulated_gradients:
+                if accumulator is not None:
+                    accumulator.assign(keras.ops.zeros_like(accumulator))
+    optimizer._iterations.assign(updates * micro_steps)
+
+
 class OptimizerV2Methods:
     """The OptimizerV2 interface; mixed in before `keras.optimizers.Optimizer`."""
 
@@ -67,7 +80,10 @@ class OptimizerV2Methods:
 
     @property
     def iterations(self) -> Any:
-        """The number of updates done: a variable, or a tensor under accumulation."""
+        """The number of updates done: a variable, or a tensor under accumulation.
+
+        Assigning another number begins a new accumulation.
+        """
         return super().iterations  # type: ignore[misc]
 
     @iterations.setter
@@ -76,7 +92,7 @@ class OptimizerV2Methods:
         self._set_iterations(updates)
 
     def _set_iterations(self, updates: int) -> None:
-        self._iterations.assign(updates * (self.gradient_accumulation_steps or 1))  # type: ignore[attr-defined]
+        set_updates(self, updates)
 
     @property
     def lr(self) -> Any:

@@ -191,19 +191,22 @@ common = {
 }
 
 
-# In the call that updates, one variable has no gradient: what it has accumulated must wait.
-MISSING_AT_THE_UPDATE = {
+STEPS = [("step", seed, 0, set()) for seed in range(4)]
+ACCUMULATING = {
     "kind": "Nadam",
     "options": {"learning_rate": 0.125, "gradient_accumulation_steps": 2},
     "dtype": "float32",
     "shapes": [(3,), ()],
-    "events": [("step", 0, 0, set()), ("step", 1, 0, {0}), ("step", 2, 0, set())]
-    + [("step", 3, 0, set())],
 }
+# In the call that updates, one variable has no gradient: what it has accumulated must wait.
+MISSING_AT_THE_UPDATE = ACCUMULATING | {"events": [STEPS[0], ("step", 1, 0, {0}), *STEPS[2:]]}
+# Weights put back as they are change nothing, also between two calls of one accumulation.
+WEIGHTS_BETWEEN_THE_CALLS = ACCUMULATING | {"events": [STEPS[0], ("weights",), *STEPS[1:]]}
 
 
 @hypothesis.settings(max_examples=40, derandomize=True, **common)
 @hypothesis.example(MISSING_AT_THE_UPDATE)
+@hypothesis.example(WEIGHTS_BETWEEN_THE_CALLS)
 @hypothesis.given(trainings())
 def test_sample_of_trainings(training: dict[str, Any]) -> None:
     run(training)
