@@ -9,7 +9,8 @@ import keras
 from surefoot import foreign
 from surefoot.checkpoint import State
 from surefoot.managed import ManagedOptimizer
-from surefoot.optimizer_v2 import CallableList, WeightEntry, set_updates
+from surefoot.optimizer_v2 import set_updates
+from surefoot.weight_lists import CallableList, WeightEntry
 
 _INNER = "inner."
 
