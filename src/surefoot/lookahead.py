@@ -14,7 +14,7 @@ from surefoot.hyperparameters import Hyperparameter, positive_whole_number, prop
 from surefoot.managed import apply_unconstrained
 from surefoot.measurement import measured
 from surefoot.rule import interpolated
-from surefoot.slots import Assignment, as_array
+from surefoot.slots import Assignment, as_array, is_low_precision
 from surefoot.wrapping import WrappingOptimizer
 
 PROBES_PER_VARIABLE = 3
@@ -135,7 +135,7 @@ class Lookahead(WrappingOptimizer):
             Assignment([slow], [fast, master]) for fast, slow, master in followed
         ]
         self.__dict__["_ways_back"] = [
-            Assignment([v for v in (slow, fast, master) if v is not None], [fast, master, slow])
+            Assignment(_exact_first(fast, slow, master), [fast, master, slow])
             for fast, slow, master in followed
         ]
         self._last_seen = self._add_unregistered(
@@ -295,6 +295,12 @@ class Lookahead(WrappingOptimizer):
     def default_inner_config(cls) -> dict[str, Any]:
         """What a config may leave out: `keras.optimizers.get` passes an empty one."""
         return {"optimizer": "RectifiedAdam"}
+
+
+def _exact_first(fast: Any, slow: Any, master: Any) -> list[Any]:
+    if master is not None:
+        return [master, fast, slow]
+    return [slow, fast] if is_low_precision(fast) else [fast, slow]
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -30,7 +30,10 @@ class Tracked:
 
 
 class Assignment(NamedTuple):
-    """Variables of one shape: those that get a value, and those it is computed from, or None."""
+    """Variables of one shape: those that get a value, and those it is computed from, or None.
+
+    The first target holds the value as it is computed, the others perhaps its rounding.
+    """
 
     targets: list[Any]
     sources: list[Any]

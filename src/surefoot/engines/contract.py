@@ -74,7 +74,7 @@ class Engine(Protocol):
     def assign_where(
         self, condition: Array, assignments: list[Assignment], value: Callable[..., Array]
     ) -> None:
-        """Make every assignment, where ``condition`` holds, and compute only then.
+        """Make every assignment where ``condition`` holds.
 
         ``value`` works element by element, on the sources of one assignment or a part of each.
         """

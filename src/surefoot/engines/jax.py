@@ -246,25 +246,19 @@ def _read(tracked: Tracked) -> plain.VariableState:
 def assign_where(
     condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
-    """Assign in a loop that turns once or not at all.
+    """Select: a loop or a conditional would copy the values that go in and out.
 
-    A conditional would copy all values, also where it keeps them; a loop
-    changes them in place.
+    So would selections that read each other's old values. The barriers keep
+    them apart, else XLA fuses them: each then reads only what was written
+    before, and writes in place.
     """
-    involved = [v for a in assignments for v in (*a.targets, *a.sources) if v is not None]
-    state = list({id(variable): variable for variable in involved}.values())
-
-    def turn(_: Array, current: list[Array]) -> list[Array]:
-        known = {id(v): x for v, x in zip(state, current, strict=True)}
-        for targets, sources in assignments:
-            new = value(*(None if v is None else known[id(v)] for v in sources))
-            known.update({id(v): _cast(new, v.dtype) for v in targets})
-        return list(known.values())
-
-    turns = jnp.asarray(condition).astype("int32")
-    final = jax.lax.fori_loop(0, turns, turn, [v.value for v in state])
-    for variable, last in zip(state, final, strict=True):
-        variable.assign(last)
+    for targets, sources in assignments:
+        new = value(*(None if v is None else v.value for v in sources))
+        for target in targets:
+            chosen = jnp.where(condition, _cast(new, target.dtype), target.value)
+            target.assign(jax.lax.optimization_barrier(chosen))
+            if target is targets[0]:
+                new = target.value
 
 
 def original(variable: Any) -> Any:

@@ -161,11 +161,7 @@ def update(
     """Apply the rule to every variable."""
     pairs = list(zip(tracked, gradients, strict=True))
     fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
-    if (
-        tf.config.functions_run_eagerly()
-        or tensorflow_kernels.numerics_are_checked()
-        or not tensorflow_kernels.share_a_device(fast)
-    ):
+    if not tensorflow_kernels.may_compile([t.variable for t, _ in fast]):
         fast = []
     served = {t.index for t, _ in fast}
     for entry, gradient in pairs:
@@ -264,18 +260,33 @@ def _read(tracked: Tracked) -> plain.VariableState:
 def assign_where(
     condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
-    """Assign in a branch of the graph."""
+    """Assign in a branch that XLA compiles; within XLA, which would copy for it, by selection."""
+
+    def computed(sources: list[Any]) -> Array:
+        return value(*(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources))
 
     def assign() -> tf.Tensor:
         for targets, sources in assignments:
-            new = value(
-                *(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources)
-            )
+            new = computed(sources)
             for target in map(value_of, targets):
                 target.assign(tf.cast(new, target.dtype))
         return tf.constant(True)
 
-    tf.cond(condition, assign, lambda: tf.constant(False))
+    if not tensorflow_kernels.is_traced_for_xla():
+        once = assign
+        if tensorflow_kernels.may_compile([v for a in assignments for v in a.targets]):
+            once = tf.function(assign, jit_compile=True, autograph=False)
+        tf.cond(condition, once, lambda: tf.constant(False))
+        return
+    for targets, sources in assignments:
+        new = computed(sources)
+        for target in map(value_of, targets):
+            old = tf.convert_to_tensor(target)
+            chosen = tf.where(condition, tf.cast(new, old.dtype), old)
+            chosen = tensorflow_kernels.kept_apart(chosen)
+            target.assign(chosen)
+            if target is value_of(targets[0]):
+                new = chosen
 
 
 def original(variable: Any) -> Any:

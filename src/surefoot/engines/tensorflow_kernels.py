@@ -32,18 +32,15 @@ def serves(tracked: Tracked, gradient: Any) -> bool:
     return not isinstance(gradient, tf.IndexedSlices) and not is_low_precision(tracked.variable)
 
 
-def share_a_device(pairs: Pairs) -> bool:
-    """Whether one compiled function may hold all variables."""
-    return len({value_of(t.variable).device for t, _ in pairs}) == 1
+def may_compile(variables: list[Any]) -> bool:
+    """Whether XLA may compile one function for all of these variables.
 
-
-def numerics_are_checked() -> bool:
-    """Whether `tf.debugging.enable_check_numerics` or its like watches every operation.
-
-    Its checks are operations that XLA does not know. TensorFlow has no public
-    way to ask.
+    Not where `tf.debugging.enable_check_numerics` or its like watches every
+    operation, by operations that XLA does not know. TensorFlow has no public
+    way to ask for that.
     """
-    return bool(context.context().op_callbacks)
+    watched = tf.config.functions_run_eagerly() or bool(context.context().op_callbacks)
+    return not watched and len({value_of(v).device for v in variables}) == 1
 
 
 def update(
@@ -130,6 +127,21 @@ def is_traced_for_xla() -> bool:
         and getattr(caller, "_jit_compile", False)
         for caller in calling_objects()
     )
+
+
+def kept_apart(value: tf.Tensor) -> tf.Tensor:
+    """``value`` behind a barrier to XLA's fusion.
+
+    Selections that are fused read each other's old values and so need copies.
+    TensorFlow has the operation, but not among its public ones; without it the
+    step is slower and the same.
+    """
+    try:
+        from tensorflow.compiler.tf2xla.python import xla
+    except ImportError:
+        return value
+    (kept,) = xla.optimization_barrier(value)
+    return kept
 
 
 def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
