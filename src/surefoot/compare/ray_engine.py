@@ -182,6 +182,9 @@ def _connect(complaint: str, **options: Any) -> None:
         ray.shutdown(wait_for_processes=True)
         if isinstance(error, _FAILURES):
             raise UsageError(f"{complaint}: {_last_line(str(error))}") from None
+        if isinstance(error, SystemExit):
+            # A SIGTERM that arrived while Ray's handler was in place.
+            raise SystemExit(128 + signal.SIGTERM) from None
         raise
     finally:
         # Ray's handler would end this process without ending what it has started.
