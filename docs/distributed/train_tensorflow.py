@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 import surefoot
+from surefoot.agreement import require_agreement
 
 BATCH, FEATURES, OUTPUTS = 24, 6, 3
 
@@ -27,7 +29,9 @@ def chosen_strategy(replicas: int) -> tf.distribute.Strategy:
     """Workers of a cluster if TF_CONFIG names several, else devices of this machine."""
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
     if len(cluster.get("worker", [])) > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        # Workers that cannot go on together end, and do not wait for each other for ever.
+        patience = tf.distribute.experimental.CommunicationOptions(timeout_seconds=60)
+        return tf.distribute.MultiWorkerMirroredStrategy(communication_options=patience)
     # Processors stand in for the GPUs of a real machine: leave this out there.
     (processor,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
@@ -36,7 +40,18 @@ def chosen_strategy(replicas: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
 
 
-def new_model() -> keras.Model:
+def gathering(strategy: tf.distribute.Strategy) -> Callable[[str], list[str]]:
+    """Collects a text from every replica; only numbers go from worker to worker."""
+
+    def gather(text: str) -> list[str]:
+        line = tf.constant(list(f"{text}\n".encode()), tf.int32)
+        each = strategy.experimental_distribute_values_from_function(lambda _: line)
+        return bytes(strategy.gather(each, axis=0).numpy().tolist()).decode().splitlines()
+
+    return gather
+
+
+def new_model(optimizer: keras.optimizers.Optimizer) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -45,7 +60,7 @@ def new_model() -> keras.Model:
             keras.layers.Dense(OUTPUTS),
         ]
     )
-    model.compile(optimizer=surefoot.Ranger(0.02, sync_period=3, nonfinite="skip"), loss="mse")
+    model.compile(optimizer=optimizer, loss="mse")
     return model
 
 
@@ -61,15 +76,20 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--trajectory", type=Path, help="save every step's weights here")
     parser.add_argument("--nan-at", type=int, help="a step at which the last replica sees a NaN")
     given = parser.parse_args()
 
     strategy = chosen_strategy(given.replicas)
+    optimizer = surefoot.Ranger(given.learning_rate, sync_period=3, nonfinite="skip")
+    # Already the variables of the scope are made by all workers together.
+    require_agreement(optimizer, gathering(strategy), has_checkpoint=given.checkpoint.exists())
     with strategy.scope():  # optimizer and model alike
-        model = (
-            keras.saving.load_model(given.checkpoint) if given.checkpoint.exists() else new_model()
-        )
+        if given.checkpoint.exists():
+            model = keras.saving.load_model(given.checkpoint)
+        else:
+            model = new_model(surefoot.Ranger.from_config(optimizer.get_config()))
     optimizer = model.optimizer
     size = BATCH // strategy.num_replicas_in_sync
 

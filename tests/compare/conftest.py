@@ -1,9 +1,11 @@
 """A small task of one's own, and the command as a user runs it."""
 
+import csv
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +86,23 @@ def command(*arguments: object) -> list[str]:
     # The width keeps the table of the terminal in one piece.
     os.environ["COLUMNS"] = "120"
     return [sys.executable, "-m", "surefoot", *map(str, arguments)]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(folder: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows(folder)]
+
+
+def wait_for_trials(running: subprocess.Popen[bytes], folder: Path, count: int) -> Path:
+    """Wait until a running command has written so many trials; the file it writes them to."""
+    trials = folder / "trials.jsonl"
+    deadline = time.monotonic() + 120
+    while not (trials.exists() and trials.read_text().count('"kind": "trial"') >= count):
+        assert running.poll() is None, "it ended before its trials were done"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return trials

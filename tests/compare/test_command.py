@@ -1,28 +1,17 @@
 """`surefoot compare` and `surefoot report` as a user runs them."""
 
-import csv
 import json
 import signal
 import statistics
 import subprocess
-import time
 
 import pytest
 
-from compare.conftest import command
+from compare.conftest import command, rows, wait_for_trials, without_times
 from surefoot.cli import main
 
 RATES = "0.03,0.1,10"
 OPTIMIZERS = ("adam", "radam(beta_2=0.9)+warmup(0.1)", "sgd")
-
-
-def rows(folder) -> list[dict[str, str]]:
-    with (folder / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def without_times(folder) -> list[dict[str, str]]:
-    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows(folder)]
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +79,7 @@ def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_p
     assert through.returncode == 0, through.stderr
 
     killed = subprocess.Popen(command(*arguments, tmp_path / "killed"), stdout=subprocess.DEVNULL)
-    trials = tmp_path / "killed" / "trials.jsonl"
-    deadline = time.monotonic() + 120
-    while not (trials.exists() and trials.read_text().count('"kind": "trial"') >= 2):
-        assert killed.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    trials = wait_for_trials(killed, tmp_path / "killed", 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     before = trials.read_text()

@@ -7,19 +7,23 @@ import pytest
 from surefoot.compare.expression import parse
 from surefoot.compare.registry import resolve
 from surefoot.compare.task import Task, load_task
-from surefoot.compare.trial import Trainer
+from surefoot.compare.trial import Outcome, Trainer, Training
 
 STEPS = 24
 # The same float32 operations in the same order, compiled by `fit` instead of step by step.
 SAME_RUN = 1e-5
 
 
-def quiet(step: int, loss: float) -> None:
-    del step, loss
+def finish(training: Training) -> Outcome:
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            return end.value
 
 
-def run(trainer: Trainer, expression: str, learning_rate: float, seed: int):
-    return trainer.run(resolve(parse(expression)), learning_rate, seed, quiet)
+def run(trainer: Trainer, expression: str, learning_rate: float, seed: int) -> Outcome:
+    return finish(trainer.run(resolve(parse(expression)), learning_rate, seed))
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +47,10 @@ def test_a_run_after_others_equals_a_fresh_one(task, own, expression):
     recipe = resolve(parse(own if expression == "OWN" else expression))
     used = Trainer(task, STEPS)
     # A high learning rate leaves large moments behind, and another seed other weights.
-    used.run(recipe, 3.0, 5, quiet)
-    used.run(recipe, 0.1, 1, quiet)
-    after_others = used.run(recipe, 0.02, 1, quiet)
-    fresh = Trainer(task, STEPS).run(recipe, 0.02, 1, quiet)
+    finish(used.run(recipe, 3.0, 5))
+    finish(used.run(recipe, 0.1, 1))
+    after_others = finish(used.run(recipe, 0.02, 1))
+    fresh = finish(Trainer(task, STEPS).run(recipe, 0.02, 1))
     assert after_others.curve == fresh.curve
     assert after_others.result == fresh.result
 

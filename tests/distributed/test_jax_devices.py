@@ -88,3 +88,15 @@ def test_the_documented_script_goes_on_with_other_devices(tmp_path: Path) -> Non
     assert int(resumed.optimizer.iterations) == int(expected.optimizer.iterations) == 8
     for ours, theirs in zip(resumed.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+
+
+def test_processes_follow_one(tmp_path: Path) -> None:
+    scripts = Path(__file__).parents[2] / "docs" / "distributed"
+    script, steps = scripts / "train_jax.py", ("--steps", 4)
+    one, many = tmp_path / "one.keras", tmp_path / "many.keras"
+    launching.succeed(script, one, *steps)
+    launching.succeed(scripts / "launch.py", "--workers", 2, script, many, *steps)
+    expected, ours = (keras.saving.load_model(path) for path in (one, many))
+    assert int(ours.optimizer.iterations) == int(expected.optimizer.iterations) == 4
+    for weight, other in zip(ours.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, **TOLERANCE)

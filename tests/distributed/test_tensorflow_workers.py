@@ -47,3 +47,19 @@ def test_processes_follow_one_and_hand_over_to_devices(tmp_path: Path) -> None:
     np.testing.assert_allclose(first["trajectory"], one["trajectory"][:6], **TOLERANCE)
     (resumed,) = train(tmp_path / "many", [TRAIN, "--replicas", 3])
     np.testing.assert_allclose(resumed["trajectory"], one["trajectory"][6:], **TOLERANCE)
+
+
+@pytest.mark.extended
+@pytest.mark.xfail(reason="Keras 3.15.1's fit; see docs/distributed/tensorflow.md", strict=True)
+def test_fit_in_several_processes(tmp_path: Path) -> None:
+    """With Keras's own optimizer. Once this passes, the page can say that `fit` works."""
+    script = tmp_path / "fit.py"
+    script.write_text(
+        "import os\nos.environ['KERAS_BACKEND'] = 'tensorflow'\n"
+        "import keras, numpy as np, tensorflow as tf\n"
+        "with tf.distribute.MultiWorkerMirroredStrategy().scope():\n"
+        "    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])\n"
+        "    model.compile(optimizer='adam', loss='mse')\n"
+        "model.fit(np.ones((24, 6)), np.ones((24, 3)), batch_size=12, verbose=0)\n"
+    )
+    launching.succeed(SCRIPTS / "launch.py", "--workers", 2, "--timeout", 100, script)

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import os
 import platform
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.compare.errors import UsageError
+from surefoot.compare.workers import Workers, add_arguments, positive
 
 _EPILOG = """\
 TASK       digits (default), digits-cnn, text, text-pre-norm, diabetes, or your own:
@@ -44,10 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seeds", default="3", metavar="N", help="how many (default: 3)")
     parser.add_argument("--steps", metavar="N", help="optimizer steps a trial; default: the task's")
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
-    parser.add_argument("--jobs", metavar="N", help="worker processes (default: 2, or 1 core: 1)")
-    parser.add_argument(
-        "--threads", metavar="N", help="threads of each worker (default: the cores, shared out)"
-    )
+    add_arguments(parser)
     parser.add_argument(
         *("--out", "--output"),
         type=Path,
@@ -69,8 +66,7 @@ class _Settings:
     seeds: int
     steps: int | None
     backend: str
-    jobs: int
-    threads: int
+    workers: Workers
     folder: Path
     resume: bool
 
@@ -132,36 +128,17 @@ def _read(arguments: argparse.Namespace) -> _Settings:
         optimizers = tuple(map(str, expressions))
         _refuse_twins(optimizers)
     rates = arguments.learning_rates
-    cores = _cores()
-    jobs = min(2, cores) if arguments.jobs is None else _positive("--jobs", arguments.jobs)
     return _Settings(
         task=arguments.task,
         optimizers=optimizers,
         learning_rates=None if rates is None else parse_learning_rates(rates),
-        seeds=_positive("--seeds", arguments.seeds),
-        steps=None if arguments.steps is None else _positive("--steps", arguments.steps),
+        seeds=positive("--seeds", arguments.seeds),
+        steps=None if arguments.steps is None else positive("--steps", arguments.steps),
         backend=choose_backend(arguments.backend),
-        jobs=jobs,
-        threads=(
-            max(cores // jobs, 1)
-            if arguments.threads is None
-            else _positive("--threads", arguments.threads)
-        ),
+        workers=Workers.read(arguments),
         folder=arguments.out,
         resume=arguments.resume,
     )
-
-
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{name} must be a positive whole number. Received: {text!r}")
-    return int(text)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _refuse_twins(names: Sequence[str]) -> None:
@@ -174,17 +151,16 @@ def _compare(settings: _Settings) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from surefoot import __version__
     from surefoot.compare.analysis import summarize
+    from surefoot.compare.engine import Request
     from surefoot.compare.learning_rates import parse_learning_rates
-    from surefoot.compare.pool import Pool, Request
     from surefoot.compare.report import write_report
     from surefoot.compare.store import FILE, Run, Store, Trial, has_run, read
     from surefoot.compare.table import closing_table
     from surefoot.compare.verdict import verdict
 
     folder = settings.folder
-    threads = settings.threads
+    threads = settings.workers.threads
     if settings.resume and has_run(folder / FILE):
         # The same number of threads adds up in the same order, whatever --jobs is now.
         threads = read(folder / FILE).header["threads"]
@@ -194,9 +170,10 @@ def _compare(settings: _Settings) -> int:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     console = Console()
     request = Request(settings.task, settings.steps, settings.optimizers)
-    with Pool(request, settings.backend, settings.jobs, threads, folder / "workers.log") as pool:
+    log = folder.resolve() / "workers.log"
+    with settings.workers.start(request, settings.backend, threads, log) as engine:
         with console.status("importing Keras and making the task"):
-            facts = pool.prepare()
+            facts = engine.prepare()
         labels = facts.pop("labels")
         _refuse_twins(labels)
         default_rates = facts.pop("learning_rates")
@@ -207,7 +184,6 @@ def _compare(settings: _Settings) -> int:
             **facts,
             "backend": settings.backend,
             "threads": threads,
-            "surefoot": __version__,
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
         }
@@ -218,7 +194,7 @@ def _compare(settings: _Settings) -> int:
             store.start(header)
             known = Run(header)
         store.plan(labels, list(rates), seeds)
-        _train(pool, store, known, wanted, labels, console)
+        _train(engine, store, known, wanted, labels, console)
     finished = read(store.path)
     summary = summarize(finished)
     report = write_report(folder, [finished])
@@ -231,7 +207,7 @@ def _compare(settings: _Settings) -> int:
 
 
 def _train(
-    pool: Any, store: Any, known: Any, wanted: list[Any], labels: list[str], console: Any
+    engine: Any, store: Any, known: Any, wanted: list[Any], labels: list[str], console: Any
 ) -> None:
     from surefoot.compare.display import Display
 
@@ -248,7 +224,7 @@ def _train(
         soft_wrap=True,
     )
     with display.live():
-        for event in pool.run(missing, labels):
+        for event in engine.run(missing, labels):
             if event.kind == "started":
                 display.started(event.trial)
             elif event.kind == "progress":

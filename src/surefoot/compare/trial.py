@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,8 +25,6 @@ _UNTIMED_STEPS = 2
 _ONE_BATCH = 1024
 # From this release on, train_on_batch and test_on_batch forget the batches before.
 _FORGETS_ALONE = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 15)
-
-Progress = Callable[[int, float], None]
 
 
 @dataclass
@@ -70,6 +68,10 @@ class Outcome:
         return asdict(self)
 
 
+# Steps done and the latest training loss, step by step, and how it ended.
+Training = Generator[tuple[int, float], None, Outcome]
+
+
 class Trainer:
     """Runs trials of a task one after the other, compiling once per optimizer.
 
@@ -90,14 +92,19 @@ class Trainer:
         self._state: list[Any] = []
         self._initial: dict[int, list[Any]] = {}
 
-    def run(self, recipe: Recipe, learning_rate: float, seed: int, progress: Progress) -> Outcome:
-        """Run one trial.
+    def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
+        """Run one trial, step by step as the iteration goes on.
 
         Args:
             recipe: The optimizer.
             learning_rate: Its learning rate, before the factors of its companions.
             seed: Not negative.
-            progress: Told the number of steps done and the latest training loss.
+
+        Yields:
+            The number of steps done and the latest training loss.
+
+        Returns:
+            How it ended, as the value of the exhausted generator.
         """
         initial = self._initial_state(seed)
         if recipe is not self._recipe or not recipe.is_resettable:
@@ -106,7 +113,7 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         _assign(self._state, initial)
         self._start_optimizer(recipe, learning_rate)
-        return self._train(recipe.schedule, learning_rate, seed, progress)
+        return (yield from self._train(recipe.schedule, learning_rate, seed))
 
     def _new_model(self) -> Any:
         model = self._task.model()
@@ -146,7 +153,7 @@ class Trainer:
             _assign(optimizer.variables, [keras.ops.convert_to_numpy(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
 
-    def _train(self, schedule: Any, learning_rate: float, seed: int, progress: Progress) -> Outcome:
+    def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
         model, steps = self._model, self._steps
         curve = Curve()
         self._look(curve, 0, None)
@@ -167,7 +174,7 @@ class Trainer:
                 seconds += time.perf_counter() - start
                 step, timed = step + 1, timed + 1
                 losses.append(loss)
-                progress(step, loss)
+                yield step, loss
                 if not math.isfinite(loss):
                     break
             mean = sum(losses) / len(losses)

@@ -1,16 +1,15 @@
-"""A worker process: receives trials, trains them, sends back how they ended.
+"""What a worker does, wherever it runs: prepares itself, then trains one trial after the other.
 
-The messages are tuples whose first entry names them.
-To the worker: `("prepare", task, steps, optimizers)`, then any number of
-`("trial", optimizer, learning_rate, seed)`; the end of the connection ends the worker.
-From the worker: `("ready", facts)` or `("refused", message)`; then for each trial any number of
-`("progress", step, loss)` and one `("done", outcome)` or `("failed", message)`.
+A worker answers in messages, tuples whose first entry names them: `("ready", facts)` or
+`("refused", why)` to the request that it is prepared for; then for each trial any number of
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", why)`.
 """
 
 import os
 import sys
 import time
 import traceback
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,42 +17,51 @@ from typing import Any
 # Often enough for a lively display, too seldom to cost anything.
 _SECONDS_BETWEEN_REPORTS = 0.2
 
+Message = tuple[Any, ...]
 
-def work(connection: Connection, log: Path) -> None:
-    """Serve trials until the other end of the connection closes.
+
+class Worker:
+    """Trains trials in this process, which is the worker's own.
 
     Args:
-        connection: To the process that holds the results.
-        log: Takes what the backend, Keras and the user's code print.
+        log: Takes what the backend, Keras and the user's code print; `None` leaves that as it is.
     """
-    _redirect_output(log)
-    try:
-        recipes, trainer = _prepare(connection)
-        while True:
-            _, optimizer, learning_rate, seed = connection.recv()
-            _run(connection, trainer, recipes[optimizer], learning_rate, seed)
-    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        # Whoever asked is gone, or is stopping; nobody is left to answer to.
-        return
 
+    def __init__(self, log: Path | None) -> None:
+        if log is not None:
+            _redirect_output(log)
+        self._recipes: list[Any] = []
+        self._trainer: Any = None
 
-def _prepare(connection: Connection) -> tuple[list[Any], Any]:
-    from surefoot.compare.errors import UsageError
+    def prepare(self, task: str, steps: int | None, optimizers: tuple[str, ...] | None) -> Message:
+        """Import Keras and the task; the arguments are those of a `Request`."""
+        from surefoot.compare.errors import UsageError
 
-    _, task_reference, steps, optimizers = connection.recv()
-    try:
+        try:
+            return "ready", self._prepare(task, steps, optimizers)
+        except UsageError as error:
+            return "refused", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            return "refused", _where(error)
+
+    def _prepare(
+        self, reference: str, steps: int | None, optimizers: tuple[str, ...] | None
+    ) -> dict[str, Any]:
         # Keras is imported only here, in a process whose backend and threads are settled.
         import keras
 
+        import surefoot
         from surefoot.compare.expression import parse
         from surefoot.compare.registry import resolve
         from surefoot.compare.task import load_task
         from surefoot.compare.trial import Trainer
 
-        task = load_task(task_reference)
-        recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
+        task = load_task(reference)
         steps = steps or task.steps
-        facts = {
+        self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
+        self._trainer = Trainer(task, steps)
+        return {
             "task": task.name,
             "description": task.description,
             "metric": task.metric_name,
@@ -67,39 +75,51 @@ def _prepare(connection: Connection) -> tuple[list[Any], Any]:
             "task_facts": dict(task.facts),
             "backend_version": _backend_version(keras.backend.backend()),
             "keras": keras.__version__,
-            "labels": [recipe.label for recipe in recipes],
+            "surefoot": surefoot.__version__,
+            "labels": [recipe.label for recipe in self._recipes],
         }
-    except UsageError as error:
-        connection.send(("refused", str(error)))
-        raise EOFError from None
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(("refused", _where(error)))
-        raise EOFError from None
-    connection.send(("ready", facts))
-    return recipes, Trainer(task, steps)
+
+    def train(self, optimizer: int, learning_rate: float, seed: int) -> Iterator[Message]:
+        """Train one trial; the optimizer is given by its place in the request."""
+        recipe = self._recipes[optimizer]
+        try:
+            outcome = yield from _reports(self._trainer.run(recipe, learning_rate, seed))
+        except Exception as error:
+            traceback.print_exc()
+            yield "failed", _where(error)
+        else:
+            yield "done", outcome.to_dict()
 
 
-def _run(
-    connection: Connection, trainer: Any, recipe: Any, learning_rate: float, seed: int
-) -> None:
+def work(connection: Connection, log: Path) -> None:
+    """Be a worker until the other end of the connection closes.
+
+    Args:
+        connection: Brings the request, then trials; takes the messages.
+        log: Takes what is printed.
+    """
+    worker = Worker(log)
+    try:
+        connection.send(worker.prepare(*connection.recv()))
+        while True:
+            for message in worker.train(*connection.recv()):
+                connection.send(message)
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        # Whoever asked is gone, or is stopping; nobody is left to answer to.
+        return
+
+
+def _reports(training: Generator[tuple[int, float], None, Any]) -> Generator[Message, None, Any]:
+    """Of the steps of a trial, those that are worth a message."""
     last = time.monotonic()
-
-    def progress(step: int, loss: float) -> None:
-        nonlocal last
+    while True:
+        try:
+            step, loss = next(training)
+        except StopIteration as end:
+            return end.value
         if time.monotonic() - last > _SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
-            connection.send(("progress", step, loss))
-
-    try:
-        outcome = trainer.run(recipe, learning_rate, seed, progress)
-    except (BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(("failed", _where(error)))
-    else:
-        connection.send(("done", outcome.to_dict()))
+            yield "progress", step, loss
 
 
 def _redirect_output(log: Path) -> None:

@@ -1,21 +1,18 @@
-"""Worker processes and which trial each of them trains."""
+"""Which worker trains which trial; where the workers run is left to the kinds of engine."""
 
-import multiprocessing
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from surefoot.compare.errors import UsageError
 from surefoot.compare.store import Trial
-from surefoot.compare.worker import work
 
 # How long the display may go without a sign of life.
-_SECONDS_BETWEEN_EVENTS = 0.5
+SECONDS_BETWEEN_EVENTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,24 +41,31 @@ class Event:
 
 
 @dataclass
-class _Worker:
-    process: Any
-    connection: Connection
+class WorkerHandle:
+    """A worker as its engine sees it."""
+
     is_ready: bool = False
     trial: Trial | None = None
     last_optimizer: str | None = None
 
 
+AnyWorker = TypeVar("AnyWorker", bound=WorkerHandle)
+
+
 @dataclass
-class Pool:
-    """Trains trials in worker processes; use it as a context manager.
+class Engine(ABC, Generic[AnyWorker]):
+    """Trains trials on workers; use it as a context manager.
+
+    A kind of engine starts its workers on entering and ends them all on leaving. What a worker
+    (`surefoot.compare.worker.Worker`) says comes through `_listen`; besides, an engine says
+    `("ended", how)` for a worker that is no more.
 
     Args:
         request: What the workers are prepared for.
         backend: Name of the Keras backend.
         jobs: How many workers.
         threads: Threads of the backend in each worker.
-        log: File that takes what the workers print.
+        log: File that takes what workers on this machine print.
     """
 
     request: Request
@@ -69,20 +73,26 @@ class Pool:
     jobs: int
     threads: int
     log: Path
-    _workers: list[_Worker] = field(default_factory=list, init=False)
+    _workers: list[AnyWorker] = field(default_factory=list, init=False)
+    _facts: dict[str, Any] | None = field(default=None, init=False)
 
-    def __enter__(self) -> "Pool":
-        for _ in range(self.jobs):
-            self._start_worker()
-        return self
+    @abstractmethod
+    def __enter__(self) -> "Engine[AnyWorker]": ...
 
-    def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.connection.close()
-            # A trial under way is not worth waiting for: it is not on disk.
-            worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join()
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+    @abstractmethod
+    def _start_worker(self) -> None:
+        """Add one worker, which prepares itself for the request."""
+
+    @abstractmethod
+    def _assign(self, worker: AnyWorker, optimizer: int, trial: Trial) -> None:
+        """Have a worker train a trial; `optimizer` counts in the order of the request."""
+
+    @abstractmethod
+    def _listen(self) -> list[tuple[AnyWorker, tuple[Any, ...]]]:
+        """Messages that are there; after `SECONDS_BETWEEN_EVENTS` without one, none."""
 
     def prepare(self) -> dict[str, Any]:
         """Wait for the first worker to be ready.
@@ -93,13 +103,12 @@ class Pool:
         Raises:
             UsageError: If the task or an optimizer cannot be used.
         """
-        while True:
-            for worker in self._ready_to_read():
-                message = self._receive(worker)
-                if message[0] == "ready":
-                    worker.is_ready = True
-                    return dict(message[1])
-                raise UsageError(message[1])
+        while self._facts is None:
+            for worker, (kind, *content) in self._listen():
+                if kind != "ready":
+                    raise UsageError(content[0])
+                self._admit(worker, content[0])
+        return dict(self._facts)
 
     def run(self, trials: Sequence[Trial], labels: Sequence[str]) -> Iterator[Event]:
         """Train the trials and tell what happens.
@@ -116,17 +125,16 @@ class Pool:
                 if worker.is_ready and worker.trial is None:
                     trial = self._next(worker, queues)
                     if trial is not None:
-                        index = labels.index(trial.optimizer)
-                        worker.connection.send(("trial", index, trial.learning_rate, trial.seed))
+                        self._assign(worker, labels.index(trial.optimizer), trial)
                         worker.trial, worker.last_optimizer = trial, trial.optimizer
                         yield Event("started", trial)
-            if not any(queues.values()) and all(w.trial is None for w in self._workers):
+            if not any(queues.values()) and all(worker.trial is None for worker in self._workers):
                 return
-            readable = self._ready_to_read()
-            if not readable:
+            messages = self._listen()
+            if not messages:
                 yield Event("waiting")
-            for worker in readable:
-                event = self._event(worker)
+            for worker, message in messages:
+                event = self._event(worker, message)
                 if event is not None:
                     if event.kind == "failed" and event.trial is not None:
                         queue = queues[event.trial.optimizer]
@@ -134,19 +142,36 @@ class Pool:
                         queue.clear()
                     yield event
 
-    def _event(self, worker: _Worker) -> Event | None:
-        kind, *content = self._receive(worker)
+    def _event(self, worker: AnyWorker, message: tuple[Any, ...]) -> Event | None:
+        kind, *content = message
         trial = worker.trial
         if kind == "ready":
-            worker.is_ready = True
+            self._admit(worker, content[0])
             return None
+        if kind == "ended":
+            self._workers.remove(worker)
+            if trial is not None:
+                self._start_worker()
+                kind = "failed"
         if kind in ("done", "failed"):
             worker.trial = None
-        if kind == "refused" or trial is None:
-            raise UsageError(f"a worker process could not start: {content[0]}")
+        if trial is None:
+            raise UsageError(f"a worker could not start: {content[0]}")
         return Event(kind, trial, content[0])
 
-    def _next(self, worker: _Worker, queues: dict[str, "deque[Trial]"]) -> Trial | None:
+    def _admit(self, worker: AnyWorker, facts: dict[str, Any]) -> None:
+        """Let a worker take part if what it trains is what the others train."""
+        self._facts = facts if self._facts is None else self._facts
+        for name, value in facts.items():
+            if value != self._facts[name]:
+                raise UsageError(
+                    f"two workers differ in {name}: {self._facts[name]!r} and {value!r}, so their "
+                    f"results could not be compared; the task must give the same each time, and "
+                    f"every machine needs the same packages"
+                )
+        worker.is_ready = True
+
+    def _next(self, worker: AnyWorker, queues: dict[str, "deque[Trial]"]) -> Trial | None:
         """The worker's own optimizer goes on, else one that nobody has, else the longest queue.
 
         A worker compiles once per optimizer that it changes to.
@@ -154,7 +179,7 @@ class Pool:
         waiting = [label for label, queue in queues.items() if queue]
         if not waiting:
             return None
-        taken = {w.last_optimizer for w in self._workers if w is not worker}
+        taken = {other.last_optimizer for other in self._workers if other is not worker}
         if worker.last_optimizer in waiting:
             chosen = worker.last_optimizer
         else:
@@ -163,38 +188,8 @@ class Pool:
         assert chosen is not None
         return queues[chosen].popleft()
 
-    def _ready_to_read(self) -> list[_Worker]:
-        connections = [worker.connection for worker in self._workers]
-        readable = wait(connections, timeout=_SECONDS_BETWEEN_EVENTS)
-        return [worker for worker in self._workers if worker.connection in readable]
-
-    def _receive(self, worker: _Worker) -> tuple[Any, ...]:
-        try:
-            message: tuple[Any, ...] = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
-            worker.process.join()
-            ending = f"its process ended with status {worker.process.exitcode}; see {self.log}"
-            self._workers.remove(worker)
-            if worker.trial is None:
-                return "refused", ending
-            self._start_worker()
-            return "failed", ending
-        return message
-
-    def _start_worker(self) -> _Worker:
-        # Spawned, not forked: the environment must be in place before a backend is imported.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, self.log), daemon=True)
-        with _environment(self._settings()):
-            process.start()
-        theirs.close()
-        ours.send(("prepare", self.request.task, self.request.steps, self.request.optimizers))
-        worker = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
-
-    def _settings(self) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
+        """What must be in a worker's environment before a backend is imported."""
         threads = str(self.threads)
         settings = {
             "KERAS_BACKEND": self.backend,
@@ -212,17 +207,3 @@ class Pool:
             settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
             settings["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         return settings
-
-
-@contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
