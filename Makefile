@@ -21,6 +21,7 @@ REPORT ?= surefoot-report
 COMPARE_ARGS ?=
 BENCH_ARGS ?=
 EVIDENCE_ARGS ?=
+INSTALL_ARGS ?=
 PYTEST_ARGS ?= -n 2 -q
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -31,7 +32,7 @@ test-%: export OMP_NUM_THREADS ?= 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
-	test-extended coverage bench bench-tfa evidence docs pictures build lock clean
+	test-extended test-install coverage bench bench-tfa evidence docs pictures build lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,9 @@ test-extended: $(STAMP) ## The long tests too, on the three backends
 	KERAS_BACKEND=jax $(PYTEST) -m extended
 	KERAS_BACKEND=torch $(PYTEST) -m "extended and not once"
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "extended and not once"
+
+test-install: $(STAMP) ## Wheel and sdist in empty environments, one per backend; INSTALL_ARGS="--help"
+	$(BIN)/python -m tests.install $(INSTALL_ARGS)
 
 coverage: $(STAMP) ## Branch coverage over the three backends together
 	$(BIN)/coverage erase

@@ -1,0 +1,111 @@
+"""Install wheel and sdist as a user would, and try them: `make test-install`.
+
+For each extra, each of the two goes into an empty environment outside the source tree, where
+`smoke.py` trains a step and the commands are run. Nothing of another backend is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+EXTRAS = ("jax", "torch", "tensorflow", "jax,compare")
+KINDS = {"wheel": "*.whl", "sdist": "*.tar.gz"}
+# Versions are the lock's, so that the outcome does not change overnight, and so that PyTorch
+# and TensorFlow are of the builds that the other tests had.
+CONSTRAINTS = ROOT / "requirements-dev.lock"
+
+
+class Environment:
+    """An empty virtual environment, in a folder of its own that is not the source tree."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        self.bin = folder / "venv" / "bin"
+        # Neither the tree nor a chosen backend may help.
+        self.variables = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONPATH", "KERAS_BACKEND", "VIRTUAL_ENV")
+        } | {"KERAS_HOME": str(folder / "keras"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """What a program of the environment prints; an error if it fails."""
+        done = subprocess.run(
+            [self.bin / program, *arguments],
+            cwd=self.folder,
+            env=self.variables,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"failed: {program} {' '.join(map(str, arguments))}\n{done.stdout}")
+        return done.stdout
+
+
+def built(kind: str, folder: Path) -> Path:
+    """Build a wheel or an sdist of the tree."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", folder]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (path,) = folder.glob(KINDS[kind])
+    return path
+
+
+def try_commands(environment: Environment, version: str) -> None:
+    """Both ways to the command line say the version, and every command has its help."""
+    for program, arguments in (("python", ["-m", "surefoot"]), ("surefoot", [])):
+        assert environment.run(program, *arguments, "--version") == f"surefoot {version}\n"
+        assert "examples:" in environment.run(program, *arguments, "--help")
+    for command in ("compare", "report", "migrate"):
+        assert f"surefoot {command}" in environment.run("surefoot", command, "--help")
+
+
+def try_compare(environment: Environment) -> None:
+    """The main job, as short as it gets."""
+    arguments = "compare diabetes --optimizers adam radam --learning-rates 1e-3"
+    arguments += " --steps 4 --seeds 2 --jobs 1 --output report"
+    environment.run("surefoot", *arguments.split())
+    assert (environment.folder / "report" / "report.html").stat().st_size > 0
+
+
+def try_install(extra: str, kind: str, distribution: Path, folder: Path) -> None:
+    """Install one distribution with one extra, and try it."""
+    environment = Environment(folder)
+    requirement = f"surefoot[{extra}] @ {distribution.as_uri()}"
+    environment.run("pip", "install", "--quiet", "--constraint", CONSTRAINTS, requirement)
+    smoke = shutil.copy(HERE / "smoke.py", folder)
+    backend = extra.partition(",")[0]
+    # Isolated: the folder of the script is not on the path either.
+    print(environment.run("python", "-I", smoke, backend).strip().splitlines()[-1])
+    version = environment.run("pip", "show", "surefoot").split("Version: ")[1].split()[0]
+    try_commands(environment, version)
+    if extra.endswith("compare"):
+        try_compare(environment)
+    print(f"{kind} with [{extra}]: passed", flush=True)
+
+
+def main() -> None:
+    """Try what the command line asks for; everything by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.install", description=__doc__)
+    parser.add_argument("--extra", nargs="+", choices=EXTRAS, default=EXTRAS)
+    parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS))
+    chosen = parser.parse_args()
+    for kind in chosen.kind:
+        with tempfile.TemporaryDirectory() as dist:
+            distribution = built(kind, Path(dist))
+            for extra in chosen.extra:
+                with tempfile.TemporaryDirectory() as folder:
+                    try_install(extra, kind, distribution, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
