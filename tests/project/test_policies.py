@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +57,23 @@ def test_only_engines_import_a_backend(path: Path) -> None:
         assert found <= {("tensorflow", False)}
     else:
         assert not found
+
+
+def test_import_loads_the_optimizers_and_nothing_else() -> None:
+    program = "import keras, sys; before = set(sys.modules); import surefoot;"
+    program += "print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    loaded = done.stdout.split()
+    assert "surefoot.nadam" in loaded
+    # No package that Keras has not loaded anyway, and of ours none that a command alone needs.
+    assert not [name for name in loaded if name.partition(".")[0] != "surefoot"]
+    assert not {name.split(".")[1] for name in loaded if "." in name} & {
+        "cli",
+        "compare",
+        "migrate",
+    }
 
 
 @pytest.mark.parametrize(
