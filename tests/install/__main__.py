@@ -43,12 +43,13 @@ class Environment:
             [self.bin / program, *arguments],
             cwd=self.folder,
             env=self.variables,
-            stdout=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            sys.exit(f"failed: {program} {' '.join(map(str, arguments))}\n{done.stdout}")
+            failed = f"failed: {program} {' '.join(map(str, arguments))}"
+            sys.exit("\n".join((failed, done.stdout, done.stderr)))
         return done.stdout
 
 
