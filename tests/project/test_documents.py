@@ -1,9 +1,9 @@
 """The Python in README and documentation runs, block after block of each page.
 
 A fence opened with ```` ```python ```` runs on every backend, one with ```` ```python jax ```` on
-that one only. A fence opened with ```` ```output ```` holds what the block before it prints. A block
-that begins with a file's name (`# mine.py`) is that file and not run here; tests beside what it is
-for do that.
+that one only. A fence opened with ```` ```output ```` holds what the block before it prints. A
+block that begins with a file's name (`# mine.py`) is that file and not run here; tests beside what
+it is for do that.
 """
 
 from __future__ import annotations
