@@ -54,6 +54,14 @@ def test_code_blocks_run(
         assert shown is None or printed == shown, f"{page}, line {line}, prints\n{printed}"
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_outside_of_the_built_documentation_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    files = [target for target in targets if "://" not in target]
+    assert not [target for target in files if not (page.parent / target).exists()]
+
+
 def test_there_is_code_for_this_backend() -> None:
     start = next(page for page in WITH_CODE if page.name == "start.md")
     everywhere = start.read_text().count("```python\n")
