@@ -1,13 +1,15 @@
 """Install wheel and sdist as a user would, and try them: `make test-install`.
 
 For each extra, each of the two goes into an empty environment outside the source tree, where
-`smoke.py` trains a step and the commands are run. Nothing of another backend is there.
+`smoke.py` trains a step, the commands are run, and a type checker reads a user's files. Nothing of
+another backend is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +37,7 @@ class Environment:
             name: value
             for name, value in os.environ.items()
             if name not in ("PYTHONPATH", "KERAS_BACKEND", "VIRTUAL_ENV")
-        } | {"KERAS_HOME": str(folder / "keras"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        } | {"KERAS_HOME": str(folder / "keras-home"), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def run(self, program: str, *arguments: str | Path) -> str:
         """What a program of the environment prints; an error if it fails."""
@@ -70,6 +72,29 @@ def try_commands(environment: Environment, version: str) -> None:
         assert f"surefoot {command}" in environment.run("surefoot", command, "--help")
 
 
+def try_types(environment: Environment) -> None:
+    """A type checker finds the mistakes in a user's file, and none where there is none."""
+    for path in sorted((HERE / "typed").glob("*.py")):
+        shutil.copy(path, environment.folder)
+        # The checker is the developer's; the types are those of the environment.
+        checker = [sys.executable, "-m", "mypy", "--config-file=", "--strict"]
+        # Keras is not typed, so its classes and functions are Any.
+        checker += ["--disable-error-code=import-untyped", "--disable-error-code=no-any-return"]
+        checker += [f"--python-executable={environment.bin / 'python'}", path.name]
+        done = subprocess.run(
+            checker,
+            cwd=environment.folder,
+            env=environment.variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        reported = set(re.findall(rf"^{path.name}:(\d+): error:", done.stdout, re.M))
+        lines = path.read_text().splitlines()
+        expected = {str(n) for n, line in enumerate(lines, 1) if line.endswith("# reported")}
+        assert reported == expected, (reported ^ expected, done.stdout, done.stderr)
+
+
 def try_compare(environment: Environment) -> None:
     """The main job, as short as it gets."""
     arguments = "compare diabetes --optimizers adam radam --learning-rates 1e-3"
@@ -89,6 +114,7 @@ def try_install(extra: str, kind: str, distribution: Path, folder: Path) -> None
     print(environment.run("python", "-I", smoke, backend).strip().splitlines()[-1])
     version = environment.run("pip", "show", "surefoot").split("Version: ")[1].split()[0]
     try_commands(environment, version)
+    try_types(environment)
     if extra.endswith("compare"):
         try_compare(environment)
     print(f"{kind} with [{extra}]: passed", flush=True)

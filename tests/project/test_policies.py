@@ -16,6 +16,7 @@ import pytest
 
 import surefoot
 import surefoot.migrate
+from surefoot import signatures
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "surefoot"
@@ -144,3 +145,13 @@ def test_what_raises_says_so() -> None:
 
 def test_every_public_name_is_documented() -> None:
     assert not [name for name, _, docstring in public_surface() if not docstring]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_type_checkers_know_the_arguments(optimizer: type[keras.optimizers.Optimizer]) -> None:
+    keywords = getattr(signatures, f"{optimizer.__name__}Arguments").__optional_keys__
+    *parameters, _ = inspect.signature(optimizer).parameters
+    made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
+    assert set(made.get_config()) - set(parameters) <= keywords
+    for name in keywords:
+        optimizer.from_config({name: made.get_config().get(name, 0)})  # Unknown, it would raise.
