@@ -115,11 +115,12 @@ class Reference:
         self._micro_steps += 1
         if self._micro_steps % self.gradient_accumulation_steps:
             return None
-        mean: list[Gradient] = [
-            None if total is None else total / self.gradient_accumulation_steps
-            for total in self._sums
-        ]
-        self._sums = [None] * len(self.parameters)
+        # A variable without a gradient now keeps its sum for its next update.
+        mean: list[Gradient] = [None] * len(self.parameters)
+        for i, gradient in enumerate(gradients):
+            total = self._sums[i]
+            if gradient is not None and total is not None:
+                mean[i], self._sums[i] = total / self.gradient_accumulation_steps, None
         return mean
 
     def _clipped(self, gradients: Sequence[Gradient]) -> list[Gradient]:

@@ -9,6 +9,7 @@ Every worker gets what PyTorch (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -45,6 +46,7 @@ def is_taken(port: int) -> bool:
 def environment(rank: int, ports: list[int]) -> dict[str, str]:
     cluster = {"worker": [f"{HOST}:{port}" for port in ports]}
     return os.environ | {
+        "PYTHONFAULTHANDLER": "1",
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(len(ports)),
@@ -64,6 +66,13 @@ def verdict(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
+def show_where_it_is(worker: subprocess.Popen[bytes], patience: float = 10) -> None:
+    """Have a worker write the stack of each thread, which SIGABRT does, and end."""
+    worker.send_signal(signal.SIGABRT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(patience)
+
+
 def failure(workers: list[subprocess.Popen[bytes]], deadline: float) -> str | None:
     """Wait for all workers; say what went wrong first, or None."""
     while True:
@@ -78,9 +87,13 @@ def failure(workers: list[subprocess.Popen[bytes]], deadline: float) -> str | No
         if None not in codes:
             return None
         if time.monotonic() > deadline:
-            late = [str(rank) for rank, code in enumerate(codes) if code is None]
+            late = [rank for rank, code in enumerate(codes) if code is None]
+            for rank in late:
+                show_where_it_is(workers[rank])
+            names = ", ".join(map(str, late))
             return (
-                f"worker(s) {', '.join(late)} did not end in time and were stopped; see --timeout"
+                f"worker(s) {names} did not end in time and were stopped; see --timeout. "
+                "Where each of them was is above"
             )
         time.sleep(0.05)
 

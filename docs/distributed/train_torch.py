@@ -119,6 +119,10 @@ def main() -> None:
     if given.trajectory is not None:
         name = given.trajectory.with_suffix(f".{rank}.npz")
         np.savez(name, trajectory=np.stack(trajectory), skipped=optimizer.skipped_steps)
+    # The wrapper goes first: were it the last to hold the group, its end would wait, holding
+    # Python's lock, for the group's threads, which may be waiting for that lock.
+    del parallel
+    dist.barrier()
     dist.destroy_process_group()
 
 

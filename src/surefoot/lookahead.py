@@ -10,21 +10,19 @@ from typing import Any, Unpack
 import keras
 
 from surefoot import arguments, engines, foreign, registration
-from surefoot.checkpoint import State
 from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
-from surefoot.managed import ManagedOptimizer, apply_unconstrained
+from surefoot.managed import apply_unconstrained
 from surefoot.measurement import measured
-from surefoot.optimizer_v2 import CallableList, WeightEntry
 from surefoot.rule import interpolated
 from surefoot.signatures import LookaheadArguments, Number
-from surefoot.slots import as_array
+from surefoot.slots import Assignment, as_array
+from surefoot.wrapping import WrappingOptimizer
 
 PROBES_PER_VARIABLE = 3
 FINALIZE = ("fast", "slow")
-_INNER = "inner."
 
 
-class Lookahead(ManagedOptimizer):
+class Lookahead(WrappingOptimizer):
     r"""Lookahead around any optimizer, as `tfa.optimizers.Lookahead` computed it.
 
     The inner optimizer moves the model's ("fast") weights. Every
@@ -119,9 +117,7 @@ class Lookahead(ManagedOptimizer):
             return
         variables = list(variables)
         super().build(variables)
-        if not self.inner_optimizer.built:
-            self.inner_optimizer.build(variables)
-            foreign.restore_pending(self.inner_optimizer)
+        self.build_inner(variables)
         for variable in variables:
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
@@ -132,10 +128,17 @@ class Lookahead(ManagedOptimizer):
         self.__dict__["_probes"] = [
             v for v in variables if "slow" in self.slots.of(v) and math.prod(v.shape) > 0
         ]
-        self.__dict__["_followed"] = [
-            (variable, self.slots.of(variable)["slow"], self._master(variable))
+        followed = [
+            (variable, self.slots.of(variable)["slow"], self.inner_slot(variable, "master"))
             for variable in variables
             if "slow" in self.slots.of(variable)
+        ]
+        self.__dict__["_starts"] = [
+            Assignment([slow], [fast, master]) for fast, slow, master in followed
+        ]
+        self.__dict__["_ways_back"] = [
+            Assignment([v for v in (slow, fast, master) if v is not None], [fast, master, slow])
+            for fast, slow, master in followed
         ]
         self._last_seen = self._add_unregistered(
             shape=(len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
@@ -148,33 +151,7 @@ class Lookahead(ManagedOptimizer):
         """A few elements of each variable, to notice values that came from outside."""
         return engines.active().samples(self._probes, PROBES_PER_VARIABLE)
 
-    # What belongs to the inner optimizer.
-
-    @property
-    def variables(self) -> CallableList:
-        """All state, the inner optimizer's included; called, `weights` as in 2020."""
-        inner = getattr(self, "inner_optimizer", None)
-        own = list(keras.optimizers.Optimizer.variables.fget(self))
-        return CallableList(
-            [*own, *(inner.variables if inner is not None else [])], lambda: self.weights
-        )
-
-    @property
-    def learning_rate(self) -> Any:
-        """The inner optimizer's learning rate."""
-        return self.inner_optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        self.inner_optimizer.learning_rate = value
-
-    def effective_learning_rate(self, step: Any = None) -> Any:
-        """The inner optimizer's; see `RectifiedAdam`.
-
-        Raises:
-            AttributeError: If the inner optimizer has no such method.
-        """
-        return self.inner_optimizer.effective_learning_rate(step)
+    # The slow weights in the model.
 
     @contextlib.contextmanager
     def slow_weights(self) -> Iterator[None]:
@@ -230,37 +207,6 @@ class Lookahead(ManagedOptimizer):
         """Which weights the model has after ``fit``: "fast" or "slow"."""
         return self._finalize
 
-    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
-        """Choose the variables that the inner optimizer's weight decay leaves alone."""
-        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
-
-    def _set_iterations(self, updates: int) -> None:
-        super()._set_iterations(updates)
-        inner = self.inner_optimizer
-        inner._iterations.assign(updates * (inner.gradient_accumulation_steps or 1))
-
-    def rule_state(self) -> list[Any]:
-        """The inner optimizer's; the slow weights may share buffers with the model's."""
-        inner = self.inner_optimizer
-        return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
-
-    def structure(self) -> tuple[int, ...]:
-        """A number that changes with what compiled steps hold fixed, here or inside."""
-        inner = self.inner_optimizer
-        inside = inner.structure() if isinstance(inner, ManagedOptimizer) else ()
-        return (*super().structure(), *inside)
-
-    def raises_nonfinite(self) -> bool:
-        """Whether a gradient that is not finite is an error, here or inside."""
-        inner = self.inner_optimizer
-        inside = isinstance(inner, ManagedOptimizer) and inner.raises_nonfinite()
-        return super().raises_nonfinite() or inside
-
-    def compiles_eagerly(self) -> bool:
-        """As the inner optimizer; a foreign one may hold Python numbers that change."""
-        inner = self.inner_optimizer
-        return isinstance(inner, ManagedOptimizer) and inner.compiles_eagerly()
-
     # The step.
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
@@ -268,18 +214,6 @@ class Lookahead(ManagedOptimizer):
         super().inline_apply(grads, trainable_variables)
         # After constraints and averages, which may change the weights, too.
         self._last_seen.assign(self._samples())
-
-    def _apply_weight_decay(self, variables: Any) -> None:
-        """Nothing: weight decay is the inner optimizer's."""
-        del variables
-
-    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
-        """The inner optimizer's."""
-        del learning_rate
-        inner = self.inner_optimizer
-        rate = inner.learning_rate
-        managed = isinstance(inner, ManagedOptimizer)
-        return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
 
     @measured
     def _backend_update_step(
@@ -289,69 +223,34 @@ class Lookahead(ManagedOptimizer):
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         period = own["sync_period"]
-        fast, slow, masters = ([row[i] for row in self._followed] for i in range(3))
 
-        def exact() -> list[Any]:
-            return [engine.exact_value(*pair) for pair in zip(fast, masters, strict=True)]
-
-        def stepped_back() -> list[Any]:
-            values = [
-                interpolated(engine.exact_value(s, None), f, engine.like(own["slow_step_size"], f))
-                for s, f in zip(slow, exact(), strict=True)
-            ]
-            kept = [x for x, m in zip(values, masters, strict=True) if m is not None]
-            return [*values, *values, *kept]
+        def stepped_back(fast: Any, master: Any, slow: Any) -> Any:
+            fast = engine.exact_value(fast, master)
+            slow_step_size = engine.like(own["slow_step_size"], fast)
+            return interpolated(
+                engine.array_namespace(), engine.exact_value(slow, None), fast, slow_step_size
+            )
 
         inner = self.inner_optimizer
         done = engine.scalar(inner.iterations)
         # Weights that were loaded begin a new period of their own; the way
         # back would lead towards weights that are no longer meant.
         loaded = engine.differs(self._last_seen, self._samples())
-        kept_exact = [m for m in masters if m is not None]
-        engine.assign_where((done % period == 0.0) | loaded, slow, exact, [*fast, *kept_exact])
+        engine.assign_where((done % period == 0.0) | loaded, self._starts, engine.exact_value)
         apply_unconstrained(inner, grads, trainable_variables)
         now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
-        engine.assign_where(
-            moved & (now_done % period == 0.0),
-            [*slow, *fast, *kept_exact],
-            stepped_back,
-            [],
-        )
+        engine.assign_where(moved & (now_done % period == 0.0), self._ways_back, stepped_back)
         # Keras will count this step; take that back if it was none.
         dtype = keras.backend.standardize_dtype(self._iterations.dtype)
         self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
-
-    def _master(self, variable: Any) -> Any:
-        inner = self.inner_optimizer
-        if not isinstance(inner, ManagedOptimizer):
-            return None
-        return inner.slots.of(variable).get("master")
 
     # Weights and configuration.
 
     def leading_weights(self) -> list[Any]:
         """None: in the original, only the iterations come before the slow weights."""
         return []
-
-    @property
-    def weights(self) -> list[Any]:
-        """The original's variables in their order: iterations, slow, the inner ones."""
-        inner = self.inner_optimizer
-        if isinstance(inner, ManagedOptimizer):
-            return [*super().weights, *inner.weights[1:]]
-        return [*super().weights, *(v for _, v in foreign.weight_entries(inner))]
-
-    def weight_entries(self) -> list[WeightEntry]:
-        """The entries of `get_weights`: iterations, all slow, then the inner ones."""
-        inner = self.inner_optimizer
-        if isinstance(inner, ManagedOptimizer):
-            return [*super().weight_entries(), *inner.weight_entries()[1:]]
-        return [
-            *super().weight_entries(),
-            *(WeightEntry.of(*item) for item in foreign.weight_entries(inner)),
-        ]
 
     def set_weights(self, weights: Any) -> None:
         """Set the state from a list as `get_weights` returned it; see `RectifiedAdam`.
@@ -360,38 +259,6 @@ class Lookahead(ManagedOptimizer):
         """
         super().set_weights(weights)
         self._last_seen.assign(self._samples())
-
-    def surplus_weights(self) -> int:
-        """The inner optimizer's."""
-        inner = self.inner_optimizer
-        return inner.surplus_weights() if isinstance(inner, ManagedOptimizer) else 0
-
-    def _named_singles(self) -> dict[str, Any]:
-        singles = super()._named_singles()
-        singles.pop("learning_rate", None)  # Keras's base class has one; it is not used
-        return singles
-
-    def __dir__(self) -> list[str]:
-        # Keras's saving looks for parts in `dir()`; the inner optimizer's state
-        # is saved with ours, so that a misfit of either leaves both as they were.
-        return [name for name in super().__dir__() if name != "inner_optimizer"]
-
-    def named_state(self) -> State:
-        """The whole state as arrays by name, the inner optimizer's included."""
-        inner = foreign.named_state(self.inner_optimizer)
-        return super().named_state() | {_INNER + key: value for key, value in inner.items()}
-
-    def misfits(self, state: State, prefix: str = "") -> list[str]:
-        """What of ``state`` is missing, extra or misshapen, in words."""
-        own, inner = _split(state)
-        problems = super().misfits(own, prefix)
-        return problems + foreign.misfits(self.inner_optimizer, inner, prefix + _INNER)
-
-    def restore(self, state: State) -> None:
-        """Take a ``state`` without misfits."""
-        own, inner = _split(state)
-        super().restore(own)
-        foreign.restore(self.inner_optimizer, inner)
 
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
@@ -430,11 +297,6 @@ class Lookahead(ManagedOptimizer):
     def default_inner_config(cls) -> dict[str, Any]:
         """What a config may leave out: `keras.optimizers.get` passes an empty one."""
         return {"optimizer": "RectifiedAdam"}
-
-
-def _split(state: State) -> tuple[State, State]:
-    inner = {k.removeprefix(_INNER): v for k, v in state.items() if k.startswith(_INNER)}
-    return {k: v for k, v in state.items() if not k.startswith(_INNER)}, inner
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -54,6 +54,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             _nonfinite=nonfinite,
             _shard_state=bool(shard_state),
             _reported_skips=0,
+            _given=[],
         )
         if "weight_decay" in accepted_hyperparameters:
             # Keras's base class sets this attribute; let it set the right value.
@@ -157,10 +158,13 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         self, gradients: list[Any], variables: list[Any] | None, update: Callable[[], None]
     ) -> None:
         """Run ``update``; as `nonfinite` says, only for finite gradients."""
+        variables = self.all_trainable_variables(variables)
+        if self.gradient_accumulation_steps:
+            given = zip(gradients, variables, strict=False)
+            self.__dict__["_given"] = [v for g, v in given if g is not None]
         if self._nonfinite == "propagate" or all(g is None for g in gradients):
             update()
             return
-        variables = self.all_trainable_variables(variables)
         pairs = zip(gradients, variables, strict=False)
         engine = engines.active()
         ok = engine.all_true(self._finite(pairs, report=self._nonfinite == "raise"))
@@ -201,6 +205,14 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
                 "with NaN or infinite gradients in a function compiled by XLA, which cannot "
                 "raise. To see which variable, compile the model with `jit_compile=False`."
             )
+
+    def _backend_reset_gradient_accumulators(self) -> None:
+        # Keras empties all of them, and so loses what was accumulated for a variable whose
+        # gradient is missing in the very call that updates. Here that waits for its update.
+        for variable in self.__dict__["_given"]:
+            accumulator = self._accumulated_gradients[self._get_variable_index(variable)]
+            if accumulator is not None:
+                accumulator.assign(keras.ops.zeros_like(accumulator))
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.

@@ -12,9 +12,9 @@ from surefoot.hyperparameters import (
     non_negative,
 )
 from surefoot.moments import MomentOptimizer
-from surefoot.optimizer_v2 import WeightEntry
 from surefoot.rule import Array, StepScalars
 from surefoot.signatures import NadamArguments, Number, NumberOrSchedule
+from surefoot.weight_lists import WeightEntry
 
 
 class Nadam(MomentOptimizer):

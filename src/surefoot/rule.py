@@ -57,15 +57,28 @@ class Moments(NamedTuple):
     vhat: Array | None
 
 
+def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
+    """A part, from 0 to 1, of the way from ``start`` to ``end``.
+
+    Beyond the middle it is a weighted sum: there the rounding of a large
+    ``start`` would be added to a small result, which with beta = 0 is ``end``.
+    """
+    near = start + part * (end - start)
+    if isinstance(part, float) and part <= 0.5:
+        return near
+    far = (1.0 - part) * start + part * end
+    return far if isinstance(part, float) else xp.where(part <= 0.5, near, far)
+
+
 def update_moments(xp: Any, gradient: Array, moments: Moments, scalars: StepScalars) -> Moments:
     """Let the moments see one gradient.
 
-    Written as ``m + q (g - m)`` so that only ``q = 1 - beta`` is rounded: in
-    float32 a beta of 0.99999 is off by 0.1 % of ``q``.
+    Only ``q = 1 - beta`` is rounded: in float32 a beta of 0.99999 is off by
+    0.1 % of ``q``.
     """
     m, v, vhat = moments
-    m = m + scalars.one_minus_beta_1 * (gradient - m)
-    v = v + scalars.one_minus_beta_2 * (gradient * gradient - v)
+    m = interpolated(xp, m, gradient, scalars.one_minus_beta_1)
+    v = interpolated(xp, v, gradient * gradient, scalars.one_minus_beta_2)
     if vhat is not None:
         vhat = xp.maximum(vhat, v)
     return Moments(m, v, vhat)
@@ -86,8 +99,3 @@ def updated_parameter(
             denominator = xp.where(scalars.adaptive, denominator, xp.ones_like(denominator))
         step = step / denominator
     return parameter - scalars.shrink * parameter - step
-
-
-def interpolated(slow: Array, fast: Array, slow_step_size: Array) -> Array:
-    """Lookahead's step back: from ``slow`` a part of the way to ``fast``."""
-    return slow + slow_step_size * (fast - slow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,6 +27,13 @@ class Tracked:
     def moments(self) -> tuple[Any, Any, Any]:
         """The slots of the rule: m, v and, with amsgrad, vhat."""
         return self.m, self.v, self.vhat
+
+
+class Assignment(NamedTuple):
+    """Variables of one shape: those that get a value, and those it is computed from, or None."""
+
+    targets: list[Any]
+    sources: list[Any]
 
 
 def accumulator_dtype(variable: Any) -> str:

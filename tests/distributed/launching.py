@@ -38,11 +38,11 @@ def run(
         text=True,
         start_new_session=True,
     )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        kill_group(process.pid)
-        process.wait()
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            kill_group(process.pid)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 

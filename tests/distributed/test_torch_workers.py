@@ -21,6 +21,8 @@ pytestmark = pytest.mark.backends("torch")
 SCRIPTS = Path(__file__).parents[2] / "docs" / "distributed"
 LAUNCH = SCRIPTS / "launch.py"
 TRAIN = SCRIPTS / "train_torch.py"
+LATE = launching.SECONDS - 60
+"""Seconds after which the launcher shows where its workers hang, before it is killed itself."""
 KILLED_RUN = 30
 """Steps of a run that is killed after its third; the kill takes a moment to arrive."""
 
@@ -30,7 +32,7 @@ def train(folder: Path, workers: int, *arguments: object) -> list[dict[str, np.n
     trajectory = folder / "trajectory.npz"
     launching.succeed(
         LAUNCH,
-        *("--workers", workers, TRAIN, folder / "checkpoint.keras"),
+        *("--workers", workers, "--timeout", LATE, TRAIN, folder / "checkpoint.keras"),
         *("--trajectory", trajectory, *arguments),
     )
     saved = [folder / f"trajectory.{rank}.npz" for rank in range(workers)]
@@ -141,9 +143,9 @@ def test_no_worker_outlives_its_launcher(tmp_path: Path) -> None:
 def test_workers_that_take_too_long_are_named(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text("import os, time\nif os.environ['RANK'] == '1': time.sleep(3600)\n")
-    assert "worker(s) 1 did not end in time" in failing(
-        "--workers", 2, "--timeout", 3, script, timeout=60
-    )
+    error = failing("--workers", 2, "--timeout", 3, script, timeout=60)
+    assert "worker(s) 1 did not end in time" in error
+    assert f'File "{script}", line 2' in error
 
 
 def test_a_taken_port_is_an_error_at_once() -> None:

@@ -20,8 +20,9 @@ STEPS = 14
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "radam": lambda: surefoot.RectifiedAdam(0.01),
     "radam_amsgrad": lambda: surefoot.RectifiedAdam(0.01, amsgrad=True, weight_decay=0.1),
+    "radam_clipvalue": lambda: surefoot.RectifiedAdam(0.01, clipvalue=0.5),
     "nadam": lambda: surefoot.Nadam(0.01),
-    "nadam_weight_decay": lambda: surefoot.Nadam(0.01, weight_decay=0.1),
+    "nadam_weight_decay": lambda: surefoot.Nadam(0.01, weight_decay=0.1, clipvalue=0.5),
     "ranger": lambda: surefoot.Ranger(0.01, sync_period=4),
 }
 
@@ -45,6 +46,8 @@ def change_on_the_way(optimizer: Any, step: int) -> None:
         optimizer.beta_2, optimizer.weight_decay = 0.95, 0.2
     if step == 12:
         optimizer.weight_decay = 0.0
+    if step == 13:
+        optimizer.beta_1 = 0.0  # from where on the kernel of TensorFlow is less exact
 
 
 def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
@@ -68,18 +71,20 @@ def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
 def test_fast_is_plain(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = trajectory(name, mode)
     switch_to_plain(monkeypatch)
-    for step, (ours, right) in enumerate(zip(fast, trajectory(name, mode), strict=True)):
-        for a, b in zip(ours, right, strict=True):
-            scale = max(1e-3, float(np.max(np.abs(b))))
+    plain = trajectory(name, mode)
+    largest = [0.0] * len(plain[0])  # so far: a value near zero has its roundings from before
+    for step, (ours, right) in enumerate(zip(fast, plain, strict=True)):
+        largest = [max(x, float(np.max(np.abs(b)))) for x, b in zip(largest, right, strict=True)]
+        for a, b, scale in zip(ours, right, largest, strict=True):
             np.testing.assert_allclose(
                 a, b, rtol=0, atol=tolerances.FUSED_KERNEL * scale, err_msg=f"step {step}"
             )
 
 
 @pytest.mark.backends("torch")
-@pytest.mark.parametrize(("name", "steps"), [("radam", STEPS - 7), ("nadam", STEPS - 2)])
+@pytest.mark.parametrize(("name", "steps"), [("radam", STEPS - 7), ("nadam", STEPS - 3)])
 def test_the_kernel_is_used(name: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RAdam's first five steps and the two with a beta too near one are plain."""
+    """Plain are RAdam's first five steps, two with a beta too near one, Nadam's without memory."""
     import torch
 
     calls = []

@@ -191,7 +191,31 @@ common = {
 }
 
 
+STEPS = [("step", seed, 0, set()) for seed in range(4)]
+ACCUMULATING = {
+    "kind": "Nadam",
+    "options": {"learning_rate": 0.125, "gradient_accumulation_steps": 2},
+    "dtype": "float32",
+    "shapes": [(3,), ()],
+}
+# In the call that updates, one variable has no gradient: what it has accumulated must wait.
+MISSING_AT_THE_UPDATE = ACCUMULATING | {"events": [STEPS[0], ("step", 1, 0, {0}), *STEPS[2:]]}
+# Weights put back as they are change nothing, also between two calls of one accumulation.
+WEIGHTS_BETWEEN_THE_CALLS = ACCUMULATING | {"events": [STEPS[0], ("weights",), *STEPS[1:]]}
+# Without memory, the rounding of a large moment must not remain in the small one that follows.
+AFTER_A_SPIKE = {
+    "kind": "Nadam",
+    "options": {"learning_rate": 1.0, "beta_1": 0.0, "beta_2": 0.0},
+    "dtype": "float32",
+    "shapes": [()],
+    "events": [("step", 0, 3, set()), ("step", 0, 0, set())],
+}
+
+
 @hypothesis.settings(max_examples=40, derandomize=True, **common)
+@hypothesis.example(MISSING_AT_THE_UPDATE)
+@hypothesis.example(WEIGHTS_BETWEEN_THE_CALLS)
+@hypothesis.example(AFTER_A_SPIKE)
 @hypothesis.given(trainings())
 def test_sample_of_trainings(training: dict[str, Any]) -> None:
     run(training)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from surefoot.rule import Array, StepScalars
-from surefoot.slots import Tracked
+from surefoot.slots import Assignment, Tracked
 
 if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
@@ -28,6 +28,9 @@ class Engine(Protocol):
     def scalar_namespace(self, hyperparameters: Any) -> Any:
         """The array namespace for step scalars, given the hyperparameter variable."""
 
+    def array_namespace(self) -> Any:
+        """The array namespace for the rule."""
+
     def scalar(self, value: Any) -> Array:
         """``value``, a number, variable or tensor, in the scalar dtype, unread."""
 
@@ -46,7 +49,10 @@ class Engine(Protocol):
         gradients: list[Any],
         keras_clip: Callable[[list[Any]], list[Any]],
     ) -> list[Any]:
-        """Clip as the arguments of ``optimizer`` say, by Keras's own function where it is exact."""
+        """Clip as the arguments of ``optimizer`` say, by Keras's own function where it is exact.
+
+        Clipping by value may be left to `update`.
+        """
 
     def run_step(self, optimizer: MomentOptimizer, gradients: Any, variables: Any) -> None:
         """Run ``optimizer.inline_apply``, compiled once where that pays."""
@@ -66,15 +72,11 @@ class Engine(Protocol):
         """Apply the rule to one variable, the plain way."""
 
     def assign_where(
-        self,
-        condition: Array,
-        variables: list[Any],
-        values: Callable[[], list[Array]],
-        reads: list[Any],
+        self, condition: Array, assignments: list[Assignment], value: Callable[..., Array]
     ) -> None:
-        """Assign ``values()``, computed only then, to ``variables`` where ``condition`` holds.
+        """Make every assignment, where ``condition`` holds, and compute only then.
 
-        ``values`` reads the variables in ``reads``.
+        ``value`` works element by element, on the sources of one assignment or a part of each.
         """
 
     def reattach(self, variable: Any) -> None:
@@ -94,8 +96,8 @@ class Engine(Protocol):
     def symbolic_gradients(self, loss: Any, params: list[Any]) -> list[Any]:
         """Differentiate a tensor of a graph."""
 
-    def exact_value(self, variable: Any, master: Any) -> Array:
-        """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
+    def exact_value(self, value: Array, master: Array | None) -> Array:
+        """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
 
     def like(self, scalar: Array, tensor: Array) -> Array:
         """A scalar in the dtype of ``tensor``."""

@@ -16,7 +16,7 @@ from jax.experimental.sparse import JAXSparse
 from surefoot.engines import differentiation, failures, plain
 from surefoot.engines.callers import calling_objects
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of
+from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -35,6 +35,11 @@ def scalar_dtype() -> str:
 def scalar_namespace(hyperparameters: Any) -> Any:
     """jax.numpy: scalars are computed on the device, inside the compiled step."""
     del hyperparameters
+    return jnp
+
+
+def array_namespace() -> Any:
+    """`jax.numpy`."""
     return jnp
 
 
@@ -239,24 +244,27 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 
 def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
     """Assign in a loop that turns once or not at all.
 
     A conditional would copy all values, also where it keeps them; a loop
     changes them in place.
     """
-    state = [*variables, *reads]
+    involved = [v for a in assignments for v in (*a.targets, *a.sources) if v is not None]
+    state = list({id(variable): variable for variable in involved}.values())
 
     def turn(_: Array, current: list[Array]) -> list[Array]:
-        with keras.StatelessScope(list(zip(state, current, strict=True))):
-            new = [_cast(x, v.dtype) for x, v in zip(values(), variables, strict=True)]
-        return [*new, *current[len(variables) :]]
+        known = {id(v): x for v, x in zip(state, current, strict=True)}
+        for targets, sources in assignments:
+            new = value(*(None if v is None else known[id(v)] for v in sources))
+            known.update({id(v): _cast(new, v.dtype) for v in targets})
+        return list(known.values())
 
     turns = jnp.asarray(condition).astype("int32")
     final = jax.lax.fori_loop(0, turns, turn, [v.value for v in state])
-    for variable, value in zip(state, final, strict=True):
-        variable.assign(value)
+    for variable, last in zip(state, final, strict=True):
+        variable.assign(last)
 
 
 def original(variable: Any) -> Any:
@@ -311,15 +319,9 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
     )
 
 
-def exact_value(variable: Any, master: Any) -> Array:
-    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
-    return plain.exact_parameter(
-        jnp,
-        _cast,
-        variable.value,
-        None if master is None else master.value,
-        accumulator_dtype(variable),
-    )
+def exact_value(value: Array, master: Array | None) -> Array:
+    """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
+    return plain.exact_parameter(jnp, _cast, value, master, accumulator_dtype(value))
 
 
 def like(scalar: Array, tensor: Array) -> Array:

@@ -17,7 +17,14 @@ from surefoot.engines import (
     tensorflow_kernels,
 )
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of, variable_path
+from surefoot.slots import (
+    Assignment,
+    Tracked,
+    accumulator_dtype,
+    is_low_precision,
+    value_of,
+    variable_path,
+)
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -37,6 +44,11 @@ def scalar_namespace(hyperparameters: Any) -> Any:
     """keras.ops: scalars are computed in the graph of the step."""
     del hyperparameters
     return keras.ops
+
+
+def array_namespace() -> Any:
+    """TensorFlow itself."""
+    return tf
 
 
 def scalar(value: Any) -> Array:
@@ -250,15 +262,17 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 
 def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
     """Assign in a branch of the graph."""
-    del reads
 
     def assign() -> tf.Tensor:
-        for variable, value in zip(variables, values(), strict=True):
-            target = value_of(variable)
-            target.assign(tf.cast(value, target.dtype))
+        for targets, sources in assignments:
+            new = value(
+                *(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources)
+            )
+            for target in map(value_of, targets):
+                target.assign(tf.cast(new, target.dtype))
         return tf.constant(True)
 
     tf.cond(condition, assign, lambda: tf.constant(False))
@@ -307,15 +321,9 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
     return differentiation.require_all(gradients, params)
 
 
-def exact_value(variable: Any, master: Any) -> Array:
-    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
-    return plain.exact_parameter(
-        tf,
-        tf.cast,
-        tf.convert_to_tensor(value_of(variable)),
-        None if master is None else tf.convert_to_tensor(value_of(master)),
-        accumulator_dtype(variable),
-    )
+def exact_value(value: Array, master: Array | None) -> Array:
+    """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
+    return plain.exact_parameter(tf, tf.cast, value, master, accumulator_dtype(value))
 
 
 def like(scalar: Array, tensor: Array) -> Array:

@@ -143,7 +143,9 @@ def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
 def _betas_fit(scalars: StepScalars) -> Array:
     def fits(complement: Array) -> Array:
         rounded = tf.cast(1.0 - tf.cast(1.0 - complement, tf.float32), tf.float64)
-        return tf.abs(rounded - complement) <= plain.LARGEST_COMPLEMENT_ERROR * complement
+        error = tf.abs(rounded - complement) / complement
+        # Beyond the middle the kernel's sum is less exact than the rule's.
+        return (error <= plain.LARGEST_COMPLEMENT_ERROR) & (complement <= 0.5)
 
     return tf.logical_and(fits(scalars.one_minus_beta_1), fits(scalars.one_minus_beta_2))
 

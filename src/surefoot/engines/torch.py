@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from surefoot.engines import differentiation, failures, plain, torch_kernels
+from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Tracked, accumulator_dtype, is_low_precision, value_of
+from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
-    from surefoot.moments import MomentOptimizer
 
 
 SPARSE_GRADIENTS = False
@@ -34,6 +34,11 @@ def scalar_dtype() -> str:
 def scalar_namespace(hyperparameters: Any) -> Any:
     """NumPy where the state is in host memory; else keras.ops, to read nothing back."""
     return np if value_of(hyperparameters).device.type == "cpu" else keras.ops
+
+
+def array_namespace() -> Any:
+    """PyTorch itself."""
+    return torch
 
 
 def scalar(value: Any) -> Array:
@@ -80,8 +85,9 @@ def clip(
     del keras_clip
     given = [g for g in gradients if g is not None]
     if optimizer.clipvalue is not None:
-        bound = optimizer.clipvalue
-        return [None if g is None else g.clamp(-bound, bound) for g in gradients]
+        if isinstance(optimizer, MomentOptimizer):
+            return gradients  # `update` clips them, in its pass over memory
+        return [None if g is None else _clamped(g, optimizer.clipvalue) for g in gradients]
     if optimizer.clipnorm is not None:
         bound = optimizer.clipnorm
         return [None if g is None else g * _factor(g.norm(), bound) for g in gradients]
@@ -90,6 +96,10 @@ def clip(
         factor = _factor(norm, optimizer.global_clipnorm)
         return [None if g is None else g * factor for g in gradients]
     return gradients
+
+
+def _clamped(gradient: torch.Tensor, bound: float | None) -> torch.Tensor:
+    return gradient if bound is None else gradient.clamp(-bound, bound)
 
 
 def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
@@ -109,17 +119,18 @@ def update(
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
-    """Apply the rule to every variable."""
+    """Clip the gradients by value; apply the rule to every variable."""
+    bound = optimizer.clipvalue
     scalars = _host_numbers(scalars)
     done: set[int] = set()
     kernel = torch_kernels.kernel_for(scalars)
     if kernel is not None and not plain.is_stateless():
         groups = _kernel_groups(optimizer, tracked)
-        done.update(torch_kernels.update(kernel, scalars, groups, gradients))
+        done.update(torch_kernels.update(kernel, scalars, groups, gradients, bound))
     if len(done) < len(tracked):
         for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
             if index not in done:
-                update_variable(optimizer, scalars, entry, gradient)
+                update_variable(optimizer, scalars, entry, _clamped(gradient, bound))
 
 
 def _kernel_groups(optimizer: MomentOptimizer, tracked: list[Tracked]) -> list[torch_kernels.Group]:
@@ -205,16 +216,18 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 @torch.no_grad()
 def assign_where(
-    condition: Array, variables: list[Any], values: Callable[[], list[Array]], reads: list[Any]
+    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
     """Decide on the host where the state is; else compute and select, to read nothing back."""
-    del reads
     on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
     if on_host and not condition:
         return
-    for variable, value in zip(variables, values(), strict=True):
-        target = value_of(variable).detach()
-        target.copy_(value if on_host else torch.where(condition, value, target))
+    for targets, sources in assignments:
+        row = [None if v is None else value_of(v).detach() for v in (*targets, *sources)]
+        for part in torch_kernels.cached_slices(row, torch_kernels.FEW):
+            new = value(*part[len(targets) :])
+            for target in part[: len(targets)]:
+                target.copy_(new if on_host else torch.where(condition, new, target))
 
 
 def original(variable: Any) -> Any:
@@ -265,15 +278,10 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
 
 
 @torch.no_grad()
-def exact_value(variable: Any, master: Any) -> Array:
-    """The value of ``variable`` in its accumulators' dtype, from ``master`` if valid."""
-    return plain.exact_parameter(
-        torch,
-        _cast,
-        value_of(variable).detach(),
-        None if master is None else value_of(master).detach(),
-        getattr(torch, accumulator_dtype(variable)),
-    )
+def exact_value(value: Array, master: Array | None) -> Array:
+    """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
+    dtype = getattr(torch, accumulator_dtype(value))
+    return plain.exact_parameter(torch, _cast, value, master, dtype)
 
 
 def like(scalar: Array, tensor: Array) -> Array:

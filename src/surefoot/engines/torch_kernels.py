@@ -12,8 +12,9 @@ parameter, and the moment it leaves behind is taken to the right one by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ _NO_BIAS_CORRECTION = torch.tensor(float("inf"))
 
 # Numbers per stream that stay in the processor's cache from one kernel to the next.
 _CACHED = 1 << 19
+
+FEW = 1 << 17
+"""Numbers whose temporaries stay in the cache, too, and are not asked of the system anew."""
 
 
 class Kernel(NamedTuple):
@@ -109,7 +113,11 @@ def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
 
 
 def update(
-    kernel: Kernel, scalars: StepScalars, found: list[Group], gradients: list[torch.Tensor]
+    kernel: Kernel,
+    scalars: StepScalars,
+    found: list[Group],
+    gradients: list[torch.Tensor],
+    clipvalue: float | None,
 ) -> list[int]:
     """Update what the kernel serves; return the indices of the variables it did."""
     done: list[int] = []
@@ -121,14 +129,28 @@ def update(
             continue
         done += group.indices
         shrink = scalars.shrink if group.decays else 0.0
-        if not kernel.correction:
+        if not kernel.correction and clipvalue is None:
             _run(kernel, scalars, shrink, chosen, *group[2:])
             continue
+        # A part is below twice the cached size, since it grows by less than that at a time.
+        room = None if clipvalue is None else torch.empty(2 * _CACHED, dtype=dtype)
         for part in _cached_parts(group.rows(chosen)):
-            parameters, parts_gradients, m, v, *vhat = map(list, zip(*part, strict=True))
-            _run(kernel, scalars, shrink, parts_gradients, parameters, m, v, *(vhat or [[]]))
-            torch._foreach_lerp_(m, parts_gradients, -kernel.correction)
+            parameters, given, m, v, *vhat = map(list, zip(*part, strict=True))
+            if clipvalue is not None and room is not None:
+                given = _clamped(given, clipvalue, room)
+            _run(kernel, scalars, shrink, given, parameters, m, v, *(vhat or [[]]))
+            if kernel.correction:
+                torch._foreach_lerp_(m, given, -kernel.correction)
     return done
+
+
+def _clamped(gradients: list[torch.Tensor], bound: float, room: torch.Tensor) -> list[torch.Tensor]:
+    """The gradients clipped by value, written to ``room`` and not to memory of their own."""
+    places = room[: sum(g.numel() for g in gradients)].split([g.numel() for g in gradients])
+    clamped = [place.view(g.shape) for place, g in zip(places, gradients, strict=True)]
+    for gradient, out in zip(gradients, clamped, strict=True):
+        torch.clamp(gradient, -bound, bound, out=out)
+    return clamped
 
 
 def _run(
@@ -159,14 +181,22 @@ def _run(
     )
 
 
+def cached_slices(row: Sequence[Any], size: int = _CACHED) -> Iterator[tuple[Any, ...]]:
+    """Tensors of one shape, or None; large ones in slices of ``size`` numbers."""
+    given = [tensor for tensor in row if tensor is not None]
+    if given[0].numel() <= size or not all(t.is_contiguous() for t in given):
+        return iter([tuple(row)])
+    none = itertools.repeat(None)
+    return zip(*(none if t is None else t.view(-1).split(size) for t in row), strict=False)
+
+
 def _cached_parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
     """Group the tensors, and slices of large ones, to what the cache holds."""
     part: list[Row] = []
     size = 0
     for row in rows:
         if row[0].numel() > _CACHED:
-            slices = [tensor.view(-1).split(_CACHED) for tensor in row]
-            yield from ([piece] for piece in zip(*slices, strict=True))
+            yield from ([piece] for piece in cached_slices(row))
             continue
         part.append(row)
         size += row[0].numel()

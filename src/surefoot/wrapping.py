@@ -1,0 +1,163 @@
+"""A managed optimizer around another one, whose state, rate and weights count as its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot import foreign
+from surefoot.checkpoint import State
+from surefoot.managed import ManagedOptimizer
+from surefoot.optimizer_v2 import set_updates
+from surefoot.weight_lists import CallableList, WeightEntry
+
+_INNER = "inner."
+
+
+class WrappingOptimizer(ManagedOptimizer):
+    """What holds for any optimizer around an ``inner_optimizer``, ours or a foreign one."""
+
+    inner_optimizer: Any
+
+    def build_inner(self, variables: list[Any]) -> None:
+        """Build the inner optimizer for ``variables``, if that has not been done."""
+        if not self.inner_optimizer.built:
+            self.inner_optimizer.build(variables)
+            foreign.restore_pending(self.inner_optimizer)
+
+    # The learning rate and weight decay.
+
+    @property
+    def learning_rate(self) -> Any:
+        """The inner optimizer's learning rate."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.inner_optimizer.learning_rate = value
+
+    def effective_learning_rate(self, step: Any = None) -> Any:
+        """The inner optimizer's; see `RectifiedAdam`.
+
+        Raises:
+            AttributeError: If the inner optimizer has no such method.
+        """
+        return self.inner_optimizer.effective_learning_rate(step)
+
+    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
+        """The inner optimizer's."""
+        del learning_rate
+        inner = self.inner_optimizer
+        rate = inner.learning_rate
+        managed = isinstance(inner, ManagedOptimizer)
+        return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: weight decay is the inner optimizer's."""
+        del variables
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """Choose the variables that the inner optimizer's weight decay leaves alone."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
+    # The step.
+
+    def _set_iterations(self, updates: int) -> None:
+        super()._set_iterations(updates)
+        set_updates(self.inner_optimizer, updates)
+
+    def rule_state(self) -> list[Any]:
+        """The inner optimizer's; slots of this one may share buffers with the model's."""
+        inner = self.inner_optimizer
+        return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
+
+    def structure(self) -> tuple[int, ...]:
+        """A number that changes with what compiled steps hold fixed, here or inside."""
+        inner = self.inner_optimizer
+        inside = inner.structure() if isinstance(inner, ManagedOptimizer) else ()
+        return (*super().structure(), *inside)
+
+    def raises_nonfinite(self) -> bool:
+        """Whether a gradient that is not finite is an error, here or inside."""
+        inner = self.inner_optimizer
+        inside = isinstance(inner, ManagedOptimizer) and inner.raises_nonfinite()
+        return super().raises_nonfinite() or inside
+
+    def compiles_eagerly(self) -> bool:
+        """As the inner optimizer; a foreign one may hold Python numbers that change."""
+        inner = self.inner_optimizer
+        return isinstance(inner, ManagedOptimizer) and inner.compiles_eagerly()
+
+    # State.
+
+    @property
+    def variables(self) -> CallableList:
+        """All state, the inner optimizer's included; called, `weights` as in 2020."""
+        inner = getattr(self, "inner_optimizer", None)
+        own = list(keras.optimizers.Optimizer.variables.fget(self))
+        return CallableList(
+            [*own, *(inner.variables if inner is not None else [])], lambda: self.weights
+        )
+
+    @property
+    def weights(self) -> list[Any]:
+        """The originals' variables in their order: iterations, our slots, the inner ones."""
+        inner = self.inner_optimizer
+        if isinstance(inner, ManagedOptimizer):
+            return [*super().weights, *inner.weights[1:]]
+        return [*super().weights, *(v for _, v in foreign.weight_entries(inner))]
+
+    def weight_entries(self) -> list[WeightEntry]:
+        """The entries of `get_weights`: iterations, our slots, then the inner ones."""
+        inner = self.inner_optimizer
+        if isinstance(inner, ManagedOptimizer):
+            return [*super().weight_entries(), *inner.weight_entries()[1:]]
+        return [
+            *super().weight_entries(),
+            *(WeightEntry.of(*item) for item in foreign.weight_entries(inner)),
+        ]
+
+    def surplus_weights(self) -> int:
+        """The inner optimizer's."""
+        inner = self.inner_optimizer
+        return inner.surplus_weights() if isinstance(inner, ManagedOptimizer) else 0
+
+    def inner_slot(self, variable: Any, slot_name: str) -> Any:
+        """A slot of the inner optimizer, or None."""
+        inner = self.inner_optimizer
+        if not isinstance(inner, ManagedOptimizer):
+            return None
+        return inner.slots.of(variable).get(slot_name)
+
+    def _named_singles(self) -> dict[str, Any]:
+        singles = super()._named_singles()
+        singles.pop("learning_rate", None)  # Keras's base class has one; it is not used
+        return singles
+
+    def __dir__(self) -> list[str]:
+        # Keras's saving looks for parts in `dir()`; the inner optimizer's state
+        # is saved with ours, so that a misfit of either leaves both as they were.
+        return [name for name in super().__dir__() if name != "inner_optimizer"]
+
+    def named_state(self) -> State:
+        """The whole state as arrays by name, the inner optimizer's included."""
+        inner = foreign.named_state(self.inner_optimizer)
+        return super().named_state() | {_INNER + key: value for key, value in inner.items()}
+
+    def misfits(self, state: State, prefix: str = "") -> list[str]:
+        """What of ``state`` is missing, extra or misshapen, in words."""
+        own, inner = _split(state)
+        problems = super().misfits(own, prefix)
+        return problems + foreign.misfits(self.inner_optimizer, inner, prefix + _INNER)
+
+    def restore(self, state: State) -> None:
+        """Take a ``state`` without misfits."""
+        own, inner = _split(state)
+        super().restore(own)
+        foreign.restore(self.inner_optimizer, inner)
+
+
+def _split(state: State) -> tuple[State, State]:
+    inner = {k.removeprefix(_INNER): v for k, v in state.items() if k.startswith(_INNER)}
+    return {k: v for k, v in state.items() if not k.startswith(_INNER)}, inner
