@@ -16,11 +16,19 @@ KERAS_OLDEST_TESTS := $(addprefix tests/optimizers/test_, \
 KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 	test_one_cycle_callback_on_beta_1 test_several_steps_in_one_call test_learning_rate_scheduler)
 
+# The oldest backends that pyproject.toml admits, each with the oldest Keras in an environment of its
+# own, and what is tested there: training, the originals' steps, Lookahead around Keras's.
+OLDEST_tensorflow := tensorflow-cpu==2.18.1
+OLDEST_jax := jax==0.6.2 jaxlib==0.6.2
+OLDEST_torch := torch==2.6.0
+VERSIONS_TESTS := $(addprefix tests/optimizers/test_, fit.py golden.py lookahead.py)
+
 BACKEND ?= jax
 REPORT ?= surefoot-report
 COMPARE_ARGS ?=
 BENCH_ARGS ?=
 EVIDENCE_ARGS ?=
+INSTALL_ARGS ?=
 PYTEST_ARGS ?= -n 2 -q
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -29,9 +37,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 test-%: export OMP_NUM_THREADS ?= 1
 
 .DELETE_ON_ERROR:
+.PRECIOUS: $(VENV)-oldest-%/.installed
 .NOTPARALLEL:
 .PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
-	test-extended coverage bench bench-tfa evidence docs pictures build lock clean
+	test-extended test-install test-versions coverage bench bench-tfa evidence docs pictures links \
+	build lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,10 +80,19 @@ test-oldest: $(STAMP) $(KERAS_OLDEST_DIR) ## Tests of the optimizers within the 
 	KERAS_BACKEND=jax PYTHONPATH=$(KERAS_OLDEST_DIR) \
 		$(PYTEST) -m "not extended and not once" $(KERAS_OLDEST_JAX_TESTS)
 
+test-versions: test-versions-tensorflow test-versions-jax test-versions-torch ## Oldest backends with oldest Keras
+
+test-versions-%: $(VENV)-oldest-%/.installed
+	KERAS_BACKEND=$* $(VENV)-oldest-$*/bin/python -m pytest $(PYTEST_ARGS) \
+		-m "not extended and not once" $(VERSIONS_TESTS)
+
 test-extended: $(STAMP) ## The long tests too, on the three backends
 	KERAS_BACKEND=jax $(PYTEST) -m extended
 	KERAS_BACKEND=torch $(PYTEST) -m "extended and not once"
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "extended and not once"
+
+test-install: $(STAMP) ## Wheel and sdist in empty environments, one per backend; INSTALL_ARGS="--help"
+	$(BIN)/python -m tests.install $(INSTALL_ARGS)
 
 coverage: $(STAMP) ## Branch coverage over the three backends together
 	$(BIN)/coverage erase
@@ -85,6 +104,7 @@ coverage: $(STAMP) ## Branch coverage over the three backends together
 
 bench: $(STAMP) ## Speed against the peers and the floor; BENCH_ARGS="--help" lists the options
 	$(BIN)/python -m benchmarks --output benchmarks/results $(BENCH_ARGS)
+	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m docs.pictures
 
 bench-tfa: $(VENV)-tfa/.installed ## The same for the originals, in their own environment
 	$(VENV)-tfa/bin/python -m benchmarks --originals --output benchmarks/results $(BENCH_ARGS)
@@ -98,6 +118,9 @@ docs: $(STAMP) ## Build the documentation; a warning is an error
 
 pictures: $(STAMP) ## Draw the pictures of the documentation anew
 	KERAS_BACKEND=$(BACKEND) $(BIN)/python -m docs.pictures
+
+links: $(STAMP) ## Ask for every external link of the documentation and README; needs the internet
+	KERAS_BACKEND=$(BACKEND) $(BIN)/sphinx-build -q -b linkcheck docs docs/_build/links
 
 build: $(STAMP) ## Build wheel and sdist into dist/
 	$(BIN)/hatchling build
@@ -114,7 +137,7 @@ lock: ## Resolve the development environment anew and pin it in requirements-dev
 	rm -rf $(VENV)-lock
 
 clean: ## Remove what was built, the environments included
-	rm -rf $(VENV) $(VENV)-tfa $(VENV)-lock build dist docs/_build $(REPORT) \
+	rm -rf $(VENV) $(VENV)-tfa $(VENV)-lock $(VENV)-oldest-* build dist docs/_build $(REPORT) \
 		.jax_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -129,6 +152,14 @@ $(STAMP): requirements-dev.lock pyproject.toml
 $(KERAS_OLDEST_DIR): $(STAMP)
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ keras==$(KERAS_OLDEST)
+	touch $@
+
+$(VENV)-oldest-%/.installed: Makefile pyproject.toml
+	rm -rf $(VENV)-oldest-$*
+	$(PYTHON) -m venv $(VENV)-oldest-$*
+	$(VENV)-oldest-$*/bin/pip install --quiet keras==$(KERAS_OLDEST) $(OLDEST_$*) \
+		pytest pytest-xdist scikit-learn
+	$(VENV)-oldest-$*/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
 $(VENV)-tfa/.installed: benchmarks/requirements-tfa.lock

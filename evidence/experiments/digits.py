@@ -184,6 +184,7 @@ def draw(axes: tuple[Any, ...], results: Results) -> None:
     for each, budget in zip(axes, ("short", "long"), strict=True):
         if "trials" not in results[budget]:
             each.set_title("not run")
+            each.axis("off")
             continue
         shown = (*order, control(results)) if budget == "short" else LONG_ONES
         draw_results(each, trials(results, budget), 100, shown, named=budget == "short")

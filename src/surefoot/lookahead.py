@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 
@@ -14,6 +14,7 @@ from surefoot.hyperparameters import Hyperparameter, positive_whole_number, prop
 from surefoot.managed import apply_unconstrained
 from surefoot.measurement import measured
 from surefoot.rule import interpolated
+from surefoot.signatures import LookaheadArguments, Number
 from surefoot.slots import Assignment, as_array, is_low_precision
 from surefoot.wrapping import WrappingOptimizer
 
@@ -74,30 +75,31 @@ class Lookahead(WrappingOptimizer):
     def __init__(
         self,
         optimizer: Any,
-        sync_period: Any = 6,
-        slow_step_size: Any = 0.5,
+        sync_period: Number = 6,
+        slow_step_size: Number = 0.5,
         name: str = "Lookahead",
-        **kwargs: Any,
+        **kwargs: Unpack[LookaheadArguments],
     ):
+        options: dict[str, Any] = {**kwargs}
         inner = foreign.deserialized_optimizer(optimizer)
         for argument in ("learning_rate", "lr", "decay", "weight_decay"):
-            if argument in kwargs:
+            if argument in options:
                 raise ValueError(
                     f"`{argument}` is the inner optimizer's; set it there. "
-                    f"Received: {argument}={kwargs[argument]!r}"
+                    f"Received: {argument}={options[argument]!r}"
                 )
         arguments.check_name(name)
         given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
         accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
-        nonfinite = kwargs.pop("nonfinite", "propagate")
-        shard_state = kwargs.pop("shard_state", False)
-        finalize = arguments.choice("finalize", kwargs.pop("finalize", "fast"), FINALIZE)
-        if finalize == "slow" and kwargs.get("use_ema"):
+        nonfinite = options.pop("nonfinite", "propagate")
+        shard_state = options.pop("shard_state", False)
+        finalize = arguments.choice("finalize", options.pop("finalize", "fast"), FINALIZE)
+        if finalize == "slow" and options.get("use_ema"):
             raise ValueError(
                 "After `fit` a model has the slow weights or their average, not both. "
                 "Received: finalize='slow', use_ema=True"
             )
-        base_arguments = arguments.take_base_arguments(type(self), kwargs)
+        base_arguments = arguments.take_base_arguments(type(self), options)
         super().__init__(0.0, name, accepted, base_arguments, nonfinite, shard_state)
         self.inner_optimizer = inner
         self._finalize = finalize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from surefoot import arguments, engines, registration, scalars
 from surefoot.hyperparameters import (
@@ -13,6 +13,7 @@ from surefoot.hyperparameters import (
 )
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, StepScalars
+from surefoot.signatures import NadamArguments, Number, NumberOrSchedule
 from surefoot.weight_lists import WeightEntry
 
 
@@ -89,14 +90,15 @@ class Nadam(MomentOptimizer):
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
-        beta_1: Any = 0.9,
-        beta_2: Any = 0.999,
-        epsilon: Any = 1e-07,
+        learning_rate: NumberOrSchedule = 0.001,
+        beta_1: Number = 0.9,
+        beta_2: Number = 0.999,
+        epsilon: Number | None = 1e-07,
         name: str = "Nadam",
-        **kwargs: Any,
+        **kwargs: Unpack[NadamArguments],
     ):
-        weight_decay = kwargs.pop("weight_decay", 0.0)
+        options: dict[str, Any] = {**kwargs}
+        weight_decay = options.pop("weight_decay", 0.0)
         super().__init__(
             learning_rate,
             name,
@@ -105,11 +107,11 @@ class Nadam(MomentOptimizer):
                 "beta_2": beta_2,
                 "epsilon": epsilon,
                 "schedule_decay": arguments.take_alias(
-                    kwargs, "schedule_decay", old_name="decay", default=0.004
+                    options, "schedule_decay", old_name="decay", default=0.004
                 ),
                 "weight_decay": 0.0 if weight_decay is None else weight_decay,
             },
-            **kwargs,
+            **options,
         )
         self._momentum_cache = self.add_variable(
             (), initializer="ones", dtype=engines.active().scalar_dtype(), name="momentum_cache"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from surefoot import arguments, registration
 from surefoot.hyperparameters import Hyperparameter
 from surefoot.lookahead import Lookahead
 from surefoot.rectified_adam import RectifiedAdam
+from surefoot.signatures import Number, NumberOrSchedule, RangerArguments
 
 _LOOKAHEAD_ARGUMENTS = (*arguments.BASE_ARGUMENTS, "nonfinite", "finalize")
 
@@ -52,26 +53,27 @@ class Ranger(Lookahead):
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
-        beta_1: Any = 0.9,
-        beta_2: Any = 0.999,
-        epsilon: Any = 1e-07,
-        weight_decay: Any = 0.0,
+        learning_rate: NumberOrSchedule = 0.001,
+        beta_1: Number = 0.9,
+        beta_2: Number = 0.999,
+        epsilon: Number | None = 1e-07,
+        weight_decay: NumberOrSchedule | None = 0.0,
         amsgrad: bool = False,
-        sma_threshold: Any = 5.0,
-        total_steps: Any = 0,
-        warmup_proportion: Any = 0.1,
-        min_lr: Any = 0.0,
-        sync_period: Any = 6,
-        slow_step_size: Any = 0.5,
+        sma_threshold: Number = 5.0,
+        total_steps: Number = 0,
+        warmup_proportion: Number = 0.1,
+        min_lr: Number = 0.0,
+        sync_period: Number = 6,
+        slow_step_size: Number = 0.5,
         name: str = "Ranger",
-        **kwargs: Any,
+        **kwargs: Unpack[RangerArguments],
     ):
+        options: dict[str, Any] = {**kwargs}
         lookahead_arguments = {
-            key: kwargs.pop(key) for key in _LOOKAHEAD_ARGUMENTS if key in kwargs
+            key: options.pop(key) for key in _LOOKAHEAD_ARGUMENTS if key in options
         }
-        if "shard_state" in kwargs:
-            lookahead_arguments["shard_state"] = kwargs["shard_state"]
+        if "shard_state" in options:
+            lookahead_arguments["shard_state"] = options["shard_state"]
         inner = RectifiedAdam(
             learning_rate=learning_rate,
             beta_1=beta_1,
@@ -83,7 +85,7 @@ class Ranger(Lookahead):
             total_steps=total_steps,
             warmup_proportion=warmup_proportion,
             min_lr=min_lr,
-            **kwargs,
+            **options,
         )
         super().__init__(inner, sync_period, slow_step_size, name, **lookahead_arguments)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from surefoot import arguments, registration, scalars
 from surefoot.hyperparameters import (
@@ -16,6 +16,7 @@ from surefoot.hyperparameters import (
 )
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, StepScalars
+from surefoot.signatures import Number, NumberOrSchedule, RectifiedAdamArguments
 
 UNRECTIFIED_UPDATES = ("momentum", "skip")
 
@@ -112,18 +113,18 @@ class RectifiedAdam(MomentOptimizer):
 
     def __init__(
         self,
-        learning_rate: Any = 0.001,
-        beta_1: Any = 0.9,
-        beta_2: Any = 0.999,
-        epsilon: Any = 1e-07,
-        weight_decay: Any = 0.0,
+        learning_rate: NumberOrSchedule = 0.001,
+        beta_1: Number = 0.9,
+        beta_2: Number = 0.999,
+        epsilon: Number | None = 1e-07,
+        weight_decay: NumberOrSchedule | None = 0.0,
         amsgrad: bool = False,
-        sma_threshold: Any = 5.0,
-        total_steps: Any = 0,
-        warmup_proportion: Any = 0.1,
-        min_lr: Any = 0.0,
+        sma_threshold: Number = 5.0,
+        total_steps: Number = 0,
+        warmup_proportion: Number = 0.1,
+        min_lr: Number = 0.0,
         name: str = "RectifiedAdam",
-        **kwargs: Any,
+        **kwargs: Unpack[RectifiedAdamArguments],
     ):
         unrectified_update = arguments.choice(
             "unrectified_update", kwargs.pop("unrectified_update", "momentum"), UNRECTIFIED_UPDATES

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -51,6 +53,18 @@ def test_wheel_runs_as_a_module(wheel: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert printed.stdout.split() == ["surefoot", surefoot.__version__]
+
+
+@pytest.mark.parametrize("package", ["keras", "tensorflow", "jax", "torch"])
+def test_lower_bounds_are_the_versions_that_are_tested(package: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"].get(package, [])]
+    (bound,) = (each.split(">=")[1] for each in required if each.startswith(f"{package}>="))
+    makefile = (ROOT / "Makefile").read_text()
+    name = "KERAS_OLDEST" if package == "keras" else f"OLDEST_{package}"
+    tested = re.search(rf"^{name} := (?:\S+==)?(\S+)", makefile, re.M)
+    assert tested
+    assert f"{tested[1]}.".startswith(f"{bound}.")
 
 
 def test_changelog_has_a_place_for_the_version() -> None:

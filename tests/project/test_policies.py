@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 import surefoot
 import surefoot.migrate
+from surefoot import signatures
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "surefoot"
@@ -55,6 +58,23 @@ def test_only_engines_import_a_backend(path: Path) -> None:
         assert found <= {("tensorflow", False)}
     else:
         assert not found
+
+
+def test_import_loads_the_optimizers_and_nothing_else() -> None:
+    program = "import keras, sys; before = set(sys.modules); import surefoot;"
+    program += "print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    loaded = done.stdout.split()
+    assert "surefoot.nadam" in loaded
+    # No package that Keras has not loaded anyway, and of ours none that a command alone needs.
+    assert not [name for name in loaded if name.partition(".")[0] != "surefoot"]
+    assert not {name.split(".")[1] for name in loaded if "." in name} & {
+        "cli",
+        "compare",
+        "migrate",
+    }
 
 
 @pytest.mark.parametrize(
@@ -125,3 +145,13 @@ def test_what_raises_says_so() -> None:
 
 def test_every_public_name_is_documented() -> None:
     assert not [name for name, _, docstring in public_surface() if not docstring]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_type_checkers_know_the_arguments(optimizer: type[keras.optimizers.Optimizer]) -> None:
+    keywords = getattr(signatures, f"{optimizer.__name__}Arguments").__optional_keys__
+    *parameters, _ = inspect.signature(optimizer).parameters
+    made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
+    assert set(made.get_config()) - set(parameters) <= keywords
+    for name in keywords:
+        optimizer.from_config({name: made.get_config().get(name, 0)})  # Unknown, it would raise.

@@ -14,15 +14,24 @@ if TYPE_CHECKING:
 
 FAILED = 2
 
+_EXAMPLES = """\
+examples:
+  surefoot migrate --inspect old.h5             what is in the file, and what will become of it?
+  surefoot migrate old.h5 new.keras             a model saved by tf.keras 2, with its optimizer
+  surefoot migrate saved_model/ new.keras       the same from a SavedModel
+"""
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "migrate",
         help="bring a model of tf.keras 2 and TensorFlow Addons over to Keras 3",
-        description="Turn a whole model that Keras 2 saved (.h5, .keras or a SavedModel directory) "
-        "into a .keras file of Keras 3, with its optimizer's state. SavedModels and checkpoints "
-        "need TensorFlow installed.",
+        description="Turn a whole model that Keras 2 saved (.h5, .keras or a SavedModel\n"
+        "directory) into a .keras file of Keras 3, with its optimizer's state. SavedModels\n"
+        "and checkpoints need TensorFlow installed.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("old", metavar="OLD", help="the old file, directory or checkpoint prefix")
     parser.add_argument("new", metavar="NEW.keras", nargs="?", help="the file to write")
