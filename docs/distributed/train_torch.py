@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 import surefoot
+from surefoot.agreement import require_agreement
 
 BATCH, FEATURES, OUTPUTS = 24, 6, 3
 OPTIMIZERS = {
@@ -51,22 +52,11 @@ def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.normal(size=(BATCH, OUTPUTS)).astype("float32")
 
 
-def require_agreement(optimizer: keras.optimizers.Optimizer) -> None:
-    """Compare the workers' optimizers before the first step, not after a wasted night.
-
-    Raises:
-        ValueError: If a worker's configuration differs from worker 0's.
-    """
-    configs: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(configs, optimizer.get_config())
-    for rank, config in enumerate(configs):
-        differing = [key for key in config if config[key] != configs[0].get(key)]
-        if differing:
-            values = ", ".join(f"{k}={configs[0].get(k)!r} and {config[k]!r}" for k in differing)
-            raise ValueError(
-                f"Workers 0 and {rank} have different optimizers: {values}. Give every worker "
-                "the same arguments."
-            )
+def gather(text: str) -> list[str]:
+    """Every worker's text."""
+    texts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(texts, text)
+    return texts
 
 
 def save(model: keras.Model, checkpoint: Path) -> None:
@@ -96,7 +86,7 @@ def main() -> None:
             OPTIMIZERS[given.optimizer](given.learning_rate, nonfinite=given.nonfinite)
         )
     optimizer = model.optimizer
-    require_agreement(optimizer)
+    require_agreement(optimizer, gather, iterations=int(optimizer.iterations))
     parallel = DistributedDataParallel(model)
     weights = model.trainable_weights
     rows = slice(rank * BATCH // workers, (rank + 1) * BATCH // workers)

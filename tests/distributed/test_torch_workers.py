@@ -167,6 +167,6 @@ def test_workers_that_disagree_are_named(tmp_path: Path) -> None:
         f"runpy.run_path({str(TRAIN)!r}, run_name='__main__')\n"
     )
     error = failing("--workers", 2, script)
-    assert "Workers 0 and 1 have different optimizers" in error
-    assert "learning_rate" in error
-    assert "Give every worker the same arguments" in error
+    assert "Workers 0 and 1 differ in optimizer." in error
+    assert "learning_rate: 0.02 and 0.1" in error
+    assert "Start all workers anew with the same arguments" in error
