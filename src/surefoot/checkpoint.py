@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from surefoot.hyperparameters import HyperparameterSet
-from surefoot.slots import SlotRegistry
+from surefoot.slots import SlotRegistry, as_array
 
 State = dict[str, np.ndarray]
 
@@ -133,7 +133,7 @@ def _parts(state: State) -> tuple[State, State, State]:
 
 def storable(variable: Any) -> np.ndarray:
     """The value of a variable as an array that every file format takes."""
-    array = np.asarray(keras.ops.convert_to_numpy(variable.value))
+    array = as_array(variable)
     # HDF5 has no bfloat16; float32 holds it exactly, and loading rounds back.
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 

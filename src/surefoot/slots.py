@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from surefoot import engines
+
 
 @dataclass(slots=True)
 class Tracked:
@@ -56,8 +58,8 @@ def value_of(variable: Any) -> Any:
 
 
 def as_array(variable: Any) -> np.ndarray:
-    """A copy of the value of a Keras variable or a backend's own."""
-    return np.array(keras.ops.convert_to_numpy(value_of(variable)))
+    """A copy of the whole value of a Keras variable or a backend's own."""
+    return np.array(keras.ops.convert_to_numpy(engines.active().whole(value_of(variable))))
 
 
 def variable_path(variable: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from surefoot.slots import SlotRegistry
+from surefoot.slots import SlotRegistry, as_array
 
 
 class WeightEntry(NamedTuple):
@@ -22,11 +22,7 @@ class WeightEntry(NamedTuple):
     @classmethod
     def of(cls, name: str, variable: Any) -> WeightEntry:
         """The entry of a variable."""
-
-        def read() -> np.ndarray:
-            return np.array(keras.ops.convert_to_numpy(variable.value))
-
-        return cls(name, tuple(variable.shape), read, variable.assign)
+        return cls(name, tuple(variable.shape), lambda: as_array(variable), variable.assign)
 
 
 class CallableList(list[Any]):

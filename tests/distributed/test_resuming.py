@@ -90,5 +90,5 @@ def test_devices_are_killed_and_others_go_on(tmp_path: Path, seed: int) -> None:
 @pytest.mark.backends("jax")
 @pytest.mark.parametrize("seed", range(3))
 def test_processes_are_killed_and_devices_go_on(tmp_path: Path, seed: int) -> None:
-    workers = [LAUNCH, "--workers", 2, JAX, "--devices", 2]
+    workers = [LAUNCH, "--workers", 2, JAX, "--devices", 2, "--shard-state"]
     assert_goes_on(tmp_path, JAX, a_step(seed), workers, [JAX, "--devices", 3])

@@ -99,6 +99,9 @@ class Engine(Protocol):
     def exact_value(self, value: Array, master: Array | None) -> Array:
         """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
 
+    def whole(self, value: Array) -> Array:
+        """All of a value, also of what other processes hold; then all of them have to call it."""
+
     def like(self, scalar: Array, tensor: Array) -> Array:
         """A scalar in the dtype of ``tensor``."""
 

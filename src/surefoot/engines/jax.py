@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
 from surefoot.engines import differentiation, failures, plain
@@ -316,6 +317,15 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
 def exact_value(value: Array, master: Array | None) -> Array:
     """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
     return plain.exact_parameter(jnp, _cast, value, master, accumulator_dtype(value))
+
+
+def whole(value: Array) -> Array:
+    """Gathered, if other processes hold parts of it."""
+    if isinstance(value, jax.Array) and not (
+        value.is_fully_addressable or value.is_fully_replicated
+    ):
+        return process_allgather(value, tiled=True)
+    return value
 
 
 def like(scalar: Array, tensor: Array) -> Array:

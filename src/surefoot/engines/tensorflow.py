@@ -337,6 +337,11 @@ def exact_value(value: Array, master: Array | None) -> Array:
     return plain.exact_parameter(tf, tf.cast, value, master, accumulator_dtype(value))
 
 
+def whole(value: Array) -> Array:
+    """The value itself: every worker has all of it."""
+    return value
+
+
 def like(scalar: Array, tensor: Array) -> Array:
     """A scalar in the dtype of ``tensor``."""
     return tf.cast(scalar, tensor.dtype)

@@ -284,6 +284,11 @@ def exact_value(value: Array, master: Array | None) -> Array:
     return plain.exact_parameter(torch, _cast, value, master, dtype)
 
 
+def whole(value: Array) -> Array:
+    """The value itself: every worker has all of it."""
+    return value
+
+
 def like(scalar: Array, tensor: Array) -> Array:
     """A scalar in the dtype of ``tensor``."""
     return scalar.item() if isinstance(scalar, np.generic) else _cast(scalar, tensor.dtype)
