@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks import backends, machine, probe, report
 from benchmarks.options import Options
@@ -51,6 +53,9 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="time TensorFlow Addons and tf.keras 2 instead; needs the environment of bench-tfa",
     )
+    parser.add_argument(
+        "--add", action="store_true", help="to the results that are there, of the same versions"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"))
     return parser.parse_args()
 
@@ -68,55 +73,83 @@ def _work(backend: str, tasks: list[Record], options: Options, **environment: st
         return [json.loads(line) for line in output.read_text().splitlines()]
 
 
-def _measure(arguments: argparse.Namespace, options: Options) -> list[Record]:
+def _measured(arguments: argparse.Namespace, options: Options) -> Iterator[list[Record]]:
+    """The records of one process after the other."""
     chosen = arguments.backend or ("tensorflow", "jax", "torch")
-    found: list[Record] = []
     for backend in ("originals",) if arguments.originals else chosen:
-        print(backend, file=sys.stderr)
         modes = [m for m in backends.MODES[backend] if m in (arguments.mode or m)]
-        places = [
-            {"backend": backend, "tensors": tensors, "mode": mode}
-            for tensors in arguments.set
-            for mode in modes
-        ]
-        tasks: list[Record] = []
-        if "step" in arguments.measure:
-            tasks += [{"what": "step", **place} for place in places]
+        for tensors in arguments.set:
+            print(backend, tensors, file=sys.stderr)
+            places = [{"backend": backend, "tensors": tensors, "mode": mode} for mode in modes]
+            if "step" in arguments.measure:
+                yield _work(backend, [{"what": "step", **place} for place in places], options)
+            if "probe" in arguments.measure:
+                yield from _probed(backend, places, options)
         if "fit" in arguments.measure and backend != "originals":
-            tasks.append({"what": "fit", "backend": backend})
-        found += _work(backend, tasks, options)
-        if "probe" in arguments.measure:
-            for place in places:
-                task = {"what": "names", "backend": backend, "mode": place["mode"]}
-                for record in _work(backend, [task], options):
-                    name = record.get("contender")
-                    if name is not None and options.takes(name):
-                        task = {"what": "probe", **place, "name": name}
-                        found += _work(backend, [task], options, **probe.ENVIRONMENT)
-    return found
+            print(backend, "fit", file=sys.stderr)
+            yield _work(backend, [{"what": "fit", "backend": backend}], options)
+
+
+def _probed(backend: str, places: list[Record], options: Options) -> Iterator[list[Record]]:
+    """First step and memory of each contender, in a process of its own."""
+    for place in places:
+        task = {"what": "names", "backend": backend, "mode": place["mode"]}
+        for record in _work(backend, [task], options):
+            name = record.get("contender")
+            if name is not None and options.takes(name):
+                task = {"what": "probe", **place, "name": name}
+                yield _work(backend, [task], options, **probe.ENVIRONMENT)
+
+
+def _results(options: Options, records: list[Record], earlier: Record) -> Record:
+    """What is written: the records so far, and earlier ones of what has not been measured anew.
+
+    Raises:
+        ValueError: If the earlier ones are of another machine or other versions.
+    """
+    versions: dict[str, str] = dict(earlier.get("versions", {}))
+    for record in records:
+        if record["kind"] == "versions":
+            versions |= {key: value for key, value in record.items() if key != "kind"}
+    described = {"machine": machine.describe(), "versions": versions}
+    differing = {
+        key for key, value in earlier.get("versions", {}).items() if versions[key] != value
+    }
+    if earlier and (differing or described["machine"] != earlier["machine"]):
+        raise ValueError(
+            f"--add needs results of this machine and these versions. Received: results of "
+            f"{earlier['machine']} and {earlier['versions']}"
+        )
+    new = {_subject(r): r for r in records if r["kind"] in MEASUREMENTS}
+    old = {_subject(r): r for r in earlier.get("records", [])}
+    return described | {"options": asdict(options), "records": list((old | new).values())}
+
+
+def _subject(record: Record) -> tuple[Any, ...]:
+    return tuple(record.get(key) for key in ("kind", "backend", "set", "mode", "contender"))
+
+
+def _write(folder: Path, name: str, results: Record) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = report.markdown(results)
+    (folder / f"{name}.md").write_text(text)
+    return text
 
 
 def main() -> None:
     """Measure what the command line asks for, print the tables and write them down."""
     arguments = _arguments()
     options = Options(arguments.contender, arguments.rounds, arguments.seconds)
-    records = _measure(arguments, options)
-    versions: dict[str, str] = {}
-    for record in records:
-        if record["kind"] == "versions":
-            versions |= record
-    versions.pop("kind")
-    results = {
-        "machine": machine.describe(),
-        "versions": versions,
-        "options": asdict(options),
-        "records": [r for r in records if r["kind"] in MEASUREMENTS],
-    }
     name = "originals" if arguments.originals else "speed"
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
-    text = report.markdown(results)
-    (arguments.output / f"{name}.md").write_text(text)
+    file = arguments.output / f"{name}.json"
+    earlier = json.loads(file.read_text()) if arguments.add and file.exists() else {}
+    records: list[Record] = []
+    text = ""
+    for found in _measured(arguments, options):
+        records += found
+        # After each process: a run that is ended has not been for nothing.
+        text = _write(arguments.output, name, _results(options, records, earlier))
     print(text)
 
 

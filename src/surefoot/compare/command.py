@@ -21,6 +21,12 @@ OPTIMIZER  A name, with arguments and companions if you like: adam, "radam(beta_
            (radam, nadam, lookahead, ranger) or else Keras's; keras.nadam is Keras's where both
            have one. Your own: package.module:Class or file.py:function(argument=1).
 Companions warmup(SHARE or STEPS), cosine(final=0), linear(final=0), scale(FACTOR).
+
+examples:
+  surefoot compare
+  surefoot compare text --optimizers adam radam ranger --learning-rates 1e-3:1e-1:5 --steps 300
+  surefoot compare mine.py:task --optimizers adam+warmup(0.1)+cosine radam --backend torch
+  surefoot compare mine.py:task --engine ray --address 10.0.0.1:6379
 """
 
 

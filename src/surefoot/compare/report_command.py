@@ -7,6 +7,12 @@ from typing import Any
 from surefoot.compare.command import check_dependencies, refuse
 from surefoot.compare.errors import UsageError
 
+_EPILOG = """\
+examples:
+  surefoot report surefoot-report
+  surefoot report monday tuesday --out both
+"""
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
@@ -15,6 +21,8 @@ def add_parser(subparsers: Any) -> None:
         help="rebuild the report of a comparison, or merge several",
         description="Rebuild report.html, results.csv and results.json from the trials on disk. "
         "Runs of the same task with the same settings become one; others a section each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument(
