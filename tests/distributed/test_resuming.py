@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 
+import surefoot  # noqa: F401 - by which Keras finds the optimizers of a file
 from distributed import launching
 from distributed.comparing import TOLERANCE
 
