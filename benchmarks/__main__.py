@@ -107,18 +107,17 @@ def _results(options: Options, records: list[Record], earlier: Record) -> Record
     Raises:
         ValueError: If the earlier ones are of another machine or other versions.
     """
-    versions: dict[str, str] = dict(earlier.get("versions", {}))
+    before: dict[str, str] = earlier.get("versions", {})
+    versions = dict(before)
     for record in records:
         if record["kind"] == "versions":
             versions |= {key: value for key, value in record.items() if key != "kind"}
     described = {"machine": machine.describe(), "versions": versions}
-    differing = {
-        key for key, value in earlier.get("versions", {}).items() if versions[key] != value
-    }
-    if earlier and (differing or described["machine"] != earlier["machine"]):
+    same = before.items() <= versions.items()
+    if earlier and not (same and described["machine"] == earlier["machine"]):
         raise ValueError(
             f"--add needs results of this machine and these versions. Received: results of "
-            f"{earlier['machine']} and {earlier['versions']}"
+            f"{earlier['machine']} and {before}"
         )
     new = {_subject(r): r for r in records if r["kind"] in MEASUREMENTS}
     old = {_subject(r): r for r in earlier.get("records", [])}

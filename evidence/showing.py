@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from docs.pictures import COLOURS
+from docs.pictures import COLOURS, GREY
 from evidence.claims import Estimate
 from evidence.comparison import Trials
 from surefoot.compare.numbers import rate as rate_text
@@ -122,5 +122,5 @@ def losses_table(trials: Trials, guessing_loss: float) -> list[str]:
 def draw_losses(axes: Any, trials: Trials, guessing_loss: float, title: str) -> None:
     """Losses of a language model over the learning rate, above what guessing costs."""
     draw_results(axes, trials)
-    axes.axhline(guessing_loss, color="#868e96", linestyle=":", label="guessing")
+    axes.axhline(guessing_loss, color=GREY, linestyle=":", label="guessing")
     axes.set(ylabel="validation loss, nats", title=title)

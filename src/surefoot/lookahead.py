@@ -137,7 +137,10 @@ class Lookahead(WrappingOptimizer):
             Assignment([slow], [fast, master]) for fast, slow, master in followed
         ]
         self.__dict__["_ways_back"] = [
-            Assignment(_exact_first(fast, slow, master), [fast, master, slow])
+            Assignment(
+                sorted((v for v in (master, fast, slow) if v is not None), key=is_low_precision),
+                [fast, master, slow],
+            )
             for fast, slow, master in followed
         ]
         self._last_seen = self._add_unregistered(
@@ -227,9 +230,7 @@ class Lookahead(WrappingOptimizer):
         def stepped_back(fast: Any, master: Any, slow: Any) -> Any:
             fast = engine.exact_value(fast, master)
             slow_step_size = engine.like(own["slow_step_size"], fast)
-            return interpolated(
-                engine.array_namespace(), engine.exact_value(slow, None), fast, slow_step_size
-            )
+            return interpolated(engine.array_namespace(), slow, fast, slow_step_size)
 
         inner = self.inner_optimizer
         done = engine.scalar(inner.iterations)
@@ -297,12 +298,6 @@ class Lookahead(WrappingOptimizer):
     def default_inner_config(cls) -> dict[str, Any]:
         """What a config may leave out: `keras.optimizers.get` passes an empty one."""
         return {"optimizer": "RectifiedAdam"}
-
-
-def _exact_first(fast: Any, slow: Any, master: Any) -> list[Any]:
-    if master is not None:
-        return [master, fast, slow]
-    return [slow, fast] if is_low_precision(fast) else [fast, slow]
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -11,7 +11,7 @@ from surefoot import arguments, engines
 from surefoot.checkpoint import NamedState
 from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.measurement import FIELDS, Measurement
-from surefoot.optimizer_v2 import OptimizerV2Methods
+from surefoot.optimizer_v2 import OptimizerV2Methods, empty
 from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
 
 NONFINITE = ("propagate", "skip", "raise")
@@ -209,10 +209,8 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def _backend_reset_gradient_accumulators(self) -> None:
         # Keras empties all of them, and so loses what was accumulated for a variable whose
         # gradient is missing in the very call that updates. Here that waits for its update.
-        for variable in self.__dict__["_given"]:
-            accumulator = self._accumulated_gradients[self._get_variable_index(variable)]
-            if accumulator is not None:
-                accumulator.assign(keras.ops.zeros_like(accumulator))
+        given = self.__dict__["_given"]
+        empty(self._accumulated_gradients[self._get_variable_index(v)] for v in given)
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.

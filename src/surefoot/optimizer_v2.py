@@ -19,6 +19,13 @@ _SYNCHRONIZATIONS = ("AUTO", "NONE", "ON_WRITE", "ON_READ")
 _AGGREGATIONS = ("none", "sum", "mean", "only_first_replica")
 
 
+def empty(accumulators: Iterable[Any]) -> None:
+    """Set sums of gradients to zero; a variable that its gradient overwrites has None."""
+    for accumulator in accumulators:
+        if accumulator is not None:
+            accumulator.assign(keras.ops.zeros_like(accumulator))
+
+
 def set_updates(optimizer: Any, updates: int) -> None:
     """Set the number of updates of a Keras optimizer; another number begins a new accumulation."""
     micro_steps = optimizer.gradient_accumulation_steps or 1
@@ -26,9 +33,7 @@ def set_updates(optimizer: Any, updates: int) -> None:
         if int(keras.ops.convert_to_numpy(optimizer.iterations)) == updates:
             return
         if optimizer.built:
-            for accumulator in optimizer._accumulated_gradients:
-                if accumulator is not None:
-                    accumulator.assign(keras.ops.zeros_like(accumulator))
+            empty(optimizer._accumulated_gradients)
     optimizer._iterations.assign(updates * micro_steps)
 
 

@@ -63,11 +63,16 @@ def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
     Beyond the middle it is a weighted sum: there the rounding of a large
     ``start`` would be added to a small result, which with beta = 0 is ``end``.
     """
-    near = start + part * (end - start)
-    if isinstance(part, float) and part <= 0.5:
-        return near
-    far = (1.0 - part) * start + part * end
-    return far if isinstance(part, float) else xp.where(part <= 0.5, near, far)
+
+    def near() -> Array:
+        return start + part * (end - start)
+
+    def far() -> Array:
+        return (1.0 - part) * start + part * end
+
+    if isinstance(part, float):
+        return near() if part <= 0.5 else far()
+    return xp.where(part <= 0.5, near(), far())
 
 
 def update_moments(xp: Any, gradient: Array, moments: Moments, scalars: StepScalars) -> Moments:

@@ -34,7 +34,7 @@ class Tracked:
 class Assignment(NamedTuple):
     """Variables of one shape: those that get a value, and those it is computed from, or None.
 
-    The first target holds the value as it is computed, the others perhaps its rounding.
+    The last target may hold the value rounded; those before hold it as it is computed.
     """
 
     targets: list[Any]

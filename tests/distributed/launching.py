@@ -25,25 +25,42 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
+def start(
+    script: Path | str, *arguments: object, stderr: int = subprocess.PIPE, **variables: str
+) -> subprocess.Popen[str]:
+    """Start a script in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPTS / script), *map(str, arguments)],
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def run(
     script: Path | str, *arguments: object, timeout: float = SECONDS, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end; its process group is killed whatever happens."""
-    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    process = subprocess.Popen(
-        command,
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
+    with start(script, *arguments, **variables) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         finally:
             kill_group(process.pid)
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill_after(step: int, script: Path | str, *arguments: object) -> None:
+    """Start a script and kill all its processes when it has done a step."""
+    running = start(script, *arguments, stderr=subprocess.DEVNULL)
+    try:
+        assert running.stdout is not None
+        reached = any(line.startswith(f"step {step}\n") for line in running.stdout)
+        assert reached, "it ended before it could be killed"
+    finally:
+        kill_group(running.pid)
+        running.communicate()
 
 
 def succeed(script: Path | str, *arguments: object, **options: str) -> None:

@@ -5,8 +5,6 @@ PyTorch's is in `test_torch_workers.py`.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -26,30 +24,11 @@ LAST_KILL = 12
 """The run that is killed after this step has not ended when the kill arrives."""
 
 
-def kill_after(step: int, *command: object) -> None:
-    """Start a command and kill all its processes when it has done a step."""
-    running = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        env=launching.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert running.stdout is not None
-        reached = any(line.startswith(f"step {step}\n") for line in running.stdout)
-        assert reached, "it ended before it could be killed"
-    finally:
-        launching.kill_group(running.pid)
-        running.communicate()
-
-
 def assert_goes_on(folder: Path, script: Path, step: int, before: list, after: list) -> None:
     """Hold a killed and resumed run against one on one device that went through."""
     through, killed = folder / "through.keras", folder / "killed.keras"
     launching.succeed(script, through, "--steps", STEPS)
-    kill_after(step, *before, killed, "--steps", STEPS)
+    launching.kill_after(step, *before, killed, "--steps", STEPS)
     kept = int(keras.saving.load_model(killed).optimizer.iterations)
     assert step < kept < STEPS
     launching.succeed(*after, killed, "--steps", STEPS)

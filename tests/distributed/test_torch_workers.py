@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -67,30 +65,12 @@ def test_a_nan_on_one_worker_skips_on_all(tmp_path: Path) -> None:
         assert not np.array_equal(worker["trajectory"][4], worker["trajectory"][3])
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(LAUNCH), *map(str, arguments)],
-        env=launching.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.mark.parametrize("workers_afterwards", [pytest.param(1, marks=pytest.mark.extended), 3])
 def test_killed_and_resumed(folders: tuple[Path, Path], workers_afterwards: int) -> None:
     """The launcher and the workers are killed with SIGKILL at a step; others go on."""
     (whole,) = train(folders[0], 1, "--steps", KILLED_RUN)
     checkpoint = folders[1] / "checkpoint.keras"
-    running = start("--workers", 2, TRAIN, checkpoint, "--steps", KILLED_RUN)
-    try:
-        assert running.stdout is not None
-        line = next(line for line in running.stdout if line.startswith("step 2"))
-    finally:
-        launching.kill_group(running.pid)
-        running.communicate()
-    assert line
+    launching.kill_after(2, LAUNCH, "--workers", 2, TRAIN, checkpoint, "--steps", KILLED_RUN)
     resumed = train(folders[1], workers_afterwards, "--steps", KILLED_RUN)[0]["trajectory"]
     assert len(resumed) <= KILLED_RUN - 3  # it did not begin anew
     np.testing.assert_allclose(resumed[-1], whole["trajectory"][-1], **TOLERANCE)
@@ -129,7 +109,7 @@ def exists(process: int) -> bool:
 def test_no_worker_outlives_its_launcher(tmp_path: Path) -> None:
     script = tmp_path / "waits.py"
     script.write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(3600)\n")
-    running = start("--workers", 1, script)
+    running = launching.start(LAUNCH, "--workers", 1, script)
     assert running.stdout is not None
     worker = int(running.stdout.readline())
     os.kill(running.pid, signal.SIGKILL)

@@ -257,9 +257,8 @@ def assign_where(
         new = value(*(None if v is None else v.value for v in sources))
         for target in targets:
             chosen = jnp.where(condition, _cast(new, target.dtype), target.value)
-            target.assign(jax.lax.optimization_barrier(chosen))
-            if target is targets[0]:
-                new = target.value
+            new = jax.lax.optimization_barrier(chosen)
+            target.assign(new)
 
 
 def original(variable: Any) -> Any:

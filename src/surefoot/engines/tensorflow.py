@@ -262,31 +262,26 @@ def assign_where(
 ) -> None:
     """Assign in a branch that XLA compiles; within XLA, which would copy for it, by selection."""
 
-    def computed(sources: list[Any]) -> Array:
-        return value(*(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources))
+    def selected(new: Array, old: Array) -> Array:
+        return tensorflow_kernels.kept_apart(tf.where(condition, new, old))
 
-    def assign() -> tf.Tensor:
+    def assign(chosen: Callable[[Array, Array], Array] = lambda new, old: new) -> tf.Tensor:
         for targets, sources in assignments:
-            new = computed(sources)
+            new = value(
+                *(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources)
+            )
             for target in map(value_of, targets):
-                target.assign(tf.cast(new, target.dtype))
+                new = chosen(tf.cast(new, target.dtype), target)
+                target.assign(new)
         return tf.constant(True)
 
-    if not tensorflow_kernels.is_traced_for_xla():
-        once = assign
-        if tensorflow_kernels.may_compile([v for a in assignments for v in a.targets]):
-            once = tf.function(assign, jit_compile=True, autograph=False)
-        tf.cond(condition, once, lambda: tf.constant(False))
+    if tensorflow_kernels.is_traced_for_xla():
+        assign(selected)
         return
-    for targets, sources in assignments:
-        new = computed(sources)
-        for target in map(value_of, targets):
-            old = tf.convert_to_tensor(target)
-            chosen = tf.where(condition, tf.cast(new, old.dtype), old)
-            chosen = tensorflow_kernels.kept_apart(chosen)
-            target.assign(chosen)
-            if target is value_of(targets[0]):
-                new = chosen
+    once = assign
+    if tensorflow_kernels.may_compile([v for a in assignments for v in a.targets]):
+        once = tf.function(assign, jit_compile=True, autograph=False)
+    tf.cond(condition, once, lambda: tf.constant(False))
 
 
 def original(variable: Any) -> Any:
