@@ -32,6 +32,10 @@ def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
         from surefoot.engines import torch_kernels
 
         monkeypatch.setattr(torch_kernels, "kernel_for", lambda scalars: None)
+    elif BACKEND == "jax":
+        from surefoot.engines import jax_loops
+
+        monkeypatch.setattr(jax_loops, "may_serve", lambda arrays: False)
     else:
         from surefoot.engines import tensorflow_kernels
 
@@ -65,10 +69,14 @@ def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
     return seen
 
 
-@pytest.mark.backends("tensorflow", "torch")
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_fast_is_plain(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if BACKEND == "jax":
+        from surefoot.engines import jax_loops
+
+        # Else the first tensor is more than a core's share.
+        monkeypatch.setattr(jax_loops, "_cores", lambda: 1)
     fast = trajectory(name, mode)
     switch_to_plain(monkeypatch)
     plain = trajectory(name, mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,15 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, failures, plain
+from surefoot.engines import differentiation, failures, jax_kernels, plain
 from surefoot.engines.callers import calling_objects
+from surefoot.engines.jax_kernels import cast
+from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
-    from surefoot.moments import MomentOptimizer
 
 
 SPARSE_GRADIENTS = False
@@ -104,7 +106,8 @@ def clip(
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
     """Clip as Keras does."""
-    del optimizer
+    if optimizer.clipvalue is not None and isinstance(optimizer, MomentOptimizer):
+        return gradients  # `update` clips them, in its pass over memory
     return keras_clip(gradients)
 
 
@@ -168,7 +171,10 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
         ) -> list[Array]:
             state = [*donated, *kept, *variables]
             values = [*donated_values, *kept_values, *parameter_values]
-            with keras.StatelessScope(list(zip(state, values, strict=True))) as scope:
+            with (
+                keras.StatelessScope(list(zip(state, values, strict=True))) as scope,
+                jax_kernels.parameters_kept(),  # somebody else may hold them
+            ):
                 _inline_step(optimizer, gradients, variables)
             return [scope.get_current_value(v) for v in state]
 
@@ -182,9 +188,11 @@ def update(
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
-    """Apply the rule to every variable; XLA makes one fused loop of each."""
-    for entry, gradient in zip(tracked, gradients, strict=True):
-        update_variable(optimizer, scalars, entry, gradient)
+    """Clip the gradients by value; apply the rule to every variable, in loops of ours or XLA's."""
+    bound = optimizer.clipvalue
+    pairs = list(zip(tracked, gradients, strict=True))
+    for entry, gradient in jax_kernels.update(scalars, pairs, bound):
+        update_variable(optimizer, scalars, entry, jax_kernels.clipped(gradient, bound))
 
 
 def update_variable(
@@ -196,14 +204,13 @@ def update_variable(
     state = state._replace(parameter=_placed(state.parameter, tracked.m))
     gradient = _placed(gradient, tracked.m)
     dtype = state.moments.m.dtype
-    if not tracked.decays:
-        scalars = scalars._replace(shrink=jnp.zeros_like(scalars.shrink))
+    scalars = jax_kernels.own_scalars(scalars, tracked)
     new = plain.stepped(
         jnp,
-        _cast,
+        cast,
         state,
         gradient,
-        plain.cast_scalars(scalars, lambda x: _cast(x, dtype)),
+        plain.cast_scalars(scalars, lambda x: cast(x, dtype)),
         _stochastic(optimizer, tracked) if optimizer.low_precision == "stochastic" else None,
     )
     variables = [tracked.variable, *tracked.moments, tracked.master]
@@ -211,10 +218,6 @@ def update_variable(
     for variable, value in zip(variables, values, strict=True):
         if variable is not None:
             variable.assign(_placed(value, variable))
-
-
-def _cast(value: Array, dtype: Any) -> Array:
-    return jnp.asarray(value).astype(dtype)
 
 
 _BITS = plain.BitCasts(
@@ -232,7 +235,7 @@ def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | No
         jax.random.fold_in(key, tracked.index), tracked.variable.shape, "float32"
     )
     return lambda exact, dtype: plain.stochastically_rounded(
-        jnp, _cast, _BITS, exact, dtype, uniform
+        jnp, cast, _BITS, exact, dtype, uniform
     )
 
 
@@ -247,16 +250,17 @@ def _read(tracked: Tracked) -> plain.VariableState:
 def assign_where(
     condition: Array, assignments: list[Assignment], value: Callable[..., Array]
 ) -> None:
-    """Select: a loop or a conditional would copy the values that go in and out.
+    """In loops of ours that may do nothing, or else select.
 
+    A loop of XLA's or a conditional would copy the values that go in and out.
     So would selections that read each other's old values. The barriers keep
     them apart, else XLA fuses them: each then reads only what was written
     before, and writes in place.
     """
-    for targets, sources in assignments:
+    for targets, sources in jax_kernels.assign_where(condition, assignments, value):
         new = value(*(None if v is None else v.value for v in sources))
         for target in targets:
-            chosen = jnp.where(condition, _cast(new, target.dtype), target.value)
+            chosen = jnp.where(condition, cast(new, target.dtype), target.value)
             new = jax.lax.optimization_barrier(chosen)
             target.assign(new)
 
@@ -315,7 +319,7 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
 
 def exact_value(value: Array, master: Array | None) -> Array:
     """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
-    return plain.exact_parameter(jnp, _cast, value, master, accumulator_dtype(value))
+    return plain.exact_parameter(jnp, cast, value, master, accumulator_dtype(value))
 
 
 def whole(value: Array) -> Array:
@@ -329,12 +333,12 @@ def whole(value: Array) -> Array:
 
 def like(scalar: Array, tensor: Array) -> Array:
     """A scalar in the dtype of ``tensor``."""
-    return _cast(scalar, tensor.dtype)
+    return cast(scalar, tensor.dtype)
 
 
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
-    slot.assign(jnp.copy(_cast(variable.value, slot.dtype)))  # a shared buffer cannot be donated
+    slot.assign(jnp.copy(cast(variable.value, slot.dtype)))  # a shared buffer cannot be donated
 
 
 def initialize(variable: Any, values: Callable[[], Array]) -> None:
@@ -346,15 +350,20 @@ def samples(variables: list[Any], count: int) -> Array:
     """``count`` elements of each variable in float32, shaped (variables, count)."""
     if not variables:
         return jnp.zeros((0, count), "float32")
-    return jnp.stack([_cast(_probed(v, count), "float32") for v in variables])
+    return _sampled([v.value for v in variables], count)
 
 
-def _probed(variable: Any, count: int) -> Array:
-    positions = np.array(plain.probe_positions(variable.shape, count))
-    if len(variable.shape) < 2:
-        return variable.value.reshape(-1)[positions]
+@functools.partial(jax.jit, static_argnums=1)  # outside of a step, too: a gather for each shape
+def _sampled(values: list[Array], count: int) -> Array:
+    return jnp.stack([cast(_probed(value, count), "float32") for value in values])
+
+
+def _probed(value: Array, count: int) -> Array:
+    positions = np.array(plain.probe_positions(value.shape, count))
+    if value.ndim < 2:
+        return value.reshape(-1)[positions]
     # Not of the flattened value: that would gather a sharded one on every device.
-    return variable.value[np.unravel_index(positions, variable.shape)]
+    return value[np.unravel_index(positions, value.shape)]
 
 
 def differs(variable: Any, values: Array) -> Array:
@@ -374,7 +383,7 @@ def all_true(flags: Array) -> Array:
 
 def global_norm(tensors: list[Any]) -> Array:
     """The Euclidean norm of all elements together, in float32."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(_cast(t, "float32"))) for t in tensors))
+    return jnp.sqrt(sum(jnp.sum(jnp.square(cast(t, "float32"))) for t in tensors))
 
 
 def snapshot(variables: list[Any]) -> list[Array]:

@@ -1,0 +1,181 @@
+"""Loops on JAX: they compute what XLA would, in place, and leave to it what they do not serve."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import surefoot
+import tolerances
+from loops import BACKEND, to_numpy
+
+if BACKEND == "jax":
+    import jax
+    import jax.numpy as jnp
+
+    from surefoot.engines import jax_foreign, jax_loops
+
+pytestmark = pytest.mark.backends("jax")
+
+SHAPES = ((64, 33), (7,), (), (5, 0))
+OPTIMIZERS: dict[str, Callable[[], Any]] = {
+    "radam": lambda: surefoot.RectifiedAdam(0.01, clipvalue=0.5),
+    "radam_amsgrad": lambda: surefoot.RectifiedAdam(0.01, amsgrad=True, weight_decay=0.1),
+    "nadam": lambda: surefoot.Nadam(0.01),
+    "ranger": lambda: surefoot.Ranger(0.01, sync_period=2),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a tensor may be too much for one, depending on the machine."""
+    monkeypatch.setattr(jax_loops, "_cores", lambda: 1)
+
+
+class Stateless:
+    """An optimizer with parameters, state and gradients, to be stepped by a pure function."""
+
+    def __init__(self, name: str, dtype: str = "float32") -> None:
+        random = np.random.default_rng(0)
+        variables = [keras.Variable(random.normal(size=s), dtype=dtype) for s in SHAPES]
+        self.optimizer = OPTIMIZERS[name]()
+        self.optimizer.build(variables)
+        self.parameters = [jnp.copy(v.value) for v in variables]
+        self.state = [jnp.copy(v.value) for v in self.optimizer.variables]
+        self.gradients = [jnp.asarray(random.normal(size=s), dtype) for s in SHAPES]
+
+    def step(self, parameters: Any, state: Any, gradients: Any) -> Any:
+        return self.optimizer.stateless_apply(state, gradients, parameters)
+
+    def compiled(self) -> Any:
+        step = jax.jit(self.step, donate_argnums=(0, 1))
+        return step.lower(self.parameters, self.state, self.gradients).compile()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_with_donated_state_copies_nothing(name: str) -> None:
+    compiled = Stateless(name).compiled().as_text()
+    assert "surefoot_" in compiled
+    copies = re.findall(r"= (\S+) copy\(", compiled)
+    assert not [shape for shape in copies if "64,33" in shape]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_without_donated_state_leaves_it_alone(name: str) -> None:
+    run = Stateless(name)
+    before = [np.array(x) for x in (*run.parameters, *run.state)]
+    parameters, _ = jax.jit(run.step)(run.parameters, run.state, run.gradients)
+    for was, now in zip(before, (*run.parameters, *run.state), strict=True):
+        np.testing.assert_array_equal(was, now)
+    assert not np.array_equal(parameters[0], run.parameters[0])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_gradients_pass_through_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Stateless(name)
+
+    def after(parameters: Any, gradients: Any) -> Any:
+        state = run.state
+        for _ in range(3):
+            parameters, state = run.step(parameters, state, gradients)
+        return sum(jnp.sum(jnp.sin(p)) for p in parameters)
+
+    ours = jax.jit(jax.grad(after, argnums=(0, 1)))(run.parameters, run.gradients)
+    monkeypatch.setattr(jax_loops, "may_serve", lambda arrays: False)
+    by_xla = jax.jit(jax.grad(after, argnums=(0, 1)))(run.parameters, run.gradients)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(by_xla), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerances.FUSED_KERNEL, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_many_models_step_at_once(name: str) -> None:
+    run = Stateless(name)
+    many = [jnp.stack([p, p + 1.0, p - 1.0]) for p in run.parameters]
+    together, _ = jax.jit(jax.vmap(run.step, in_axes=(0, None, None)))(
+        many, run.state, run.gradients
+    )
+    for index in range(3):
+        alone, _ = jax.jit(run.step)([p[index] for p in many], run.state, run.gradients)
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(a[index], b)
+
+
+SPECIAL = [0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-30, 3e38]
+
+
+def every_operation(x: Any, y: Any, z: Any, flag: Any, scale: Any) -> list[Any]:
+    first = jnp.where((x < y) | ~(x >= z) & flag, jnp.maximum(x, y), jnp.minimum(y, -z))
+    second = jnp.clip(jnp.abs(x) / (jnp.square(y) + scale), -1.5, 1.5) - x**2
+    third = jnp.sqrt(jnp.abs(z)) * jnp.where((x == y) | (y != z), scale, jnp.nan)
+    return [first, second, third + jnp.where((x <= z) & (y > x), jnp.inf, x)]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_every_operation_on_special_numbers(flag: bool) -> None:
+    arrays = [a.ravel() for a in np.meshgrid(*[np.float32(SPECIAL)] * 3)]
+
+    @jax.jit
+    def by_loop(arrays: Any, flag: Any, scale: Any) -> Any:
+        loop = jax_loops.loop_of(
+            lambda x, y, z: every_operation(x, y, z, flag, scale), arrays, 3, condition=flag | True
+        )
+        return loop([arrays])[0]
+
+    scale = jnp.float32(0.7)
+    right = jax.jit(every_operation)(*arrays, jnp.asarray(flag), scale)
+    ours = by_loop([jnp.asarray(a) for a in arrays], jnp.asarray(flag), scale)
+    for a, b in zip(ours, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-7)
+
+
+def test_a_function_with_another_operation_is_left_to_xla() -> None:
+    number = jnp.float32(1.0)
+    assert jax_loops.loop_of(lambda x: [jnp.sin(x)], [number], 1) is None
+    assert jax_loops.loop_of(lambda x: [x.astype("int32").astype("float32")], [number], 1) is None
+    assert jax_loops.loop_of(lambda x: [jnp.sum(x * np.ones(3))], [number], 1) is None
+
+
+def test_a_tensor_beyond_a_share_is_left_to_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax_loops, "_cores", lambda: 4)
+    assert jax_loops.shared_out([100, 10, 90]) == [False, True, False]
+    assert jax_loops.shared_out([50, 50, 50, 50]) == [True] * 4
+
+
+@pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])
+def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cached in (jax_foreign._numba, jax_foreign._interface_is_known):
+        cached.cache_clear()
+    if reason == "not installed":
+        monkeypatch.setitem(sys.modules, "numba", None)
+    elif reason == "switched off":
+        monkeypatch.setenv("SUREFOOT_NUMBA", "0")
+    else:
+        monkeypatch.setattr(jax_foreign, "_KNOWN_MAJOR_VERSION", 9)
+    try:
+        assert "surefoot_" not in Stateless("radam").compiled().as_text()
+    finally:
+        for cached in (jax_foreign._numba, jax_foreign._interface_is_known):
+            cached.cache_clear()
+
+
+def test_eager_steps_use_loops_and_keep_old_parameters() -> None:
+    variable = keras.Variable(np.ones((64, 33), "float32"))
+    optimizer = surefoot.Nadam(0.1)
+    held = variable.value
+    for _ in range(3):
+        optimizer.apply([jnp.ones((64, 33))], [variable])
+    np.testing.assert_array_equal(held, 1.0)
+    assert np.all(to_numpy(variable) < 0.8)
+    (step,) = optimizer.eager_steps.values()
+    state = [v.value for v in optimizer.variables]
+    donated = [v.value for v in optimizer.rule_state()]
+    kept = [x for x in state if not any(x is d for d in donated)]
+    text = step.lower(donated, kept, [variable.value], [jnp.ones((64, 33))]).compile().as_text()
+    assert "surefoot_" in text
+    assert not re.findall(r"= \S*64,33\S* copy\(", text)
