@@ -143,8 +143,10 @@ def test_a_function_with_another_operation_is_left_to_xla() -> None:
 
 def test_a_tensor_beyond_a_share_is_left_to_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax_loops, "_cores", lambda: 4)
-    assert jax_loops.shared_out([100, 10, 90]) == [False, True, False]
-    assert jax_loops.shared_out([50, 50, 50, 50]) == [True] * 4
+    million = 1_000_000
+    assert jax_loops.shared_out([10 * million, million, 9 * million]) == [False, True, False]
+    assert jax_loops.shared_out([million] * 4) == [True] * 4
+    assert jax_loops.shared_out([1000, 10]) == [True, True]
 
 
 @pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])

@@ -359,7 +359,7 @@ def _sampled(values: list[Array], count: int) -> Array:
 
 
 def _probed(value: Array, count: int) -> Array:
-    positions = np.array(plain.probe_positions(value.shape, count))
+    positions = np.array(plain.probe_positions(value.size, count))
     if value.ndim < 2:
         return value.reshape(-1)[positions]
     # Not of the flattened value: that would gather a sharded one on every device.

@@ -52,13 +52,16 @@ _EXPRESSIONS = {
 
 _PARTS_PER_CORE = 16
 
+_SMALL = 1 << 17
+"""Numbers that one core updates in the time that several need to agree on it."""
+
 
 def shared_out(sizes: list[int]) -> list[bool]:
     """Which tensors to give to loops, each of which runs on one core.
 
-    A tensor larger than a core's share of the work would let the others wait.
+    A large tensor that is more than a core's share of the work would let the others wait.
     """
-    share = sum(sizes) / _cores()
+    share = max(sum(sizes) / _cores(), _SMALL)
     return [size <= share for size in sizes]
 
 

@@ -6,7 +6,6 @@ They are also what every fast path is compared with.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,10 +126,14 @@ def stochastically_rounded(
     return xp.where(uniform * gap < xp.abs(error), neighbour, nearest)
 
 
-def probe_positions(shape: tuple[int, ...], count: int) -> list[int]:
-    """``count`` positions in a flattened variable, spread from its first to its last."""
-    size = math.prod(shape)
-    return [round(i * (size - 1) / (count - 1)) for i in range(count)]
+def probe_stride(size: int, count: int) -> int:
+    """The distance between ``count`` numbers of ``size``, spread from the first to the last."""
+    return max(size - 1, 0) // (count - 1)
+
+
+def probe_positions(size: int, count: int) -> list[int]:
+    """Where these numbers are."""
+    return [i * probe_stride(size, count) for i in range(count)]
 
 
 def rested(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,14 @@ from surefoot.engines import (
     plain,
     tensorflow_distribution,
     tensorflow_kernels,
+    tensorflow_plain,
 )
-from surefoot.rule import Array, Moments, StepScalars
+from surefoot.rule import Array, StepScalars
 from surefoot.slots import (
     Assignment,
     Tracked,
     accumulator_dtype,
-    is_low_precision,
     value_of,
-    variable_path,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     ]
     for gradient, variable in zip(gradients, variables, strict=False):
         if isinstance(gradient, tf.IndexedSlices):
-            _check_rows(gradient, variable)
+            tensorflow_plain.check_rows(gradient, variable)
     optimizer.refuse_nonfinite(gradients, variables)
     key = _step_key(optimizer, variables)
     steps = optimizer.eager_steps
@@ -132,24 +132,38 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         def step(gradients: list[Any]) -> None:
             inline_apply(gradients, variables)
 
-        steps[key] = tf.function(step, reduce_retracing=True, autograph=False)
+        steps[key] = _TracedStep(step)
     steps[key](gradients)
+
+
+class _TracedStep:
+    """A function of gradients, traced once for each combination of their dtypes.
+
+    A `tf.function` looks at the type of every tensor at each call, which for some hundred
+    gradients takes longer than to run the graph.
+    """
+
+    def __init__(self, function: Callable[[list[Any]], None]) -> None:
+        self._function = tf.function(function, reduce_retracing=True, autograph=False)
+        self._by_dtypes: dict[tuple[tf.DType | None, ...], Any] = {}
+
+    def __call__(self, gradients: list[Any]) -> None:
+        if any(isinstance(g, tf.IndexedSlices) for g in gradients):
+            self._function(gradients)
+            return
+        dtypes = tuple(None if g is None else g.dtype for g in gradients)
+        if dtypes not in self._by_dtypes:
+            specs = [None if g is None else tf.TensorSpec(g.shape, g.dtype) for g in gradients]
+            self._by_dtypes[dtypes] = self._function.get_concrete_function(specs)
+        traced = self._by_dtypes[dtypes]
+        given = [g for g in gradients if g is not None]
+        tf.raw_ops.StatefulPartitionedCall(
+            args=[*given, *traced.captured_inputs], Tout=[], f=traced
+        )
 
 
 def _step_key(optimizer: ManagedOptimizer, variables: list[Any]) -> tuple[int, ...]:
     return (*optimizer.structure(), *(id(v) for v in variables))
-
-
-def _check_rows(gradient: tf.IndexedSlices, variable: Any) -> None:
-    """Refuse rows outside of the table while nothing has moved yet."""
-    rows = gradient.indices
-    if "CPU" in rows.device and rows.shape[0]:  # elsewhere, asking would wait for the device
-        first, last = int(tf.reduce_min(rows)), int(tf.reduce_max(rows))
-        if first < 0 or last >= variable.shape[0]:
-            raise ValueError(
-                f"The gradient of '{variable_path(variable)}' must have row indices in "
-                f"[0, {variable.shape[0]}). Received: indices from {first} to {last}"
-            )
 
 
 def update(
@@ -166,95 +180,16 @@ def update(
     served = {t.index for t, _ in fast}
     for entry, gradient in pairs:
         if entry.index not in served:
-            update_variable(optimizer, scalars, entry, gradient)
+            tensorflow_plain.update_variable(optimizer, scalars, entry, gradient)
     if fast:
-        tensorflow_kernels.update(optimizer, scalars, fast, update_variable)
+        tensorflow_kernels.update(optimizer, scalars, fast)
 
 
 def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    scalars = tensorflow_kernels.own_scalars(scalars, tracked)
-    dtype = tf.as_dtype(tracked.m.dtype)
-    scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
-    if isinstance(gradient, tf.IndexedSlices):
-        _update_rows(optimizer, scalars, tracked, gradient)
-        return
-    rounded = _stochastic(optimizer, tracked, tf.shape(gradient))
-    new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars, rounded)
-    value_of(tracked.variable).assign(new.parameter)
-    for slot, value in _slots_and_values(tracked, new):
-        slot.assign(value)
-
-
-def _update_rows(
-    optimizer: MomentOptimizer,
-    scalars: StepScalars,
-    tracked: Tracked,
-    gradient: tf.IndexedSlices,
-) -> None:
-    """The originals' sparse step: moments decay everywhere, parameters move where touched.
-
-    If the optimizer is lazy, moments too change only where touched.
-    """
-    values, rows = _summed_duplicates(gradient)
-
-    def gathered(variable: Any) -> tf.Tensor | None:
-        # From the variable itself: reading it as a whole copies it.
-        return None if variable is None else tf.gather(value_of(variable), rows)
-
-    touched = plain.VariableState(
-        gathered(tracked.variable),
-        Moments(*map(gathered, tracked.moments)),
-        gathered(tracked.master),
-    )
-    rounded = _stochastic(optimizer, tracked, tf.shape(values))
-    new = plain.stepped(tf, tf.cast, touched, values, scalars, rounded)
-    if not optimizer.lazy:
-        resting = plain.rested(tf, _read(tracked).moments, scalars)
-        for slot, moment in zip(tracked.moments, resting, strict=True):
-            if slot is not None:
-                slot.value.assign(moment)
-    value_of(tracked.variable).scatter_update(tf.IndexedSlices(new.parameter, rows))
-    for slot, value in _slots_and_values(tracked, new):
-        slot.value.scatter_update(tf.IndexedSlices(value, rows))
-
-
-def _summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
-    rows, positions = tf.unique(gradient.indices)
-    return tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows)), rows
-
-
-_BITS = plain.BitCasts(lambda x: tf.bitcast(x, tf.int16), tf.bitcast)
-
-
-def _stochastic(
-    optimizer: MomentOptimizer, tracked: Tracked, shape: tf.Tensor
-) -> plain.Cast | None:
-    """Random rounding whose randomness is a function of seed, step and variable."""
-    if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
-        return None
-    step = tf.cast(value_of(optimizer.iterations), tf.int64)
-    seed = tf.stack([tf.constant(optimizer.seed * 1_000_003 + tracked.index, tf.int64), step])
-    uniform = tf.random.stateless_uniform(shape, seed)
-    return lambda exact, dtype: plain.stochastically_rounded(
-        tf, tf.cast, _BITS, exact, dtype, uniform
-    )
-
-
-def _slots_and_values(tracked: Tracked, state: plain.VariableState) -> list[tuple[Any, Array]]:
-    slots = [*tracked.moments, tracked.master]
-    values = [*state.moments, state.master]
-    return [(s, x) for s, x in zip(slots, values, strict=True) if s is not None]
-
-
-def _read(tracked: Tracked) -> plain.VariableState:
-    return plain.VariableState(
-        tf.convert_to_tensor(value_of(tracked.variable)),
-        Moments(*(None if s is None else tf.convert_to_tensor(s.value) for s in tracked.moments)),
-        None if tracked.master is None else tf.convert_to_tensor(tracked.master.value),
-    )
+    tensorflow_plain.update_variable(optimizer, scalars, tracked, gradient)
 
 
 def assign_where(
@@ -265,7 +200,7 @@ def assign_where(
     def selected(new: Array, old: Array) -> Array:
         return tensorflow_kernels.kept_apart(tf.where(condition, new, old))
 
-    def assign(chosen: Callable[[Array, Array], Array] = lambda new, old: new) -> tf.Tensor:
+    def assign(chosen: Callable[[Array, Array], Array] = lambda new, old: new) -> None:
         for targets, sources in assignments:
             new = value(
                 *(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources)
@@ -273,15 +208,16 @@ def assign_where(
             for target in map(value_of, targets):
                 new = chosen(tf.cast(new, target.dtype), target)
                 target.assign(new)
-        return tf.constant(True)
 
     if tensorflow_kernels.is_traced_for_xla():
         assign(selected)
         return
-    once = assign
-    if tensorflow_kernels.may_compile([v for a in assignments for v in a.targets]):
-        once = tf.function(assign, jit_compile=True, autograph=False)
-    tf.cond(condition, once, lambda: tf.constant(False))
+    variables = [v for a in assignments for v in a.targets]
+    if tensorflow_kernels.may_compile(variables):
+        compiled = tf.function(assign, jit_compile=True, autograph=False)
+        tensorflow_kernels.run_if(condition, compiled, value_of(variables[0]).device)
+    else:
+        run_where(condition, assign, [])
 
 
 def original(variable: Any) -> Any:
@@ -363,7 +299,7 @@ def samples(variables: list[Any], count: int) -> Array:
             tf.cast(
                 tf.gather(
                     tf.reshape(tf.convert_to_tensor(value_of(v)), [-1]),
-                    plain.probe_positions(v.shape, count),
+                    plain.probe_positions(math.prod(v.shape), count),
                 ),
                 tf.float32,
             )
@@ -379,11 +315,9 @@ def differs(variable: Any, values: Array) -> Array:
 
 def finite(gradients: list[Any]) -> Array:
     """For each gradient, whether all of it is finite."""
-    return tf.stack([tf.reduce_all(tf.math.is_finite(_dense_values(g))) for g in gradients])
-
-
-def _dense_values(gradient: Any) -> tf.Tensor:
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return tf.stack(
+        [tf.reduce_all(tf.math.is_finite(tensorflow_plain.dense_values(g))) for g in gradients]
+    )
 
 
 def all_true(flags: Array) -> Array:
@@ -393,7 +327,10 @@ def all_true(flags: Array) -> Array:
 
 def global_norm(tensors: list[Any]) -> Array:
     """The Euclidean norm of all elements together, in float32, in one pass over memory."""
-    dense = [_summed_duplicates(t)[0] if isinstance(t, tf.IndexedSlices) else t for t in tensors]
+    dense = [
+        tensorflow_plain.summed_duplicates(t)[0] if isinstance(t, tf.IndexedSlices) else t
+        for t in tensors
+    ]
     halves = [tf.nn.l2_loss(tf.cast(t, tf.float32)) for t in dense]
     return tf.sqrt(2.0 * tf.add_n(halves))
 

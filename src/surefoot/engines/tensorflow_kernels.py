@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from surefoot.engines import plain
+from surefoot.engines import plain, tensorflow_plain
 from surefoot.engines.callers import calling_objects
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Tracked, is_low_precision, value_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
 
 Pairs = list[tuple[Tracked, Any]]
-UpdateVariable = Callable[..., None]
 
 
 def serves(tracked: Tracked, gradient: Any) -> bool:
@@ -43,12 +42,7 @@ def may_compile(variables: list[Any]) -> bool:
     return not watched and len({value_of(v).device for v in variables}) == 1
 
 
-def update(
-    optimizer: MomentOptimizer,
-    scalars: StepScalars,
-    pairs: Pairs,
-    update_variable: UpdateVariable,
-) -> None:
+def update(optimizer: MomentOptimizer, scalars: StepScalars, pairs: Pairs) -> None:
     """Update all variables by the kernel where it is the rule, else as it stands.
 
     Whether it is, is decided by the graph at every step: RAdam's first steps
@@ -57,21 +51,53 @@ def update(
     if is_traced_for_xla():
         # XLA fuses the rule, and would copy all state for a conditional.
         for tracked, gradient in pairs:
-            update_variable(optimizer, scalars, tracked, gradient)
+            tensorflow_plain.update_variable(optimizer, scalars, tracked, gradient)
         return
     decays = callable(optimizer.weight_decay) or optimizer.weight_decay != 0.0
     # XLA, should it be at work unnoticed, has no kernel for amsgrad, not even
     # for a branch that is not taken.
     amsgrad = any(t.vhat is not None for t, _ in pairs)
     if scalars.gradient_weight is not None or decays or amsgrad:
-        _compiled(optimizer, pairs, update_variable)(scalars, [g for _, g in pairs])
+        _compiled(optimizer, pairs)(scalars, [g for _, g in pairs])
         return
     is_rule = tf.logical_and(scalars.adaptive, tf.equal(scalars.shrink, 0.0))
-    tf.cond(
-        tf.logical_and(is_rule, _betas_fit(scalars)),
-        _branch(lambda: _by_kernel(scalars, pairs)),
-        _branch(lambda: _by_shared_function(scalars, pairs)),
+    by_kernel = tf.logical_and(is_rule, _betas_fit(scalars))
+    device = value_of(pairs[0][0].variable).device
+    run_if(by_kernel, lambda: _by_kernel(scalars, pairs), device)
+    run_if(tf.logical_not(by_kernel), lambda: _by_shared_function(scalars, pairs), device)
+
+
+def run_if(condition: tf.Tensor, action: Callable[[], None], device: str) -> None:
+    """Run ``action``, all of it on one device, if ``condition`` holds.
+
+    As `tf.cond` would, which passes each of the some hundred tensors that a
+    branch uses through an operation of its own, at every step.
+    """
+    if tf.executing_eagerly():
+        if condition:
+            action()
+        return
+
+    def run() -> None:
+        with tf.device(device):
+            action()
+
+    taken = tf.function(run, autograph=False).get_concrete_function()
+    inputs = taken.captured_inputs
+    idle = tf.function(lambda *tensors: None, autograph=False).get_concrete_function(
+        *[tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
     )
+    for branch in (taken, idle):
+        branch.add_to_graph(tf.compat.v1.get_default_graph())
+    with tf.device(device):
+        tf.raw_ops.If(
+            cond=condition,
+            input=inputs,
+            Tout=[],
+            output_shapes=[],
+            then_branch=taken,
+            else_branch=idle,
+        )
 
 
 def _by_shared_function(scalars: StepScalars, pairs: Pairs) -> None:
@@ -84,12 +110,7 @@ def _by_shared_function(scalars: StepScalars, pairs: Pairs) -> None:
         for tracked, gradient in alike:
             variables = (tracked.variable, tracked.m, tracked.v)
             handles = [value_of(variable).handle for variable in variables]
-            step(handles, tf.cast(gradient, dtype), own_scalars(scalars, tracked))
-
-
-def own_scalars(scalars: StepScalars, tracked: Tracked) -> StepScalars:
-    """The scalars of one variable, which may be excluded from weight decay."""
-    return scalars if tracked.decays else scalars._replace(shrink=tf.zeros_like(scalars.shrink))
+            step(handles, tf.cast(gradient, dtype), tensorflow_plain.own_scalars(scalars, tracked))
 
 
 def _shared_function(dtype: tf.DType) -> Callable[..., None]:
@@ -144,14 +165,6 @@ def kept_apart(value: tf.Tensor) -> tf.Tensor:
     return kept
 
 
-def _branch(action: Callable[[], None]) -> Callable[[], tf.Tensor]:
-    def run() -> tf.Tensor:
-        action()
-        return tf.constant(0)
-
-    return run
-
-
 def _betas_fit(scalars: StepScalars) -> Array:
     def fits(complement: Array) -> Array:
         rounded = tf.cast(1.0 - tf.cast(1.0 - complement, tf.float32), tf.float64)
@@ -185,9 +198,7 @@ def _by_kernel(scalars: StepScalars, pairs: Pairs) -> None:
         )
 
 
-def _compiled(
-    optimizer: MomentOptimizer, pairs: Pairs, update_variable: UpdateVariable
-) -> Callable[..., None]:
+def _compiled(optimizer: MomentOptimizer, pairs: Pairs) -> Callable[..., None]:
     # Each replica of a distribution strategy has variables of its own.
     key = ("xla", value_of(pairs[0][0].variable).device, *(t.index for t, _ in pairs))
     functions = optimizer.eager_steps
@@ -196,7 +207,7 @@ def _compiled(
 
         def run(scalars: StepScalars, gradients: list[Any]) -> None:
             for entry, gradient in zip(tracked, gradients, strict=True):
-                update_variable(optimizer, scalars, entry, gradient)
+                tensorflow_plain.update_variable(optimizer, scalars, entry, gradient)
 
         functions[key] = tf.function(run, jit_compile=True, autograph=False)
     return functions[key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from operator import is_
@@ -222,12 +221,24 @@ def assign_where(
     on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
     if on_host and not condition:
         return
-    for targets, sources in assignments:
-        row = [None if v is None else value_of(v).detach() for v in (*targets, *sources)]
-        for part in torch_kernels.cached_slices(row, torch_kernels.FEW):
-            new = value(*part[len(targets) :])
-            for target in part[: len(targets)]:
-                target.copy_(new if on_host else torch.where(condition, new, target))
+    if plain.is_stateless():
+        for targets, sources in assignments:
+            new = value(*(None if v is None else value_of(v).detach() for v in sources))
+            for target in targets:
+                old = value_of(target)
+                new = _cast(new, old.dtype)
+                target.assign(new if on_host else torch.where(condition, new, old))
+        return
+    # Past what Keras looks up each time a variable hands out its tensor.
+    rows = [
+        [getattr(v, "_value", v) for v in (*targets, *sources)] for targets, sources in assignments
+    ]
+    for part in torch_kernels.joined_parts(rows, len(assignments[0].targets)):
+        new = value(*part.sources())
+        for target in part.targets:
+            if not on_host:
+                new = torch.where(condition, new, torch_kernels.joined(target))
+            torch_kernels.copy_to(target, new)
 
 
 def original(variable: Any) -> Any:
@@ -312,13 +323,13 @@ def samples(variables: list[Any], count: int) -> Array:
         return torch.zeros((0, count))
     stateless = plain.is_stateless()
     tensors = [value_of(v) if stateless else getattr(v, "_value", v) for v in variables]
-    chosen = [torch.take(t, _probes(t.shape, count, t.device)) for t in tensors]
-    return torch.stack(chosen).float()
+    return torch.stack([_probed(t, count) for t in tensors]).float()
 
 
-@functools.cache
-def _probes(shape: torch.Size, count: int, device: torch.device) -> torch.Tensor:
-    return torch.tensor(plain.probe_positions(shape, count), device=device)
+def _probed(tensor: torch.Tensor, count: int) -> torch.Tensor:
+    if not tensor.is_contiguous():
+        tensor = tensor.reshape(-1)
+    return tensor.as_strided((count,), (plain.probe_stride(tensor.numel(), count),))
 
 
 def differs(variable: Any, values: Array) -> Array:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from surefoot.rule import StepScalars
 from surefoot.slots import Tracked, value_of
 
 Row = tuple[torch.Tensor, ...]
+AnyRow = TypeVar("AnyRow", bound=Sequence[Any])
 
 # Taking the moment to its value enlarges its rounding error by 1 + 2 a / b.
 _LARGEST_CORRECTION = 4.0
@@ -145,7 +146,11 @@ def update(
 
 
 def _clamped(gradients: list[torch.Tensor], bound: float, room: torch.Tensor) -> list[torch.Tensor]:
-    """The gradients clipped by value, written to ``room`` and not to memory of their own."""
+    """The gradients clipped by value; large ones in ``room``, not in memory of their own."""
+    if len(gradients) > 1 and sum(g.numel() for g in gradients) <= FEW * len(gradients):
+        clamped = list(torch._foreach_clamp_max(gradients, bound))
+        torch._foreach_clamp_min_(clamped, -bound)
+        return clamped
     places = room[: sum(g.numel() for g in gradients)].split([g.numel() for g in gradients])
     clamped = [place.view(g.shape) for place, g in zip(places, gradients, strict=True)]
     for gradient, out in zip(gradients, clamped, strict=True):
@@ -181,7 +186,7 @@ def _run(
     )
 
 
-def cached_slices(row: Sequence[Any], size: int = _CACHED) -> Iterator[tuple[Any, ...]]:
+def _cached_slices(row: Sequence[Any], size: int = _CACHED) -> Iterator[tuple[Any, ...]]:
     """Tensors of one shape, or None; large ones in slices of ``size`` numbers."""
     given = [tensor for tensor in row if tensor is not None]
     if given[0].numel() <= size or not all(t.is_contiguous() for t in given):
@@ -190,18 +195,82 @@ def cached_slices(row: Sequence[Any], size: int = _CACHED) -> Iterator[tuple[Any
     return zip(*(none if t is None else t.view(-1).split(size) for t in row), strict=False)
 
 
-def _cached_parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Group the tensors, and slices of large ones, to what the cache holds."""
-    part: list[Row] = []
-    size = 0
+Column = list[torch.Tensor]
+
+
+class Part(NamedTuple):
+    """Some rows of tensors, by columns; a column that the rows do not have is None."""
+
+    targets: list[Column]
+    others: list[Column | None]
+
+    def sources(self) -> list[torch.Tensor | None]:
+        """What the targets' values are computed from, each column joined."""
+        return [None if column is None else joined(column) for column in self.others]
+
+
+def joined_parts(rows: list[list[torch.Tensor | None]], targets: int) -> Iterator[Part]:
+    """Rows, whose first are targets, in parts whose temporaries stay in the cache.
+
+    Large tensors go slice by slice, small ones together: for them the calls take longer than
+    the arithmetic.
+    """
+    small: dict[tuple[Any, ...], list[Sequence[torch.Tensor | None]]] = {}
     for row in rows:
-        if row[0].numel() > _CACHED:
-            yield from ([piece] for piece in cached_slices(row))
+        given = [t for t in row if t is not None]
+        if given[0].numel() <= FEW and all(t.is_contiguous() for t in given):
+            key = tuple(None if t is None else (t.dtype, t.device) for t in row)
+            small.setdefault(key, []).append(row)
             continue
+        for slices in _cached_slices(row, FEW):
+            yield _part([slices], targets)
+    for alike in small.values():
+        for together in _filled(alike, FEW):
+            yield _part(together, targets)
+
+
+def _part(rows: Sequence[Sequence[torch.Tensor | None]], targets: int) -> Part:
+    columns: list[Any] = [
+        None if column[0] is None else list(column) for column in zip(*rows, strict=True)
+    ]
+    return Part(columns[:targets], columns[targets:])
+
+
+def joined(column: Column) -> torch.Tensor:
+    """The numbers of a column's tensors; of a single one, itself."""
+    return column[0] if len(column) == 1 else torch.cat([t.view(-1) for t in column])
+
+
+def copy_to(column: Column, values: torch.Tensor) -> None:
+    """Write joined values back."""
+    if len(column) == 1:
+        column[0].copy_(values)
+    else:
+        torch._foreach_copy_(
+            [t.view(-1) for t in column], values.split([t.numel() for t in column])
+        )
+
+
+def _filled(rows: Sequence[AnyRow], size: int) -> Iterator[list[AnyRow]]:
+    """Rows of small tensors, in parts of some more numbers than ``size``."""
+    part: list[AnyRow] = []
+    filled = 0
+    for row in rows:
         part.append(row)
-        size += row[0].numel()
-        if size >= _CACHED:
+        filled += row[0].numel()
+        if filled >= size:
             yield part
-            part, size = [], 0
+            part, filled = [], 0
     if part:
         yield part
+
+
+def _cached_parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Group the tensors, and slices of large ones, to what the cache holds."""
+    small: list[Row] = []
+    for row in rows:
+        if row[0].numel() > _CACHED:
+            yield from ([piece] for piece in _cached_slices(row))
+        else:
+            small.append(row)
+    yield from _filled(small, _CACHED)
