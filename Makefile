@@ -17,11 +17,12 @@ KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 	test_one_cycle_callback_on_beta_1 test_several_steps_in_one_call test_learning_rate_scheduler)
 
 # The oldest backends that pyproject.toml admits, each with the oldest Keras in an environment of its
-# own, and what is tested there: training, the originals' steps, Lookahead around Keras's.
+# own, and what is tested there: training, the originals' steps, fast paths, Lookahead around Keras's.
 OLDEST_tensorflow := tensorflow-cpu==2.18.1
-OLDEST_jax := jax==0.6.2 jaxlib==0.6.2
+OLDEST_jax := jax==0.6.2 jaxlib==0.6.2 numba
 OLDEST_torch := torch==2.6.0
-VERSIONS_TESTS := $(addprefix tests/optimizers/test_, fit.py golden.py lookahead.py)
+VERSIONS_TESTS := $(addprefix tests/optimizers/test_, \
+	fast_paths.py fit.py golden.py jax_loops.py lookahead.py)
 
 BACKEND ?= jax
 REPORT ?= surefoot-report

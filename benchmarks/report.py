@@ -112,11 +112,13 @@ SECTIONS = {
 def markdown(results: dict[str, Any]) -> str:
     """The tables of all that was measured, with machine and versions."""
     machine, versions = results["machine"], results["versions"]
+    # Results that were added may have been taken with more or fewer rounds.
+    rounds = sorted({record["rounds"] for record in results["records"] if "rounds" in record})
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + f". {results['options']['rounds']} rounds.",
+        + f". Rounds: {', '.join(map(str, rounds)) or 'none'}.",
         "",
     ]
     for kind, (title, explanation, render) in SECTIONS.items():

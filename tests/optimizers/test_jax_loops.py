@@ -151,7 +151,7 @@ def test_a_tensor_beyond_a_share_is_left_to_all_cores(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])
 def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cached in (jax_foreign._numba, jax_foreign._interface_is_known):
+    for cached in (jax_foreign._numba, jax_foreign._interface_version):
         cached.cache_clear()
     if reason == "not installed":
         monkeypatch.setitem(sys.modules, "numba", None)
@@ -162,7 +162,7 @@ def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch)
     try:
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
     finally:
-        for cached in (jax_foreign._numba, jax_foreign._interface_is_known):
+        for cached in (jax_foreign._numba, jax_foreign._interface_version):
             cached.cache_clear()
 
 

@@ -24,8 +24,7 @@ import numpy as np
 _KNOWN_MAJOR_VERSION = 0
 
 # Places of fields, in words of eight bytes.
-_FRAME_EXTENSION, _FRAME_API, _FRAME_ARGUMENTS, _FRAME_COUNT, _FRAME_RESULTS = 1, 2, 9, 12, 14
-_API_VERSION = 4
+_FRAME_EXTENSION, _FRAME_ARGUMENTS, _FRAME_COUNT, _FRAME_RESULTS = 1, 9, 12, 14
 _EXTENSION_KIND, _EXTENSION_METADATA = 1, 3
 _METADATA_VERSION, _METADATA_TRAITS = 3, 4
 _BUFFER_DATA, _BUFFER_RANK, _BUFFER_SIZES = 3, 4, 5
@@ -56,14 +55,18 @@ def is_available() -> bool:
     variable SUREFOOT_NUMBA=0 leaves all to XLA.
     """
     switched_off = os.environ.get("SUREFOOT_NUMBA") == "0"
-    return not switched_off and _interface_is_known() and _numba() is not None
+    known = _interface_version()[0] == _KNOWN_MAJOR_VERSION
+    return not switched_off and known and _numba() is not None
 
 
 @functools.cache
-def _interface_is_known() -> bool:
-    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h")
-    found = re.search(r"define XLA_FFI_API_MAJOR (\d+)", header.read_text("utf-8"))
-    return found is not None and int(found[1]) == _KNOWN_MAJOR_VERSION
+def _interface_version() -> tuple[int, int]:
+    """The major and minor version of the interface of the JAX that is installed."""
+    header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text("utf-8")
+    major, minor = (
+        re.search(rf"define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR")
+    )
+    return (int(major[1]), int(minor[1])) if major and minor else (-1, -1)
 
 
 @functools.cache
@@ -77,6 +80,9 @@ def _numba() -> _Numba | None:
         return None
     llvm = importlib.import_module("llvmlite.ir")
     types, word = numba.types, llvm.IntType(64)
+
+    major, minor = _interface_version()
+    version = minor << 32 | major
 
     def pointer(builder: Any, address: Any, place: Any) -> Any:
         return builder.gep(builder.inttoptr(address, word.as_pointer()), [place])
@@ -122,8 +128,7 @@ def _numba() -> _Numba | None:
         if extension == 0 or load(extension, _EXTENSION_KIND) & 0xFFFFFFFF != 1:
             return False
         metadata = load(extension, _EXTENSION_METADATA)
-        # Its own: what is read here has been there since the first version.
-        store(metadata, _METADATA_VERSION, load(load(frame, _FRAME_API), _API_VERSION))
+        store(metadata, _METADATA_VERSION, version)
         store(metadata, _METADATA_TRAITS, load(metadata, _METADATA_TRAITS) & ~0xFFFFFFFF)
         return True
 
