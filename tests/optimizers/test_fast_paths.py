@@ -128,12 +128,13 @@ def test_stateless_apply_leaves_its_arguments_alone(name: str) -> None:
     state = [v.value for v in optimizer.variables]
     parameters = [variable.value]
     gradient = keras.ops.ones((3, 2))
-    for _ in range(8):
+    for step in range(8):
         before = [np.array(to_numpy(x)) for x in (*parameters, *state)]
         new_parameters, new_state = optimizer.stateless_apply(state, [gradient], parameters)
         for was, now in zip(before, (*parameters, *state), strict=True):
             np.testing.assert_array_equal(was, to_numpy(now))
-        assert np.all(to_numpy(new_parameters[0]) != before[0])
+        goes_back = name == "ranger" and step % 4 == 3
+        assert np.all((to_numpy(new_parameters[0]) < before[0]) != goes_back)
         parameters, state = new_parameters, new_state
     np.testing.assert_array_equal(to_numpy(variable), 1.0)
 

@@ -211,3 +211,25 @@ def test_ranger_is_rectified_adam_inside_lookahead(mode: str) -> None:
     assert "optimizer" not in config
     assert config["sync_period"] == 4
     assert config["beta_2"] == 0.9
+
+
+@pytest.mark.parametrize("order", [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_variables_of_both_precisions_go_back(order: tuple[str, str]) -> None:
+    """Those with a master value have one value more to take back than their neighbours."""
+    variables = [keras.Variable(np.ones((4, 3)), dtype=dtype) for dtype in order]
+    optimizer = surefoot.Lookahead(surefoot.Nadam(0.25), sync_period=2, slow_step_size=0.5)
+    alone = [keras.Variable(np.ones((4, 3)), dtype=dtype) for dtype in order]
+    optimizers = [
+        surefoot.Lookahead(surefoot.Nadam(0.25), sync_period=2, slow_step_size=0.5) for _ in alone
+    ]
+    for _ in range(4):
+        gradients = [keras.ops.ones((4, 3), dtype=dtype) for dtype in order]
+        optimizer.apply(gradients, variables)
+        for single, gradient, variable in zip(optimizers, gradients, alone, strict=True):
+            single.apply([gradient], [variable])
+    for together, apart, single in zip(variables, alone, optimizers, strict=True):
+        slow = [o.get_slot(v, "slow") for o, v in ((optimizer, together), (single, apart))]
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(s) for s in slow))
+        np.testing.assert_array_equal(
+            *(keras.ops.convert_to_numpy(keras.ops.cast(v, "float32")) for v in (together, apart))
+        )

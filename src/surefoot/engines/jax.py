@@ -204,7 +204,7 @@ def update_variable(
     state = state._replace(parameter=_placed(state.parameter, tracked.m))
     gradient = _placed(gradient, tracked.m)
     dtype = state.moments.m.dtype
-    scalars = jax_kernels.own_scalars(scalars, tracked)
+    scalars = plain.own_scalars(jnp, scalars, tracked)
     new = plain.stepped(
         jnp,
         cast,

@@ -37,30 +37,25 @@ def clipped(gradient: Array, bound: float | None) -> Array:
     return gradient if bound is None else jnp.clip(gradient, -bound, bound)
 
 
-def own_scalars(scalars: StepScalars, tracked: Tracked) -> StepScalars:
-    """The scalars of one variable, which may be excluded from weight decay."""
-    return scalars if tracked.decays else scalars._replace(shrink=jnp.zeros_like(scalars.shrink))
-
-
 def update(
     scalars: StepScalars, pairs: list[tuple[Tracked, Array]], bound: float | None
 ) -> list[tuple[Tracked, Array]]:
     """Update what loops serve; return the rest."""
     left: list[tuple[Tracked, Array]] = []
-    served: dict[tuple[Any, ...], list[tuple[Tracked, Array]]] = {}
+    served: dict[tuple[Any, ...], list[tuple[Tracked, list[Array]]]] = {}
     shares = jax_loops.shared_out([math.prod(t.variable.shape) for t, _ in pairs])
     for (entry, gradient), shared in zip(pairs, shares, strict=True):
         row = [*(v.value for v in _changing(entry)), gradient]
         if shared and entry.master is None and jax_loops.may_serve(row):
             key = (entry.decays, entry.vhat is None, gradient.dtype)
-            served.setdefault(key, []).append((entry, gradient))
+            served.setdefault(key, []).append((entry, row))
         else:
             left.append((entry, gradient))
     for alike in served.values():
-        rows = [[*(v.value for v in _changing(entry)), gradient] for entry, gradient in alike]
-        loop = _loop_of_rule(own_scalars(scalars, alike[0][0]), rows[0], bound)
+        rows = [row for _, row in alike]
+        loop = _loop_of_rule(plain.own_scalars(jnp, scalars, alike[0][0]), rows[0], bound)
         if loop is None:
-            left += alike
+            left += [(entry, row[-1]) for entry, row in alike]
             continue
         for (entry, _), values in zip(alike, loop(rows), strict=True):
             for variable, value in zip(_changing(entry), values, strict=True):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_parameter
+from surefoot.slots import Tracked
 
 Cast = Callable[[Array, Any], Array]
 
@@ -52,6 +53,11 @@ def cast_scalars(scalars: StepScalars, cast: Callable[[Array], Array]) -> StepSc
             for name, value in scalars._asdict().items()
         )
     )
+
+
+def own_scalars(xp: Any, scalars: StepScalars, tracked: Tracked) -> StepScalars:
+    """The scalars of one variable, which may be excluded from weight decay."""
+    return scalars if tracked.decays else scalars._replace(shrink=xp.zeros_like(scalars.shrink))
 
 
 def exact_parameter(

@@ -110,7 +110,7 @@ def _by_shared_function(scalars: StepScalars, pairs: Pairs) -> None:
         for tracked, gradient in alike:
             variables = (tracked.variable, tracked.m, tracked.v)
             handles = [value_of(variable).handle for variable in variables]
-            step(handles, tf.cast(gradient, dtype), tensorflow_plain.own_scalars(scalars, tracked))
+            step(handles, tf.cast(gradient, dtype), plain.own_scalars(tf, scalars, tracked))
 
 
 def _shared_function(dtype: tf.DType) -> Callable[..., None]:

@@ -14,16 +14,11 @@ if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
 
 
-def own_scalars(scalars: StepScalars, tracked: Tracked) -> StepScalars:
-    """The scalars of one variable, which may be excluded from weight decay."""
-    return scalars if tracked.decays else scalars._replace(shrink=tf.zeros_like(scalars.shrink))
-
-
 def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    scalars = own_scalars(scalars, tracked)
+    scalars = plain.own_scalars(tf, scalars, tracked)
     dtype = tf.as_dtype(tracked.m.dtype)
     scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
     if isinstance(gradient, tf.IndexedSlices):

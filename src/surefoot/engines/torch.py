@@ -231,9 +231,10 @@ def assign_where(
         return
     # Past what Keras looks up each time a variable hands out its tensor.
     rows = [
-        [getattr(v, "_value", v) for v in (*targets, *sources)] for targets, sources in assignments
+        [[getattr(v, "_value", v) for v in variables] for variables in assignment]
+        for assignment in assignments
     ]
-    for part in torch_kernels.joined_parts(rows, len(assignments[0].targets)):
+    for part in torch_kernels.joined_parts(rows):
         new = value(*part.sources())
         for target in part.targets:
             if not on_host:

@@ -209,24 +209,26 @@ class Part(NamedTuple):
         return [None if column is None else joined(column) for column in self.others]
 
 
-def joined_parts(rows: list[list[torch.Tensor | None]], targets: int) -> Iterator[Part]:
-    """Rows, whose first are targets, in parts whose temporaries stay in the cache.
+def joined_parts(rows: list[list[list[Any]]]) -> Iterator[Part]:
+    """Rows, each of targets and others, in parts whose temporaries stay in the cache.
 
     Large tensors go slice by slice, small ones together: for them the calls take longer than
     the arithmetic.
     """
-    small: dict[tuple[Any, ...], list[Sequence[torch.Tensor | None]]] = {}
-    for row in rows:
+    small: dict[tuple[Any, ...], list[list[torch.Tensor | None]]] = {}
+    for targets, others in rows:
+        row = [*targets, *others]
         given = [t for t in row if t is not None]
         if given[0].numel() <= FEW and all(t.is_contiguous() for t in given):
-            key = tuple(None if t is None else (t.dtype, t.device) for t in row)
-            small.setdefault(key, []).append(row)
+            # Where there is a master value, it is one target more.
+            kinds = [None if t is None else (t.dtype, t.device) for t in row]
+            small.setdefault((len(targets), *kinds), []).append(row)
             continue
         for slices in _cached_slices(row, FEW):
-            yield _part([slices], targets)
-    for alike in small.values():
+            yield _part([slices], len(targets))
+    for (count, *_), alike in small.items():
         for together in _filled(alike, FEW):
-            yield _part(together, targets)
+            yield _part(together, count)
 
 
 def _part(rows: Sequence[Sequence[torch.Tensor | None]], targets: int) -> Part:
