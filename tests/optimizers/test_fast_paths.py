@@ -13,8 +13,8 @@ import surefoot
 import tolerances
 from loops import BACKEND, EAGER_AND_COMPILED, Loop, to_numpy
 
-# One that is larger than a slice that stays in the cache, an odd one, a scalar.
-SHAPES = ((1024, 520), (7, 3), ())
+# One that two threads share and no cache holds, an odd one, a scalar.
+SHAPES = ((1024, 1040), (7, 3), ())
 STEPS = 14
 
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
@@ -39,6 +39,7 @@ def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         from surefoot.engines import tensorflow_kernels
 
+        monkeypatch.setenv("SUREFOOT_NUMBA", "0")
         monkeypatch.setattr(tensorflow_kernels, "serves", lambda tracked, gradient: False)
 
 
@@ -69,14 +70,15 @@ def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
     return seen
 
 
+# With Numba loops of ours, without it the backend's kernels.
+NUMBA = {"tensorflow": ["1", "0"], "jax": ["1"], "torch": ["0"]}[BACKEND]
+
+
+@pytest.mark.parametrize("numba", NUMBA)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_fast_is_plain(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if BACKEND == "jax":
-        from surefoot.engines import jax_loops
-
-        # Else the first tensor is more than a core's share.
-        monkeypatch.setattr(jax_loops, "_cores", lambda: 1)
+def test_fast_is_plain(name: str, mode: str, numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUREFOOT_NUMBA", numba)
     fast = trajectory(name, mode)
     switch_to_plain(monkeypatch)
     plain = trajectory(name, mode)

@@ -19,7 +19,7 @@ if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
 
-    from surefoot.engines import jax_foreign, jax_loops
+    from surefoot.engines import compiled, jax_foreign, jax_loops
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -32,23 +32,17 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a tensor may be too much for one, depending on the machine."""
-    monkeypatch.setattr(jax_loops, "_cores", lambda: 1)
-
-
 class Stateless:
     """An optimizer with parameters, state and gradients, to be stepped by a pure function."""
 
-    def __init__(self, name: str, dtype: str = "float32") -> None:
+    def __init__(self, name: str) -> None:
         random = np.random.default_rng(0)
-        variables = [keras.Variable(random.normal(size=s), dtype=dtype) for s in SHAPES]
+        variables = [keras.Variable(random.normal(size=s), dtype="float32") for s in SHAPES]
         self.optimizer = OPTIMIZERS[name]()
         self.optimizer.build(variables)
         self.parameters = [jnp.copy(v.value) for v in variables]
         self.state = [jnp.copy(v.value) for v in self.optimizer.variables]
-        self.gradients = [jnp.asarray(random.normal(size=s), dtype) for s in SHAPES]
+        self.gradients = [jnp.asarray(random.normal(size=s), "float32") for s in SHAPES]
 
     def step(self, parameters: Any, state: Any, gradients: Any) -> Any:
         return self.optimizer.stateless_apply(state, gradients, parameters)
@@ -141,17 +135,9 @@ def test_a_function_with_another_operation_is_left_to_xla() -> None:
     assert jax_loops.loop_of(lambda x: [jnp.sum(x * np.ones(3))], [number], 1) is None
 
 
-def test_a_tensor_beyond_a_share_is_left_to_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax_loops, "_cores", lambda: 4)
-    million = 1_000_000
-    assert jax_loops.shared_out([10 * million, million, 9 * million]) == [False, True, False]
-    assert jax_loops.shared_out([million] * 4) == [True] * 4
-    assert jax_loops.shared_out([1000, 10]) == [True, True]
-
-
 @pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])
 def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cached in (jax_foreign._numba, jax_foreign._interface_version):
+    for cached in (compiled._numba, jax_foreign._interface_version):
         cached.cache_clear()
     if reason == "not installed":
         monkeypatch.setitem(sys.modules, "numba", None)
@@ -162,7 +148,7 @@ def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch)
     try:
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
     finally:
-        for cached in (jax_foreign._numba, jax_foreign._interface_version):
+        for cached in (compiled._numba, jax_foreign._interface_version):
             cached.cache_clear()
 
 

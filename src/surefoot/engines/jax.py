@@ -15,9 +15,9 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, failures, jax_kernels, plain
+from surefoot.engines import differentiation, failures, jax_loops, loops, plain
 from surefoot.engines.callers import calling_objects
-from surefoot.engines.jax_kernels import cast
+from surefoot.engines.jax_loops import cast
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
@@ -173,7 +173,7 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
             values = [*donated_values, *kept_values, *parameter_values]
             with (
                 keras.StatelessScope(list(zip(state, values, strict=True))) as scope,
-                jax_kernels.parameters_kept(),  # somebody else may hold them
+                jax_loops.parameters_kept(),  # somebody else may hold them
             ):
                 _inline_step(optimizer, gradients, variables)
             return [scope.get_current_value(v) for v in state]
@@ -191,8 +191,8 @@ def update(
     """Clip the gradients by value; apply the rule to every variable, in loops of ours or XLA's."""
     bound = optimizer.clipvalue
     pairs = list(zip(tracked, gradients, strict=True))
-    for entry, gradient in jax_kernels.update(scalars, pairs, bound):
-        update_variable(optimizer, scalars, entry, jax_kernels.clipped(gradient, bound))
+    for entry, gradient in loops.update(jax_loops, scalars, pairs, bound):
+        update_variable(optimizer, scalars, entry, jax_loops.clipped(gradient, bound))
 
 
 def update_variable(
@@ -257,7 +257,7 @@ def assign_where(
     them apart, else XLA fuses them: each then reads only what was written
     before, and writes in place.
     """
-    for targets, sources in jax_kernels.assign_where(condition, assignments, value):
+    for targets, sources in loops.assign_where(jax_loops, condition, assignments, value):
         new = value(*(None if v is None else v.value for v in sources))
         for target in targets:
             chosen = jnp.where(condition, cast(new, target.dtype), target.value)

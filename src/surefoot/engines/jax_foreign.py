@@ -10,53 +10,70 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import importlib
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
+
+from surefoot.engines import compiled
 
 _KNOWN_MAJOR_VERSION = 0
 
-# Places of fields, in words of eight bytes.
-_FRAME_EXTENSION, _FRAME_ARGUMENTS, _FRAME_COUNT, _FRAME_RESULTS = 1, 9, 12, 14
-_EXTENSION_KIND, _EXTENSION_METADATA = 1, 3
-_METADATA_VERSION, _METADATA_TRAITS = 3, 4
-_BUFFER_DATA, _BUFFER_RANK, _BUFFER_SIZES = 3, 4, 5
+_PLACES = {
+    "FRAME_EXTENSION": 1,
+    "FRAME_ARGUMENTS": 9,
+    "FRAME_COUNT": 12,
+    "FRAME_RESULTS": 14,
+    "EXTENSION_KIND": 1,
+    "EXTENSION_METADATA": 3,
+    "METADATA_VERSION": 3,
+    "METADATA_TRAITS": 4,
+    "BUFFER_DATA": 3,
+    "BUFFER_RANK": 4,
+    "BUFFER_SIZES": 5,
+}
+"""Where the fields are, in words of eight bytes."""
 
 _HANDLER = """
+def is_question(frame):
+    extension = load(frame, FRAME_EXTENSION)
+    if extension == 0 or load(extension, EXTENSION_KIND) & 0xFFFFFFFF != 1:
+        return False
+    metadata = load(extension, EXTENSION_METADATA)
+    store(metadata, METADATA_VERSION, VERSION)
+    store(metadata, METADATA_TRAITS, load(metadata, METADATA_TRAITS) & ~0xFFFFFFFF)
+    return True
+
+def size_of(buffer):
+    size = 1
+    for axis in range(load(buffer, BUFFER_RANK)):
+        size *= load(load(buffer, BUFFER_SIZES), axis)
+    return size
+
+def data_of(buffers, place):
+    return load(load(buffers, place), BUFFER_DATA)
+
 def handler(frame):
     if is_question(frame):
         return 0
-    arguments, results = load(frame, {arguments}), load(frame, {results})
-    scalars = tensor(arguments, 0, real)
-    for row in range(load(frame, {count}) // {changed}):
-        loop(scalars, {tensors})
+    arguments, results = load(frame, FRAME_ARGUMENTS), load(frame, FRAME_RESULTS)
+    rows = load(frame, FRAME_COUNT) // {changed}
+    table = np.empty((rows, {length} + 1), np.int64)
+    for row in range(rows):
+        size = size_of(load(arguments, 1 + {arguments} * row))
+        table[row] = ({tensors}, size)
+    scalars = load(arguments, 0)
+    run(load(scalars, BUFFER_DATA), size_of(scalars), table.ctypes.data, rows, THREADS)
     return 0
 """
-
-
-class _Numba(NamedTuple):
-    """Numba, and what handlers are made of."""
-
-    numba: ModuleType
-    functions: dict[str, Any]
+"""Before the first call XLA puts a question: which version of the interface this is for."""
 
 
 def is_available() -> bool:
-    """Whether Numba is installed, XLA's interface known, and neither of them switched off.
-
-    A program that is exported to other processes must not call into this one: the environment
-    variable SUREFOOT_NUMBA=0 leaves all to XLA.
-    """
-    switched_off = os.environ.get("SUREFOOT_NUMBA") == "0"
-    known = _interface_version()[0] == _KNOWN_MAJOR_VERSION
-    return not switched_off and known and _numba() is not None
+    """Whether functions may be compiled, and XLA's interface is known."""
+    return compiled.is_available() and _interface_version()[0] == _KNOWN_MAJOR_VERSION
 
 
 @functools.cache
@@ -67,81 +84,6 @@ def _interface_version() -> tuple[int, int]:
         re.search(rf"define XLA_FFI_API_{part} (\d+)", header) for part in ("MAJOR", "MINOR")
     )
     return (int(major[1]), int(minor[1])) if major and minor else (-1, -1)
-
-
-@functools.cache
-def _numba() -> _Numba | None:
-    try:
-        numba = importlib.import_module("numba")
-        extending = importlib.import_module("numba.extending")
-    except ImportError:  # not installed, or not for this NumPy
-        return None
-    if numba.config.DISABLE_JIT:
-        return None
-    llvm = importlib.import_module("llvmlite.ir")
-    types, word = numba.types, llvm.IntType(64)
-
-    major, minor = _interface_version()
-    version = minor << 32 | major
-
-    def pointer(builder: Any, address: Any, place: Any) -> Any:
-        return builder.gep(builder.inttoptr(address, word.as_pointer()), [place])
-
-    @extending.intrinsic
-    def load(typing: Any, address: Any, place: Any) -> Any:
-        """The word at a place behind an address."""
-        del typing, address, place
-
-        def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            del signature
-            return builder.load(pointer(builder, *arguments))
-
-        return types.int64(types.int64, types.int64), generate
-
-    @extending.intrinsic
-    def store(typing: Any, address: Any, place: Any, value: Any) -> Any:
-        """Write the word at a place behind an address."""
-        del typing, address, place, value
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            del signature
-            address, place, value = arguments
-            builder.store(value, pointer(builder, address, place))
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64, types.int64), generate
-
-    @extending.intrinsic
-    def at(typing: Any, address: Any) -> Any:
-        """An address as a pointer."""
-        del typing, address
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        return types.voidptr(types.int64), generate
-
-    @numba.njit
-    def is_question(frame):  # type: ignore[no-untyped-def]
-        """Answer XLA's question, put before the first call, which version this is for."""
-        extension = load(frame, _FRAME_EXTENSION)
-        if extension == 0 or load(extension, _EXTENSION_KIND) & 0xFFFFFFFF != 1:
-            return False
-        metadata = load(extension, _EXTENSION_METADATA)
-        store(metadata, _METADATA_VERSION, version)
-        store(metadata, _METADATA_TRAITS, load(metadata, _METADATA_TRAITS) & ~0xFFFFFFFF)
-        return True
-
-    @numba.njit
-    def tensor(buffers, place, real):  # type: ignore[no-untyped-def]
-        """The numbers of a buffer, one behind the other."""
-        buffer = load(buffers, place)
-        size = 1
-        for axis in range(load(buffer, _BUFFER_RANK)):
-            size *= load(load(buffer, _BUFFER_SIZES), axis)
-        return numba.carray(at(load(buffer, _BUFFER_DATA)), size, real)
-
-    return _Numba(numba, {"load": load, "is_question": is_question, "tensor": tensor})
 
 
 _registered: dict[str, Any] = {}
@@ -155,41 +97,24 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
 
     Args:
         source: The definition of a function ``loop`` of the scalars, the arguments of a row,
-            and new tensors for those that are kept, all one-dimensional; ``real`` is their dtype
-            in it, ``sqrt`` the square root.
+            and new tensors for those that are kept; see `compiled.handler`.
         dtype: float32 or float64.
         arguments: The length of a row.
         changed: How many tensors of a row, its first, change.
         kept: Which of them are not overwritten.
     """
-    tensors = [f"tensor(arguments, 1 + {arguments} * row + {i}, real)" for i in range(arguments)]
-    tensors += [f"tensor(results, {changed} * row + {i}, real)" for i in sorted(kept)]
+    tensors = [f"data_of(arguments, 1 + {arguments} * row + {i})" for i in range(arguments)]
+    tensors += [f"data_of(results, {changed} * row + {i})" for i in sorted(kept)]
     handler = _HANDLER.format(
-        arguments=_FRAME_ARGUMENTS,
-        count=_FRAME_COUNT,
-        results=_FRAME_RESULTS,
-        changed=changed,
-        tensors=", ".join(tensors),
+        arguments=arguments, changed=changed, length=len(tensors), tensors=", ".join(tensors)
     )
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
     digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
     name = f"surefoot_{digest[:16]}"
     if name not in _registered:
-        _registered[name] = _compiled(source, handler, dtype)
+        major, minor = _interface_version()
+        names = _PLACES | {"VERSION": minor << 32 | major, "THREADS": compiled.cores()}
+        _registered[name] = compiled.handler(source, len(tensors), dtype, handler, names)
         address = ctypes.CFUNCTYPE(None)(_registered[name].address)
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name
-
-
-def _compiled(source: str, handler: str, dtype: str) -> Any:
-    found = _numba()
-    if found is None:
-        raise RuntimeError("Numba is not available.")
-    numba, functions = found
-    real = np.dtype(dtype).type
-    names = functions | {"real": real, "sqrt": np.sqrt, "inf": np.inf, "nan": np.nan}
-    exec(source, names)  # made by surefoot, of its own rule
-    # As XLA: a product and a sum may be rounded once.
-    names["loop"] = numba.njit(fastmath={"contract"}, error_model="numpy")(names["loop"])
-    exec(handler, names)
-    return numba.cfunc(numba.types.int64(numba.types.int64))(names["handler"])

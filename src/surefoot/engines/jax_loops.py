@@ -1,16 +1,15 @@
-"""Elementwise functions of many tensors in one loop, in place, on a CPU.
+"""Loops on JAX, in place, called by XLA, which knows the same functions for all else.
 
-There XLA makes a loop for each result, and each reads its operands anew: 40 bytes a parameter
-where the rule needs 28. Here JAX traces the function, the same that XLA would get, and Numba
-compiles what was traced to one loop. Without Numba, on other devices and on several of them,
-with operations not known here, the function is left to XLA.
+Where there is no Numba, on other devices and on several of them, and where a function holds
+operations not known here, it is left to XLA.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,55 +18,40 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from surefoot.engines import jax_foreign
+from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError
 from surefoot.rule import Array
 
-Elementwise = Callable[..., list[Array]]
-
-_EXPRESSIONS = {
-    "abs": "abs({0})",
-    "add": "{0} + {1}",
-    "and": "{0} & {1}",
-    "clamp": "{0} if {1} < {0} else ({2} if {1} > {2} else {1})",
-    "copy": "{0}",
-    "convert_element_type": "{0}",
-    "div": "{0} / {1}",
-    "eq": "{0} == {1}",
-    "ge": "{0} >= {1}",
-    "gt": "{0} > {1}",
-    "le": "{0} <= {1}",
-    "lt": "{0} < {1}",
-    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
-    "mul": "{0} * {1}",
-    "ne": "{0} != {1}",
-    "neg": "-{0}",
-    "not": "not {0}",
-    "or": "{0} | {1}",
-    "select_n": "{2} if {0} else {1}",
-    "sqrt": "sqrt({0})",
-    "square": "{0} * {0}",
-    "sub": "{0} - {1}",
-}
-"""What loops are made of, by JAX's names; all of it for numbers of one dtype and booleans."""
-
-_PARTS_PER_CORE = 16
-
-_SMALL = 1 << 17
-"""Numbers that one core updates in the time that several need to agree on it."""
+_parameters_kept: ContextVar[bool] = ContextVar("parameters_kept", default=False)
 
 
-def shared_out(sizes: list[int]) -> list[bool]:
-    """Which tensors to give to loops, each of which runs on one core.
+@contextlib.contextmanager
+def parameters_kept() -> Iterator[None]:
+    """Trace a step whose caller holds on to the old parameters: it gets new ones."""
+    token = _parameters_kept.set(True)
+    try:
+        yield
+    finally:
+        _parameters_kept.reset(token)
 
-    A large tensor that is more than a core's share of the work would let the others wait.
-    """
-    share = max(sum(sizes) / _cores(), _SMALL)
-    return [size <= share for size in sizes]
+
+def array_namespace() -> Any:
+    """`jax.numpy`."""
+    return jnp
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+def cast(value: Array, dtype: Any) -> Array:
+    """A value in another dtype."""
+    return jnp.asarray(value).astype(dtype)
+
+
+def clipped(gradient: Array, bound: float | None) -> Array:
+    """A gradient within ``bound`` on both sides of zero."""
+    return gradient if bound is None else jnp.clip(gradient, -bound, bound)
+
+
+def servable(rows: list[Row]) -> list[bool]:
+    """Whether a loop may take each of these rows."""
+    return [may_serve([*(v.value for v in row.variables), *row.given]) for row in rows]
 
 
 def may_serve(arrays: list[Array]) -> bool:
@@ -83,6 +67,28 @@ def may_serve(arrays: list[Array]) -> bool:
         and devices[0].platform == "cpu"
         and jax_foreign.is_available()
     )
+
+
+def run(function: Elementwise, rows: list[Row], *, condition: Array | None = None) -> bool:
+    """Give each row's variables their new values, where ``condition`` holds: see `Looping`."""
+    changed = len(rows[0].changed)
+    # Variables that are read are given back as they were: who overwrites them later waits for
+    # this loop, and XLA need not copy them. Parameters that are kept nobody overwrites.
+    length = changed if _parameters_kept.get() else len(rows[0].variables)
+
+    def with_read(*numbers: Array) -> list[Array]:
+        return [*function(*numbers), *numbers[changed:length]]
+
+    # A loop that may do nothing cannot fill new memory.
+    kept = frozenset([0] if _parameters_kept.get() and condition is None else [])
+    values = [[*(v.value for v in row.variables), *row.given] for row in rows]
+    loop = loop_of(with_read, values[0], length, kept=kept, condition=condition)
+    if loop is None:
+        return False
+    for row, new in zip(rows, loop(values), strict=True):
+        for variable, value in zip(row.variables, new, strict=False):
+            variable.assign(value)
+    return True
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,11 @@ class Loop:
 
     def __call__(self, rows: list[list[Array]]) -> list[list[Array]]:
         """What changes of each row of arrays of one shape."""
-        new: list[list[Array]] = []
-        for part in _parts(rows):
-            # Where somebody asks for gradients through a step, the function as XLA has it.
-            call = jax.custom_jvp(self._call)
-            call.defjvp(lambda values, tangents: jax.jvp(self._plain, values, tangents))
-            results = call(self.scalars, *itertools.chain(*part))
-            new += [results[i : i + self.changed] for i in range(0, len(results), self.changed)]
-        return new
+        # Where somebody asks for gradients through a step, the function as XLA has it.
+        call = jax.custom_jvp(self._call)
+        call.defjvp(lambda values, tangents: jax.jvp(self._plain, values, tangents))
+        results = call(self.scalars, *itertools.chain(*rows))
+        return [results[i : i + self.changed] for i in range(0, len(results), self.changed)]
 
     def _call(self, scalars: Array, *arrays: Array) -> list[Array]:
         results: list[Any] = []
@@ -150,21 +153,6 @@ class Loop:
         return [jnp.where(scalars[0] != 0, a, b) for a, b in zip(new, row, strict=False)]
 
 
-def _parts(rows: list[list[Array]]) -> Iterator[list[list[Array]]]:
-    """The rows in calls long enough to be worth calling, and enough of them for all cores."""
-    enough = sum(row[0].size for row in rows) / (_PARTS_PER_CORE * _cores())
-    part: list[list[Array]] = []
-    size = 0
-    for row in rows:
-        part.append(row)
-        size += row[0].size
-        if size >= enough:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
-
-
 def loop_of(
     function: Elementwise,
     arrays: list[Array],
@@ -189,9 +177,10 @@ def loop_of(
     scalars = [*([] if condition is None else [condition]), *closed.consts]
     if any(jnp.ndim(s) or jnp.asarray(s).dtype not in (dtype, jnp.bool_) for s in scalars):
         return None
+    lines = Lines(len(arrays), conditional=condition is not None)
     try:
-        lines = _Lines(closed.jaxpr, dtype.name, condition is not None)
-    except _UnknownOperationError:
+        source = lines.source(_written_down(closed.jaxpr, lines, dtype.name), kept)
+    except UnknownOperationError:
         return None
     first = int(condition is not None)
     kinds = [jnp.asarray(s).dtype for s in closed.consts]
@@ -201,9 +190,7 @@ def loop_of(
         return list(core.jaxpr_as_fun(core.ClosedJaxpr(closed.jaxpr, values))(*numbers))
 
     return Loop(
-        target=jax_foreign.target(
-            lines.source(changed, kept), dtype.name, len(arrays), changed, kept
-        ),
+        target=jax_foreign.target(source, dtype.name, len(arrays), changed, kept),
         length=len(arrays),
         scalars=jnp.stack(
             [jnp.asarray(s).astype(dtype) for s in scalars] or [jnp.zeros((), dtype)]
@@ -215,92 +202,43 @@ def loop_of(
     )
 
 
-class _UnknownOperationError(Exception):
-    """A function holds what loops are not made of."""
+def _written_down(jaxpr: Any, lines: Lines, dtype: str) -> list[str]:
+    """Write a traced function down; return its results."""
+    scalars = [lines.scalar(flag=v.aval.dtype.name == "bool") for v in jaxpr.constvars]
+    names = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*scalars, *lines.numbers], strict=True))
+    return _inlined(jaxpr, names, lines, dtype)
 
 
-class _Lines:
-    """The lines of a loop, and those that need to run only once, before it."""
+def _inlined(jaxpr: Any, names: dict[Any, str], lines: Lines, dtype: str) -> list[str]:
+    def name_of(operand: Any) -> str:
+        if isinstance(operand, core.Literal):
+            return lines.constant(operand.val, flag=operand.aval.dtype == bool)
+        return names[operand]
 
-    def __init__(self, jaxpr: Any, dtype: str, conditional: bool) -> None:
-        self._dtype = dtype
-        self._before: list[str] = []
-        self._within: list[str] = []
-        self._varying: set[str] = set()
-        self._count = 0
-        if conditional:
-            self._before += ["if scalars[0] == 0:", "    return"]
-        scalars = []
-        for place, variable in enumerate(jaxpr.constvars, start=int(conditional)):
-            is_flag = variable.aval.dtype.name == "bool"
-            scalars.append(self._line(f"scalars[{place}]{' != 0' if is_flag else ''}", []))
-        self._numbers = [f"x{place}" for place in range(len(jaxpr.invars))]
-        self._varying.update(self._numbers)
-        names = dict(
-            zip([*jaxpr.constvars, *jaxpr.invars], [*scalars, *self._numbers], strict=True)
-        )
-        self._results = self._inlined(jaxpr, names)
-
-    def source(self, changed: int, kept: frozenset[int]) -> str:
-        """The function ``loop`` of the scalars, the arrays, and new ones for those kept."""
-        arrays = [f"a{place}" for place in range(len(self._numbers))]
-        new = {place: f"new{place}" for place in sorted(kept)}
-        read = [f"{x} = {a}[i]" for x, a in zip(self._numbers, arrays, strict=True)]
-        written = [
-            f"{new.get(place, arrays[place])}[i] = {self._results[place]}"
-            for place in range(changed)
-            if place in kept or self._results[place] != self._numbers[place]
-        ]
-        return "\n".join(
-            [
-                f"def loop(scalars, {', '.join([*arrays, *new.values()])}):",
-                *(f"    {line}" for line in self._before),
-                "    for i in range(a0.size):",
-                *(f"        {line}" for line in [*read, *self._within, *written]),
-                "",
-            ]
-        )
-
-    def _line(self, expression: str, operands: list[str]) -> str:
-        name = f"t{self._count}"
-        self._count += 1
-        if self._varying.isdisjoint(operands):
-            self._before.append(f"{name} = {expression}")
+    for equation in jaxpr.eqns:
+        operands = [name_of(operand) for operand in equation.invars]
+        inner = equation.params.get("jaxpr")
+        if isinstance(inner, core.ClosedJaxpr) and not inner.consts:
+            within = dict(zip(inner.jaxpr.invars, operands, strict=True))
+            found = _inlined(inner.jaxpr, within, lines, dtype)
         else:
-            self._within.append(f"{name} = {expression}")
-            self._varying.add(name)
-        return name
+            found = [_operation(equation, operands, lines, dtype)]
+        names.update(zip(equation.outvars, found, strict=True))
+    return [name_of(result) for result in jaxpr.outvars]
 
-    def _inlined(self, jaxpr: Any, names: dict[Any, str]) -> list[str]:
-        def name_of(operand: Any) -> str:
-            if not isinstance(operand, core.Literal):
-                return names[operand]
-            value = operand.val
-            return str(bool(value)) if operand.aval.dtype == bool else f"real({float(value)!r})"
 
-        for equation in jaxpr.eqns:
-            operands = [name_of(operand) for operand in equation.invars]
-            inner = equation.params.get("jaxpr")
-            if isinstance(inner, core.ClosedJaxpr) and not inner.consts:
-                found = self._inlined(
-                    inner.jaxpr, dict(zip(inner.jaxpr.invars, operands, strict=True))
-                )
-            else:
-                found = [self._line(self._expression(equation).format(*operands), operands)]
-            names.update(zip(equation.outvars, found, strict=True))
-        return [name_of(result) for result in jaxpr.outvars]
-
-    def _expression(self, equation: Any) -> str:
-        name = equation.primitive.name
-        avals = [v.aval for v in [*equation.invars, *equation.outvars]]
-        known = {self._dtype, "bool"}
-        kinds = {a.dtype.name for a in avals}
-        if name == "integer_pow" and equation.params["y"] == 2:
-            name = "square"
-        converts = name == "convert_element_type" and len(kinds) > 1
-        logical = name in ("and", "or", "not") and kinds != {"bool"}
-        if name not in _EXPRESSIONS or not kinds <= known or converts or logical:
-            raise _UnknownOperationError(name)
-        if any(a.shape for a in avals):
-            raise _UnknownOperationError(f"{name} of arrays")
-        return _EXPRESSIONS[name]
+def _operation(equation: Any, operands: list[str], lines: Lines, dtype: str) -> str:
+    name = equation.primitive.name
+    avals = [v.aval for v in [*equation.invars, *equation.outvars]]
+    kinds = {a.dtype.name for a in avals}
+    logical = name in ("and", "or", "not") and kinds != {"bool"}
+    if not kinds <= {dtype, "bool"} or logical or any(a.shape for a in avals):
+        raise UnknownOperationError(f"{name} of {avals}")
+    if name == "integer_pow" and equation.params["y"] == 2:
+        return lines.operation("square", *operands)
+    if name == "select_n":
+        flag, where_false, where_true = operands
+        return lines.operation("select", flag, where_true, where_false)
+    if name == "convert_element_type" and len(kinds) == 1:
+        return lines.operation("copy", *operands)
+    return lines.operation(name, *operands)

@@ -9,26 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from surefoot.engines import (
     differentiation,
     failures,
+    loops,
     plain,
     tensorflow_distribution,
     tensorflow_kernels,
+    tensorflow_loops,
     tensorflow_plain,
 )
+from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, StepScalars
-from surefoot.slots import (
-    Assignment,
-    Tracked,
-    accumulator_dtype,
-    value_of,
-)
+from surefoot.slots import Assignment, Tracked, accumulator_dtype, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
-    from surefoot.moments import MomentOptimizer
 
 
 SPARSE_GRADIENTS = True
@@ -85,6 +83,8 @@ def clip(
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
     """Clip as Keras does; by the norm of all as the originals, sparse gradients included."""
+    if optimizer.clipvalue is not None and isinstance(optimizer, MomentOptimizer):
+        return gradients  # `update` clips them, in its pass over memory
     if optimizer.global_clipnorm is None:
         return keras_clip(gradients)
     clipped, _ = tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)
@@ -157,9 +157,9 @@ class _TracedStep:
             self._by_dtypes[dtypes] = self._function.get_concrete_function(specs)
         traced = self._by_dtypes[dtypes]
         given = [g for g in gradients if g is not None]
-        tf.raw_ops.StatefulPartitionedCall(
-            args=[*given, *traced.captured_inputs], Tout=[], f=traced
-        )
+        # Past the function's look at its arguments. The operation that calls functions in
+        # graphs, which is public, would run one thread.
+        context.context().call_function(traced.name, [*given, *traced.captured_inputs], 0)
 
 
 def _step_key(optimizer: ManagedOptimizer, variables: list[Any]) -> tuple[int, ...]:
@@ -172,8 +172,12 @@ def update(
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
-    """Apply the rule to every variable."""
+    """Clip the gradients by value; apply the rule to every variable."""
+    bound = optimizer.clipvalue
     pairs = list(zip(tracked, gradients, strict=True))
+    if tensorflow_kernels.may_loop([t.variable for t in tracked]):
+        pairs = loops.update(tensorflow_loops, scalars, pairs, bound)
+    pairs = [(t, tensorflow_loops.clipped(g, bound)) for t, g in pairs]
     fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
     if not tensorflow_kernels.may_compile([t.variable for t, _ in fast]):
         fast = []
@@ -213,6 +217,11 @@ def assign_where(
         assign(selected)
         return
     variables = [v for a in assignments for v in a.targets]
+    if tensorflow_kernels.may_loop(variables):
+        assignments = loops.assign_where(tensorflow_loops, condition, assignments, value)
+        variables = [v for a in assignments for v in a.targets]
+    if not assignments:
+        return
     if tensorflow_kernels.may_compile(variables):
         compiled = tf.function(assign, jit_compile=True, autograph=False)
         tensorflow_kernels.run_if(condition, compiled, value_of(variables[0]).device)

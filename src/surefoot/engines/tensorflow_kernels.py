@@ -42,6 +42,11 @@ def may_compile(variables: list[Any]) -> bool:
     return not watched and len({value_of(v).device for v in variables}) == 1
 
 
+def may_loop(variables: list[Any]) -> bool:
+    """Whether loops may take these variables: XLA does not know them."""
+    return bool(variables) and may_compile(variables) and not is_traced_for_xla()
+
+
 def update(optimizer: MomentOptimizer, scalars: StepScalars, pairs: Pairs) -> None:
     """Update all variables by the kernel where it is the rule, else as it stands.
 

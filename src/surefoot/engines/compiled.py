@@ -1,0 +1,214 @@
+"""Loops that Numba compiles, for backends to call as they call their own functions."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import os
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_SHARE = """
+def array(address, first, last):
+    return carray(at(address + first * ITEM), last - first, real)
+
+def share(block):
+    scalars = array(load(block, 0), 0, load(block, 1))
+    table, start, stop = load(block, 2), load(block, 4), load(block, 5)
+    for row in range(load(block, 3)):
+        size = load(table, {width} * row + {length})
+        first, last = max(start, 0), min(stop, size)
+        if first < last:
+            loop(scalars, {arrays})
+        start -= size
+        stop -= size
+    return 0
+"""
+"""One thread's share of the numbers of all rows, counted on from row to row."""
+
+_RUN = """
+def run(scalars, count, table, rows, threads):
+    total = 0
+    for row in range(rows):
+        total += load(table, {width} * row + {length})
+    threads = max(min(threads, total // WORTH_A_THREAD), 1)
+    blocks = np.empty((threads, 6), np.int64)
+    handles = np.empty(threads, np.int64)
+    started = np.zeros(threads, np.bool_)
+    for thread in range(threads):
+        blocks[thread, 0], blocks[thread, 1] = scalars, count
+        blocks[thread, 2], blocks[thread, 3] = table, rows
+        blocks[thread, 4] = total * thread // threads
+        blocks[thread, 5] = total * (thread + 1) // threads
+    for thread in range(1, threads):
+        handle, block = handles[thread:].ctypes.data, blocks[thread].ctypes.data
+        started[thread] = create_thread(handle, 0, SHARE, block) == 0
+    for thread in range(threads):
+        if not started[thread]:
+            call_share(blocks[thread].ctypes.data)
+    for thread in range(threads):
+        if started[thread]:
+            join_thread(handles[thread], 0)
+"""
+
+_WORTH_A_THREAD = 1 << 19
+"""Numbers that take ten times as long as to start a thread."""
+
+_WORD = ctypes.c_int64
+
+_UNSEEN_BY_PYTHON = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class _Numba(NamedTuple):
+    """Numba, and what reads and writes the memory of others in functions it compiles."""
+
+    numba: ModuleType
+    memory: dict[str, Any]
+
+
+def is_available() -> bool:
+    """Whether Numba is installed, and not switched off.
+
+    A program that is exported to other processes must not call into this one: the environment
+    variable SUREFOOT_NUMBA=0 leaves all to the backend.
+    """
+    return os.environ.get("SUREFOOT_NUMBA") != "0" and _numba() is not None
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def handler(loop: str, length: int, dtype: str, source: str, names: dict[str, Any]) -> Any:
+    """Compile a function for a backend to call by its address.
+
+    Args:
+        loop: The definition of a function ``loop`` of a vector of scalars and of arrays, all of
+            one size; ``real`` is their dtype in it, ``sqrt`` the square root.
+        length: Of how many arrays.
+        dtype: float32 or float64.
+        source: The definition of the function ``handler``, of words, and of others that it calls.
+            It may call ``run`` with the address and the size of the scalars, the address of a
+            table, how many rows that has, and how many threads may share the work. A row of the
+            table has the addresses of ``length`` arrays, and their size.
+        names: What else these functions use: constants, and functions of C.
+
+    Returns:
+        Numba's function of C, whose ``address`` holds as long as it is kept.
+
+    Raises:
+        RuntimeError: If Numba is not available.
+    """
+    available = _numba()
+    if available is None:
+        raise RuntimeError("Numba is not available.")
+    numba, memory = available
+    real = np.dtype(dtype).type
+    within = {"real": real, "sqrt": np.sqrt, "inf": np.inf, "nan": np.nan}
+    exec(loop, within)  # made by surefoot, of its own rule
+    known = (
+        memory | names | {"carray": numba.carray, "np": np, "real": real, "ITEM": real().itemsize}
+    )
+    # As XLA: a product and a sum may be rounded once.
+    known["loop"] = numba.njit(fastmath={"contract"}, error_model="numpy", **_UNSEEN_BY_PYTHON)(
+        within["loop"]
+    )
+    arrays = ", ".join(
+        f"array(load(table, {length + 1} * row + {place}), first, last)" for place in range(length)
+    )
+    places = {"length": length, "width": length + 1, "arrays": arrays}
+    _define(known, numba, _SHARE.format(**places), called_by_address="share")
+    known["SHARE"] = known["share"].address
+    known["call_share"] = ctypes.CFUNCTYPE(_WORD, _WORD)(known["SHARE"])
+    known |= _threads(numba) | {"WORTH_A_THREAD": _WORTH_A_THREAD}
+    _define(known, numba, _RUN.format(**places))
+    _define(known, numba, source, called_by_address="handler")
+    return known["handler"]
+
+
+def _define(
+    names: dict[str, Any], numba: ModuleType, source: str, called_by_address: str = ""
+) -> None:
+    """Compile the functions of a source; put them among the names that they know."""
+    before = set(names) | {"__builtins__"}
+    exec(source, names)
+    word = numba.types.int64
+    for name in names.keys() - before - {called_by_address}:
+        names[name] = numba.njit(**_UNSEEN_BY_PYTHON)(names[name])
+    if called_by_address:
+        function = names[called_by_address]
+        signature = word(*[word] * function.__code__.co_argcount)
+        names[called_by_address] = numba.cfunc(signature)(function)
+
+
+def _threads(numba: ModuleType) -> dict[str, Any]:
+    """How to start a thread and to wait for it; where there is no way, starting one fails."""
+    try:
+        library = ctypes.CDLL(None)
+        create, join = library.pthread_create, library.pthread_join
+    except (AttributeError, OSError, TypeError):
+        return {
+            "create_thread": numba.njit(lambda handle, attributes, function, block: 1),
+            "join_thread": numba.njit(lambda handle, result: 0),
+        }
+    create.restype, create.argtypes = ctypes.c_int, [_WORD] * 4
+    join.restype, join.argtypes = ctypes.c_int, [_WORD] * 2
+    return {"create_thread": create, "join_thread": join}
+
+
+@functools.cache
+def _numba() -> _Numba | None:
+    """Numba, if it is installed for this NumPy and may compile."""
+    try:
+        numba = importlib.import_module("numba")
+        extending = importlib.import_module("numba.extending")
+    except ImportError:
+        return None
+    if numba.config.DISABLE_JIT:
+        return None
+    llvm = importlib.import_module("llvmlite.ir")
+    types, word = numba.types, llvm.IntType(64)
+
+    def pointer(builder: Any, address: Any, place: Any) -> Any:
+        return builder.gep(builder.inttoptr(address, word.as_pointer()), [place])
+
+    @extending.intrinsic
+    def load(typing: Any, address: Any, place: Any) -> Any:
+        """The word at a place behind an address."""
+        del typing, address, place
+
+        def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            return builder.load(pointer(builder, *arguments))
+
+        return types.int64(types.int64, types.int64), generate
+
+    @extending.intrinsic
+    def store(typing: Any, address: Any, place: Any, value: Any) -> Any:
+        """Write the word at a place behind an address."""
+        del typing, address, place, value
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            address, place, value = arguments
+            builder.store(value, pointer(builder, address, place))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    @extending.intrinsic
+    def at(typing: Any, address: Any) -> Any:
+        """An address as a pointer."""
+        del typing, address
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.voidptr(types.int64), generate
+
+    return _Numba(numba, {"load": load, "store": store, "at": at})

@@ -1,0 +1,151 @@
+"""Loops compiled by Numba as operations of TensorFlow, through its C interface for kernels.
+
+Functions are found by their names (``tensorflow/c/ops.h``, ``kernels.h``, ``tf_tensor.h``); all
+that they pass are addresses whose contents only they know.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from surefoot.engines import compiled
+
+_HANDLER = """
+def handler(kernel, context):
+    status = new_status()
+    inputs = count_inputs(context)
+    rows = (inputs - 1) // ({length} + {changed})
+    first = inputs - rows * {length}
+    tensors = np.empty(1 + rows * {length}, np.int64)
+    get_input(context, 0, tensors.ctypes.data, status)
+    for place in range(1, tensors.size):
+        get_input(context, first + place - 1, tensors[place:].ctypes.data, status)
+    table = np.empty((rows, {length} + 1), np.int64)
+    for row in range(rows):
+        for place in range({length}):
+            table[row, place] = data_of(tensors[1 + {length} * row + place])
+        table[row, {length}] = size_of(tensors[1 + {length} * row])
+    run(data_of(tensors[0]), size_of(tensors[0]), table.ctypes.data, rows, THREADS)
+    for tensor in tensors:
+        delete_tensor(tensor)
+    delete_status(status)
+    return 0
+"""
+
+_ADDRESS = ctypes.c_int64
+_TEXT = ctypes.c_char_p
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "TF_NewStatus": (_ADDRESS,),
+    "TF_DeleteStatus": (None, _ADDRESS),
+    "TF_GetCode": (ctypes.c_int, _ADDRESS),
+    "TF_Message": (_TEXT, _ADDRESS),
+    "TF_NumInputs": (ctypes.c_int, _ADDRESS),
+    "TF_GetInput": (None, _ADDRESS, ctypes.c_int, _ADDRESS, _ADDRESS),
+    "TF_TensorData": (_ADDRESS, _ADDRESS),
+    "TF_TensorElementCount": (_ADDRESS, _ADDRESS),
+    "TF_DeleteTensor": (None, _ADDRESS),
+    "TF_NewOpDefinitionBuilder": (_ADDRESS, _TEXT),
+    "TF_OpDefinitionBuilderAddAttr": (None, _ADDRESS, _TEXT),
+    "TF_OpDefinitionBuilderAddInput": (None, _ADDRESS, _TEXT),
+    "TF_OpDefinitionBuilderSetIsStateful": (None, _ADDRESS, ctypes.c_bool),
+    "TF_RegisterOpDefinition": (None, _ADDRESS, _ADDRESS),
+    "TF_NewKernelBuilder": (_ADDRESS, _TEXT, _TEXT, _ADDRESS, _ADDRESS, _ADDRESS),
+    "TF_RegisterKernelBuilder": (None, _TEXT, _ADDRESS, _ADDRESS),
+}
+"""What each function returns and takes."""
+
+
+def is_available() -> bool:
+    """Whether functions may be compiled, and TensorFlow has the interface."""
+    return compiled.is_available() and _interface() is not None
+
+
+@functools.cache
+def _interface() -> dict[str, Any] | None:
+    """The functions of the interface by name; None where one is missing."""
+    for path in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")):
+        try:
+            library = ctypes.CDLL(str(path))
+            functions = {name: getattr(library, name) for name in _SIGNATURES}
+        except (OSError, AttributeError):
+            continue
+        for name, (result, *arguments) in _SIGNATURES.items():
+            functions[name].restype, functions[name].argtypes = result, arguments
+        return functions
+    return None
+
+
+_registered: dict[str, Any] = {}
+
+
+def operation(source: str, dtype: str, length: int, changed: int) -> str:
+    """Register a loop as an operation, once; return the name of its type.
+
+    The operation takes any number of rows of tensors, and writes into the first of each: its
+    inputs are the vector ``scalars``, the ``handles`` of the variables whose memory it writes
+    into, by which TensorFlow knows what comes before and after, and ``tensors``, row after row.
+    It has no results.
+
+    Args:
+        source: The definition of a function ``loop`` of the scalars and the tensors of a row; see
+            `compiled.handler`.
+        dtype: float32 or float64.
+        length: How many tensors a row has.
+        changed: How many of them, its first, belong to a variable and change.
+
+    Raises:
+        RuntimeError: If TensorFlow refuses it.
+    """
+    handler = _HANDLER.format(length=length, changed=changed)
+    digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
+    name = f"SurefootLoop{digest[:16]}"
+    if name not in _registered:
+        interface = _interface()
+        if interface is None:
+            raise RuntimeError("TensorFlow's interface for kernels is not available.")
+        names = {
+            "new_status": interface["TF_NewStatus"],
+            "delete_status": interface["TF_DeleteStatus"],
+            "count_inputs": interface["TF_NumInputs"],
+            "get_input": interface["TF_GetInput"],
+            "data_of": interface["TF_TensorData"],
+            "size_of": interface["TF_TensorElementCount"],
+            "delete_tensor": interface["TF_DeleteTensor"],
+            "THREADS": tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores(),
+        }
+        function = compiled.handler(source, length, dtype, handler, names)
+        _register(interface, name, tf.as_dtype(dtype), function.address)
+        _registered[name] = function
+    return name
+
+
+def _register(interface: dict[str, Any], name: str, dtype: tf.DType, address: int) -> None:
+    kind = {"float32": "float", "float64": "double"}[dtype.name]
+    text = name.encode()
+    status = interface["TF_NewStatus"]()
+    try:
+        definition = interface["TF_NewOpDefinitionBuilder"](text)
+        interface["TF_OpDefinitionBuilderAddAttr"](definition, b"M: int >= 1")
+        interface["TF_OpDefinitionBuilderAddAttr"](definition, b"N: int >= 1")
+        for inputs in (f"scalars: {kind}", "handles: M * resource", f"tensors: N * {kind}"):
+            interface["TF_OpDefinitionBuilderAddInput"](definition, inputs.encode())
+        # It writes; without results it would not be run.
+        interface["TF_OpDefinitionBuilderSetIsStateful"](definition, True)
+        interface["TF_RegisterOpDefinition"](definition, status)
+        _check(interface, status)
+        kernel = interface["TF_NewKernelBuilder"](text, b"CPU", 0, address, 0)
+        interface["TF_RegisterKernelBuilder"](text, kernel, status)
+        _check(interface, status)
+    finally:
+        interface["TF_DeleteStatus"](status)
+
+
+def _check(interface: dict[str, Any], status: int) -> None:
+    if interface["TF_GetCode"](status):
+        raise RuntimeError(interface["TF_Message"](status).decode())
