@@ -16,13 +16,15 @@ def array(address, first, last):
     return carray(at(address + first * ITEM), last - first, real)
 
 def share(block):
-    scalars = array(load(block, 0), 0, load(block, 1))
+    prepared = prepare(carray(at(load(block, 0)), load(block, 1), scalar))
+    if prepared is None:
+        return 0
     table, start, stop = load(block, 2), load(block, 4), load(block, 5)
     for row in range(load(block, 3)):
         size = load(table, {width} * row + {length})
         first, last = max(start, 0), min(stop, size)
         if first < last:
-            loop(scalars, {arrays})
+            loop(prepared, {arrays})
         start -= size
         stop -= size
     return 0
@@ -59,7 +61,19 @@ _WORTH_A_THREAD = 1 << 19
 
 _WORD = ctypes.c_int64
 
-_UNSEEN_BY_PYTHON = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_MATHEMATICS = {
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "float32": np.float32,
+    "float64": np.float64,
+    "inf": np.inf,
+    "log1p": np.log1p,
+    "nan": np.nan,
+    "sqrt": np.sqrt,
+}
+
+_OPTIONS = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""As C divides, and unseen by Python, which saves time to compile."""
 
 
 class _Numba(NamedTuple):
@@ -84,14 +98,16 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def handler(loop: str, length: int, dtype: str, source: str, names: dict[str, Any]) -> Any:
+def handler(
+    loop: str, length: int, dtypes: tuple[str, str], source: str, names: dict[str, Any]
+) -> Any:
     """Compile a function for a backend to call by its address.
 
     Args:
-        loop: The definition of a function ``loop`` of a vector of scalars and of arrays, all of
-            one size; ``real`` is their dtype in it, ``sqrt`` the square root.
+        loop: The definitions of the functions ``prepare`` of a vector of scalars, and ``loop`` of
+            what that returned and of arrays, all of one size; nothing is done where it is None.
         length: Of how many arrays.
-        dtype: float32 or float64.
+        dtypes: The dtype of the scalars, and that of the arrays.
         source: The definition of the function ``handler``, of words, and of others that it calls.
             It may call ``run`` with the address and the size of the scalars, the address of a
             table, how many rows that has, and how many threads may share the work. A row of the
@@ -108,16 +124,11 @@ def handler(loop: str, length: int, dtype: str, source: str, names: dict[str, An
     if available is None:
         raise RuntimeError("Numba is not available.")
     numba, memory = available
-    real = np.dtype(dtype).type
-    within = {"real": real, "sqrt": np.sqrt, "inf": np.inf, "nan": np.nan}
-    exec(loop, within)  # made by surefoot, of its own rule
-    known = (
-        memory | names | {"carray": numba.carray, "np": np, "real": real, "ITEM": real().itemsize}
-    )
-    # As XLA: a product and a sum may be rounded once.
-    known["loop"] = numba.njit(fastmath={"contract"}, error_model="numpy", **_UNSEEN_BY_PYTHON)(
-        within["loop"]
-    )
+    scalar, real = (np.dtype(dtype).type for dtype in dtypes)
+    known: dict[str, Any] = dict(_MATHEMATICS)
+    _define(known, numba, loop)
+    known |= memory | names | {"carray": numba.carray, "np": np}
+    known |= {"scalar": scalar, "real": real, "ITEM": real().itemsize}
     arrays = ", ".join(
         f"array(load(table, {length + 1} * row + {place}), first, last)" for place in range(length)
     )
@@ -132,14 +143,19 @@ def handler(loop: str, length: int, dtype: str, source: str, names: dict[str, An
 
 
 def _define(
-    names: dict[str, Any], numba: ModuleType, source: str, called_by_address: str = ""
+    names: dict[str, Any],
+    numba: ModuleType,
+    source: str,
+    called_by_address: str = "",
 ) -> None:
     """Compile the functions of a source; put them among the names that they know."""
     before = set(names) | {"__builtins__"}
-    exec(source, names)
+    exec(source, names)  # made by surefoot, of its own rule
     word = numba.types.int64
     for name in names.keys() - before - {called_by_address}:
-        names[name] = numba.njit(**_UNSEEN_BY_PYTHON)(names[name])
+        # As XLA: a product and a sum may be rounded once, unless there is time to be exact.
+        contracted = {"contract"} if name == "loop" else False
+        names[name] = numba.njit(fastmath=contracted, **_OPTIONS)(names[name])
     if called_by_address:
         function = names[called_by_address]
         signature = word(*[word] * function.__code__.co_argcount)

@@ -96,8 +96,8 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
     scalars and row after row, its results what changes of each row.
 
     Args:
-        source: The definition of a function ``loop`` of the scalars, the arguments of a row,
-            and new tensors for those that are kept; see `compiled.handler`.
+        source: What to do with the arguments of a row, and with new tensors for those that are
+            kept; see `compiled.handler`.
         dtype: float32 or float64.
         arguments: The length of a row.
         changed: How many tensors of a row, its first, change.
@@ -114,7 +114,7 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
     if name not in _registered:
         major, minor = _interface_version()
         names = _PLACES | {"VERSION": minor << 32 | major, "THREADS": compiled.cores()}
-        _registered[name] = compiled.handler(source, len(tensors), dtype, handler, names)
+        _registered[name] = compiled.handler(source, len(tensors), (dtype, dtype), handler, names)
         address = ctypes.CFUNCTYPE(None)(_registered[name].address)
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name

@@ -204,7 +204,7 @@ def loop_of(
 
 def _written_down(jaxpr: Any, lines: Lines, dtype: str) -> list[str]:
     """Write a traced function down; return its results."""
-    scalars = [lines.scalar(flag=v.aval.dtype.name == "bool") for v in jaxpr.constvars]
+    scalars = [lines.scalar(v.aval.dtype.name) for v in jaxpr.constvars]
     names = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*scalars, *lines.numbers], strict=True))
     return _inlined(jaxpr, names, lines, dtype)
 
@@ -212,7 +212,7 @@ def _written_down(jaxpr: Any, lines: Lines, dtype: str) -> list[str]:
 def _inlined(jaxpr: Any, names: dict[Any, str], lines: Lines, dtype: str) -> list[str]:
     def name_of(operand: Any) -> str:
         if isinstance(operand, core.Literal):
-            return lines.constant(operand.val, flag=operand.aval.dtype == bool)
+            return lines.constant(operand.val, operand.aval.dtype.name)
         return names[operand]
 
     for equation in jaxpr.eqns:

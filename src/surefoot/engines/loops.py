@@ -25,9 +25,12 @@ EXPRESSIONS = {
     "copy": "{0}",
     "div": "{0} / {1}",
     "eq": "{0} == {1}",
+    "exp": "exp({0})",
+    "expm1": "expm1({0})",
     "ge": "{0} >= {1}",
     "gt": "{0} > {1}",
     "le": "{0} <= {1}",
+    "log1p": "log1p({0})",
     "lt": "{0} < {1}",
     "max": "{0} if {0} > {1} or {0} != {0} else {1}",
     "min": "{0} if {0} < {1} or {0} != {0} else {1}",
@@ -41,7 +44,7 @@ EXPRESSIONS = {
     "square": "{0} * {0}",
     "sub": "{0} - {1}",
 }
-"""What loops are made of; all of it for numbers of one dtype and booleans."""
+"""What loops are made of; each for numbers of one dtype, or booleans."""
 
 
 class UnknownOperationError(Exception):
@@ -190,22 +193,33 @@ class Lines:
     """The lines of a loop, and those that need to run only once, before it."""
 
     def __init__(self, arrays: int, *, conditional: bool) -> None:
-        self._before = ["if scalars[0] == 0:", "    return"] if conditional else []
+        self._conditional = conditional
+        self._before: list[str] = []
         self._within: list[str] = []
         self._scalars = int(conditional)
         self._count = 0
         self.numbers = [f"x{place}" for place in range(arrays)]
         self._varying = set(self.numbers)
+        self._outer: dict[str, None] = {}
 
-    def scalar(self, *, flag: bool) -> str:
-        """The next of the scalars that the loop is given; the condition comes before them."""
+    def scalar(self, dtype: str) -> str:
+        """The next of the scalars that the loop is given; the condition comes before them.
+
+        Args:
+            dtype: What it is: bool, or a float that the scalars hold exactly.
+        """
         place = self._scalars
         self._scalars += 1
-        return self._line(f"scalars[{place}]{' != 0' if flag else ''}", [])
+        given = f"scalars[{place}]"
+        return self._line(f"{given} != 0" if dtype == "bool" else f"{dtype}({given})", [])
 
-    def constant(self, value: Any, *, flag: bool) -> str:
+    def constant(self, value: Any, dtype: str) -> str:
         """A constant."""
-        return str(bool(value)) if flag else f"real({float(value)!r})"
+        return str(bool(value)) if dtype == "bool" else f"{dtype}({float(value)!r})"
+
+    def converted(self, operand: str, dtype: str) -> str:
+        """A number in another dtype of floats."""
+        return self._line(f"{dtype}({operand})", [operand])
 
     def operation(self, name: str, *operands: str) -> str:
         """The result of an operation.
@@ -225,10 +239,18 @@ class Lines:
         else:
             self._within.append(f"{name} = {expression}")
             self._varying.add(name)
+            self._need(operands)
         return name
 
+    def _need(self, operands: list[str]) -> None:
+        """Pass on what the loop takes from before it."""
+        self._outer |= {x: None for x in operands if x not in self._varying and x.startswith("t")}
+
     def source(self, results: list[str], kept: Iterable[int] = ()) -> str:
-        """The function ``loop`` of the scalars, the arrays, and new ones for those kept.
+        """The functions ``prepare`` of the scalars, and ``loop`` of what that returns and arrays.
+
+        The first returns None where there is nothing to do. The arrays are followed by new ones
+        for those kept.
 
         Args:
             results: What the first arrays hold afterwards.
@@ -237,15 +259,22 @@ class Lines:
         arrays = [f"a{place}" for place in range(len(self.numbers))]
         new = {place: f"new{place}" for place in sorted(kept)}
         read = [f"{x} = {a}[i]" for x, a in zip(self.numbers, arrays, strict=True)]
+        self._need(results)
         written = [
             f"{new.get(place, arrays[place])}[i] = {result}"
             for place, result in enumerate(results)
             if place in new or result != self.numbers[place]
         ]
+        # With one more at the end, since a tuple of none has no type to be compiled for.
+        outer = "".join(f"{name}, " for name in self._outer)
         return "\n".join(
             [
-                f"def loop(scalars, {', '.join([*arrays, *new.values()])}):",
+                "def prepare(scalars):",
+                *(["    if scalars[0] == 0:", "        return None"] if self._conditional else []),
                 *(f"    {line}" for line in self._before),
+                f"    return ({outer}0)",
+                f"def loop(prepared, {', '.join([*arrays, *new.values()])}):",
+                f"    ({outer}_) = prepared",
                 "    for i in range(a0.size):",
                 *(f"        {line}" for line in [*read, *self._within, *written]),
                 "",

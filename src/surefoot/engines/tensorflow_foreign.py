@@ -20,7 +20,7 @@ _HANDLER = """
 def handler(kernel, context):
     status = new_status()
     inputs = count_inputs(context)
-    rows = (inputs - 1) // ({length} + {changed})
+    rows = (inputs - 1) // ({length} + {variables})
     first = inputs - rows * {length}
     tensors = np.empty(1 + rows * {length}, np.int64)
     get_input(context, 0, tensors.ctypes.data, status)
@@ -84,25 +84,24 @@ def _interface() -> dict[str, Any] | None:
 _registered: dict[str, Any] = {}
 
 
-def operation(source: str, dtype: str, length: int, changed: int) -> str:
+def operation(source: str, dtype: str, length: int, variables: int) -> str:
     """Register a loop as an operation, once; return the name of its type.
 
-    The operation takes any number of rows of tensors, and writes into the first of each: its
-    inputs are the vector ``scalars``, the ``handles`` of the variables whose memory it writes
-    into, by which TensorFlow knows what comes before and after, and ``tensors``, row after row.
-    It has no results.
+    The operation takes any number of rows of tensors, and writes into the first of each. Its
+    inputs are the vector ``scalars`` in float64, the ``handles`` of all variables, by which
+    TensorFlow knows what comes before and after, and ``tensors``, row after row. It has no
+    results.
 
     Args:
-        source: The definition of a function ``loop`` of the scalars and the tensors of a row; see
-            `compiled.handler`.
+        source: What to do with the tensors of a row; see `compiled.handler`.
         dtype: float32 or float64.
         length: How many tensors a row has.
-        changed: How many of them, its first, belong to a variable and change.
+        variables: How many of them, its first, belong to variables.
 
     Raises:
         RuntimeError: If TensorFlow refuses it.
     """
-    handler = _HANDLER.format(length=length, changed=changed)
+    handler = _HANDLER.format(length=length, variables=variables)
     digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
     name = f"SurefootLoop{digest[:16]}"
     if name not in _registered:
@@ -119,7 +118,7 @@ def operation(source: str, dtype: str, length: int, changed: int) -> str:
             "delete_tensor": interface["TF_DeleteTensor"],
             "THREADS": tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores(),
         }
-        function = compiled.handler(source, length, dtype, handler, names)
+        function = compiled.handler(source, length, ("float64", dtype), handler, names)
         _register(interface, name, tf.as_dtype(dtype), function.address)
         _registered[name] = function
     return name
@@ -133,7 +132,7 @@ def _register(interface: dict[str, Any], name: str, dtype: tf.DType, address: in
         definition = interface["TF_NewOpDefinitionBuilder"](text)
         interface["TF_OpDefinitionBuilderAddAttr"](definition, b"M: int >= 1")
         interface["TF_OpDefinitionBuilderAddAttr"](definition, b"N: int >= 1")
-        for inputs in (f"scalars: {kind}", "handles: M * resource", f"tensors: N * {kind}"):
+        for inputs in ("scalars: double", "handles: M * resource", f"tensors: N * {kind}"):
             interface["TF_OpDefinitionBuilderAddInput"](definition, inputs.encode())
         # It writes; without results it would not be run.
         interface["TF_OpDefinitionBuilderSetIsStateful"](definition, True)

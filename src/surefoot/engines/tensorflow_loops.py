@@ -8,6 +8,7 @@ into it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -18,17 +19,23 @@ import tensorflow as tf
 
 from surefoot.engines import tensorflow_foreign
 from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError
+from surefoot.engines.tensorflow_kernels import run_if
 from surefoot.rule import Array
 from surefoot.slots import value_of
 
 _NAMES = {
     "Abs": "abs",
     "AddV2": "add",
+    "Cast": "copy",
     "Equal": "eq",
+    "Exp": "exp",
+    "Expm1": "expm1",
     "Greater": "gt",
     "GreaterEqual": "ge",
+    "Identity": "copy",
     "Less": "lt",
     "LessEqual": "le",
+    "Log1p": "log1p",
     "LogicalAnd": "and",
     "LogicalNot": "not",
     "LogicalOr": "or",
@@ -44,6 +51,8 @@ _NAMES = {
     "Sub": "sub",
 }
 """Operations that loops are made of, by TensorFlow's names."""
+
+_DTYPES = (tf.bool, tf.float32, tf.float64)
 
 
 _UPDATES_OF_ROWS: dict[int, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
@@ -135,91 +144,152 @@ def run(function: Elementwise, rows: list[Row], *, condition: Array | None = Non
     traced = tf.function(function, autograph=False).get_concrete_function(
         *[tf.TensorSpec((), dtype)] * length
     )
-    lines = Lines(length, conditional=condition is not None)
+    lines = Lines(length, conditional=False)
+    written = _Written(lines)
     try:
-        source = lines.source(_written_down(traced.graph, lines, dtype))
+        source = lines.source(written.results(traced))
     except UnknownOperationError:
         return False
-    scalars = [*([] if condition is None else [condition]), *traced.captured_inputs]
-    vector = tf.stack([tf.cast(s, dtype) for s in scalars]) if scalars else tf.zeros([1], dtype)
-    with tf.device(value_of(rows[0].changed[0]).device):
-        operation = tensorflow_foreign.operation(source, dtype.name, length, len(rows[0].changed))
-        _call(operation, vector, rows)
+    operation = tensorflow_foreign.operation(source, dtype.name, length, len(rows[0].variables))
+    device = value_of(rows[0].changed[0]).device
+    if condition is None:
+        with tf.device(device):
+            _call(operation, written.scalars, rows)
+    else:
+        # A branch, as to see who holds a variable's memory takes its time, too.
+        run_if(condition, lambda: _call(operation, written.scalars, rows), device)
     return True
 
 
-def _call(operation: str, scalars: Array, rows: list[Row]) -> None:
-    handles: list[tf.Tensor] = []
-    tensors: list[tf.Tensor] = []
-    for row in rows:
-        changed = [value_of(v) for v in row.changed]
-        _part_from_readers(changed)
-        handles += [v.handle for v in changed]
-        tensors += [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in changed]
-        tensors += [tf.convert_to_tensor(value_of(v)) for v in row.read]
-        tensors += row.given
-    counts = {"M": len(handles), "N": len(tensors)}
-    tf.compat.v1.get_default_graph().create_op(
+def _call(operation: str, scalars: list[Array], rows: list[Row]) -> None:
+    vector = tf.stack([tf.cast(s, tf.float64) for s in scalars] or [tf.zeros([], tf.float64)])
+    variables = [[value_of(v) for v in row.variables] for row in rows]
+    _part_from_readers([v[: len(row.changed)] for v, row in zip(variables, rows, strict=True)])
+    # Of those read, too: who changes them later waits until this loop has let go of them.
+    handles = [v.handle for row in variables for v in row]
+    values = iter(_read_together(handles, variables[0][0].dtype))
+    tensors = [
+        tensor
+        for row, of_row in zip(rows, variables, strict=True)
+        for tensor in [*itertools.islice(values, len(of_row)), *row.given]
+    ]
+    _create(operation, [vector, *handles, *tensors], [], M=len(handles), N=len(tensors))
+
+
+def _read_together(handles: list[tf.Tensor], dtype: tf.DType) -> list[tf.Tensor]:
+    """The values of variables by one operation instead of one for each."""
+    dtypes = [dtype.as_datatype_enum] * len(handles)
+    return list(
+        _create(
+            "_ReadVariablesOp",
+            handles,
+            [dtype] * len(handles),
+            N=len(handles),
+            dtypes=tf.compat.v1.AttrValue.ListValue(type=dtypes),
+        ).outputs
+    )
+
+
+def _create(
+    operation: str, inputs: list[tf.Tensor], results: list[tf.DType], **attributes: Any
+) -> tf.Operation:
+    """Put an operation into the graph that no function of TensorFlow makes."""
+    return tf.compat.v1.get_default_graph().create_op(
         operation,
-        [scalars, *handles, *tensors],
-        [],
+        inputs,
+        results,
         name="loop",
-        attrs={name: tf.compat.v1.AttrValue(i=count) for name, count in counts.items()},
+        attrs={
+            name: tf.compat.v1.AttrValue(**{"i" if isinstance(value, int) else "list": value})
+            for name, value in attributes.items()
+        },
     )
 
 
-def _part_from_readers(variables: list[tf.Variable]) -> None:
-    """Let nobody else hold the memory of variables of one shape."""
-    update, handles, factors = _UPDATES_OF_ROWS[len(variables)]
-    dtype = variables[0].dtype
-    update(
-        **dict(zip(handles, (v.handle for v in variables), strict=True)),
-        **dict.fromkeys(factors, tf.zeros([], dtype)),
-        grad=tf.zeros([0, *variables[0].shape[1:]], dtype),
-        indices=tf.zeros([0], tf.int32),
-    )
-    # From an update of rows on, reading makes copies: not for us, nor for the model's next pass.
-    for variable in variables:
-        tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+def _part_from_readers(rows: list[list[tf.Variable]]) -> None:
+    """Let nobody else hold the memory of these variables, as many of one shape in each row."""
+    update, names, factors = _UPDATES_OF_ROWS[len(rows[0])]
+    dtype = rows[0][0].dtype
+    numbers = dict.fromkeys(factors, tf.zeros([], dtype))
+    indices = tf.zeros([0], tf.int32)
+    gradients: dict[tuple[int, ...], tf.Tensor] = {}
+    for row in rows:
+        inner = tuple(row[0].shape[1:])
+        gradient = gradients.get(inner)
+        if gradient is None:
+            gradient = gradients[inner] = tf.zeros([0, *inner], dtype)
+        handles = dict(zip(names, (v.handle for v in row), strict=True))
+        update(**handles, **numbers, grad=gradient, indices=indices)
+        # From now on reading makes copies: not for us, nor for the model's next pass.
+        for variable in row:
+            tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
 
 
-def _written_down(graph: Any, lines: Lines, dtype: tf.DType) -> list[str]:
-    """Write a traced function down; return its results."""
-    names: dict[str, str] = {}
-    to_be_cast: dict[str, str] = {}
-    for place, tensor in enumerate(graph.inputs):
-        if place < len(lines.numbers):
-            names[tensor.name] = lines.numbers[place]
-        else:
-            # The vector has scalars of another dtype cast already.
-            known = names if tensor.dtype in (dtype, tf.bool) else to_be_cast
-            known[tensor.name] = lines.scalar(flag=tensor.dtype == tf.bool)
-    for operation in graph.get_operations():
-        if operation.type != "Placeholder":
-            (result,) = operation.outputs
-            names[result.name] = _line(operation, names, to_be_cast, lines, dtype)
-    return [names[tensor.name] for tensor in graph.outputs]
+class _Written:
+    """A traced function, and what computes the scalars that it closes over, written down.
+
+    As operations of the graph, some hundred that wait for each other, these would take longer
+    than to update a small model.
+
+    Attributes:
+        scalars: What it takes from the graph.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self.scalars: list[tf.Tensor] = []
+        self._lines = lines
+        self._names: dict[tuple[int, str], str] = {}
+
+    def results(self, traced: Any) -> list[str]:
+        """The names of a traced function's results.
+
+        Raises:
+            UnknownOperationError: If loops are not made of it.
+        """
+        inputs = traced.graph.inputs
+        captured = inputs[len(self._lines.numbers) :]
+        for tensor, number in zip(inputs, self._lines.numbers, strict=False):
+            self._names[_key(tensor)] = number
+        for inner, outer in zip(captured, traced.captured_inputs, strict=True):
+            self._names[_key(inner)] = self._scalar(outer)
+        return [self._name(tensor) for tensor in traced.graph.outputs]
+
+    def _scalar(self, tensor: tf.Tensor) -> str:
+        """A scalar of the graph: computed in the loop if possible, else taken from there."""
+        key = _key(tensor)
+        if key not in self._names:
+            try:
+                self._names[key] = self._computed(tensor, self._scalar)
+            except UnknownOperationError:
+                if tensor.shape.rank != 0 or tensor.dtype not in _DTYPES:
+                    raise
+                self.scalars.append(tensor)
+                self._names[key] = self._lines.scalar(tensor.dtype.name)
+        return self._names[key]
+
+    def _name(self, tensor: tf.Tensor) -> str:
+        key = _key(tensor)
+        if key not in self._names:
+            self._names[key] = self._computed(tensor, self._name)
+        return self._names[key]
+
+    def _computed(self, tensor: tf.Tensor, name_of: Callable[[tf.Tensor], str]) -> str:
+        operation = tensor.op
+        if tensor.shape.rank != 0 or tensor.dtype not in _DTYPES:
+            raise UnknownOperationError(f"{operation.type} of {tensor.shape} {tensor.dtype}")
+        if operation.type == "Const":
+            return self._lines.constant(tf.get_static_value(tensor), tensor.dtype.name)
+        if operation.type not in _NAMES:
+            raise UnknownOperationError(operation.type)
+        operands = [name_of(operand) for operand in operation.inputs]
+        if operation.type == "Identity":
+            return operands[0]
+        if operation.type == "Cast":
+            if tf.bool in (tensor.dtype, operation.inputs[0].dtype):
+                raise UnknownOperationError("Cast of booleans")
+            return self._lines.converted(operands[0], tensor.dtype.name)
+        return self._lines.operation(_NAMES[operation.type], *operands)
 
 
-def _line(
-    operation: tf.Operation,
-    names: dict[str, str],
-    to_be_cast: dict[str, str],
-    lines: Lines,
-    dtype: tf.DType,
-) -> str:
-    (result,) = operation.outputs
-    operands = [tensor.name for tensor in operation.inputs]
-    if result.shape.rank != 0 or result.dtype not in (dtype, tf.bool):
-        raise UnknownOperationError(f"{operation.type} of {result.shape} {result.dtype}")
-    if operation.type == "Const":
-        value = tf.get_static_value(result)
-        return lines.constant(value, flag=result.dtype == tf.bool)
-    if operation.type == "Cast" and operands[0] in to_be_cast:
-        return to_be_cast[operands[0]]
-    if any(operand not in names for operand in operands):
-        raise UnknownOperationError(f"{operation.type} of another dtype")
-    if operation.type == "Identity":
-        return names[operands[0]]
-    name = _NAMES.get(operation.type, operation.type)
-    return lines.operation(name, *(names[operand] for operand in operands))
+def _key(tensor: tf.Tensor) -> tuple[int, str]:
+    return id(tensor.graph), tensor.name
