@@ -37,29 +37,34 @@ def run(scalars, count, table, rows, threads):
     for row in range(rows):
         total += load(table, {width} * row + {length})
     threads = max(min(threads, total // WORTH_A_THREAD), 1)
-    blocks = np.empty((threads, 6), np.int64)
-    handles = np.empty(threads, np.int64)
-    started = np.zeros(threads, np.bool_)
+    blocks = allocate(threads * BLOCK)
     for thread in range(threads):
-        blocks[thread, 0], blocks[thread, 1] = scalars, count
-        blocks[thread, 2], blocks[thread, 3] = table, rows
-        blocks[thread, 4] = total * thread // threads
-        blocks[thread, 5] = total * (thread + 1) // threads
+        block = blocks + thread * BLOCK
+        store(block, 0, scalars)
+        store(block, 1, count)
+        store(block, 2, table)
+        store(block, 3, rows)
+        store(block, 4, total * thread // threads)
+        store(block, 5, total * (thread + 1) // threads)
     for thread in range(1, threads):
-        handle, block = handles[thread:].ctypes.data, blocks[thread].ctypes.data
-        started[thread] = create_thread(handle, 0, SHARE, block) == 0
-    for thread in range(threads):
-        if not started[thread]:
-            call_share(blocks[thread].ctypes.data)
-    for thread in range(threads):
-        if started[thread]:
-            join_thread(handles[thread], 0)
+        block = blocks + thread * BLOCK
+        store(block, 7, create_thread(block + 6 * WORD, 0, SHARE, block))
+    call_share(blocks)
+    for thread in range(1, threads):
+        block = blocks + thread * BLOCK
+        if load(block, 7) == 0:
+            join_thread(load(block, 6), 0)
+        else:
+            call_share(block)
+    release(blocks)
 """
+"""Seven words of a block tell a thread what to do and who it is, the eighth whether it started."""
 
 _WORTH_A_THREAD = 1 << 19
 """Numbers that take ten times as long as to start a thread."""
 
 _WORD = ctypes.c_int64
+_SIZE = ctypes.sizeof(_WORD)
 
 _MATHEMATICS = {
     "exp": np.exp,
@@ -111,7 +116,9 @@ def handler(
         source: The definition of the function ``handler``, of words, and of others that it calls.
             It may call ``run`` with the address and the size of the scalars, the address of a
             table, how many rows that has, and how many threads may share the work. A row of the
-            table has the addresses of ``length`` arrays, and their size.
+            table has the addresses of ``length`` arrays, and their size. There are ``load``,
+            ``store``, ``allocate`` and ``release`` for memory, which take Numba a tenth of the
+            time that NumPy's arrays would.
         names: What else these functions use: constants, and functions of C.
 
     Returns:
@@ -127,7 +134,7 @@ def handler(
     scalar, real = (np.dtype(dtype).type for dtype in dtypes)
     known: dict[str, Any] = dict(_MATHEMATICS)
     _define(known, numba, loop)
-    known |= memory | names | {"carray": numba.carray, "np": np}
+    known |= memory | names | {"carray": numba.carray, "WORD": _SIZE, "BLOCK": 8 * _SIZE}
     known |= {"scalar": scalar, "real": real, "ITEM": real().itemsize}
     arrays = ", ".join(
         f"array(load(table, {length + 1} * row + {place}), first, last)" for place in range(length)
@@ -227,4 +234,11 @@ def _numba() -> _Numba | None:
 
         return types.voidptr(types.int64), generate
 
-    return _Numba(numba, {"load": load, "store": store, "at": at})
+    memory = {"load": load, "store": store, "at": at}
+    for name, function in (
+        ("allocate", ctypes.pythonapi.PyMem_RawMalloc),
+        ("release", ctypes.pythonapi.PyMem_RawFree),
+    ):
+        address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        memory[name] = ctypes.CFUNCTYPE(_WORD, _WORD)(address)
+    return _Numba(numba, memory)

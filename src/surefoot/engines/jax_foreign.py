@@ -60,12 +60,14 @@ def handler(frame):
         return 0
     arguments, results = load(frame, FRAME_ARGUMENTS), load(frame, FRAME_RESULTS)
     rows = load(frame, FRAME_COUNT) // {changed}
-    table = np.empty((rows, {length} + 1), np.int64)
+    table = allocate(rows * ({length} + 1) * WORD)
     for row in range(rows):
-        size = size_of(load(arguments, 1 + {arguments} * row))
-        table[row] = ({tensors}, size)
+        here = table + row * ({length} + 1) * WORD
+{tensors}
+        store(here, {length}, size_of(load(arguments, 1 + {arguments} * row)))
     scalars = load(arguments, 0)
-    run(load(scalars, BUFFER_DATA), size_of(scalars), table.ctypes.data, rows, THREADS)
+    run(load(scalars, BUFFER_DATA), size_of(scalars), table, rows, THREADS)
+    release(table)
     return 0
 """
 """Before the first call XLA puts a question: which version of the interface this is for."""
@@ -106,7 +108,12 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
     tensors = [f"data_of(arguments, 1 + {arguments} * row + {i})" for i in range(arguments)]
     tensors += [f"data_of(results, {changed} * row + {i})" for i in sorted(kept)]
     handler = _HANDLER.format(
-        arguments=arguments, changed=changed, length=len(tensors), tensors=", ".join(tensors)
+        arguments=arguments,
+        changed=changed,
+        length=len(tensors),
+        tensors="\n".join(
+            f"        store(here, {place}, {tensor})" for place, tensor in enumerate(tensors)
+        ),
     )
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
     digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()

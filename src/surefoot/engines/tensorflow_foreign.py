@@ -19,21 +19,24 @@ from surefoot.engines import compiled
 _HANDLER = """
 def handler(kernel, context):
     status = new_status()
-    inputs = count_inputs(context)
-    rows = (inputs - 1) // ({length} + {variables})
-    first = inputs - rows * {length}
-    tensors = np.empty(1 + rows * {length}, np.int64)
-    get_input(context, 0, tensors.ctypes.data, status)
-    for place in range(1, tensors.size):
-        get_input(context, first + place - 1, tensors[place:].ctypes.data, status)
-    table = np.empty((rows, {length} + 1), np.int64)
+    rows = (count_inputs(context) - 1) // ({length} + {variables})
+    first = count_inputs(context) - rows * {length}
+    tensors = allocate((1 + rows * {length}) * WORD)
+    get_input(context, 0, tensors, status)
+    for place in range(rows * {length}):
+        get_input(context, first + place, tensors + (1 + place) * WORD, status)
+    table = allocate(rows * ({length} + 1) * WORD)
     for row in range(rows):
+        here = table + row * ({length} + 1) * WORD
         for place in range({length}):
-            table[row, place] = data_of(tensors[1 + {length} * row + place])
-        table[row, {length}] = size_of(tensors[1 + {length} * row])
-    run(data_of(tensors[0]), size_of(tensors[0]), table.ctypes.data, rows, THREADS)
-    for tensor in tensors:
-        delete_tensor(tensor)
+            store(here, place, data_of(load(tensors, 1 + {length} * row + place)))
+        store(here, {length}, size_of(load(tensors, 1 + {length} * row)))
+    scalars = load(tensors, 0)
+    run(data_of(scalars), size_of(scalars), table, rows, THREADS)
+    for place in range(1 + rows * {length}):
+        delete_tensor(load(tensors, place))
+    release(table)
+    release(tensors)
     delete_status(status)
     return 0
 """
