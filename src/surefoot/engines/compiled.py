@@ -32,10 +32,10 @@ def share(block):
 """One thread's share of the numbers of all rows, counted on from row to row."""
 
 _RUN = """
-def run(scalars, count, table, rows, threads):
+def run(share, length, scalars, count, table, rows, threads):
     total = 0
     for row in range(rows):
-        total += load(table, {width} * row + {length})
+        total += load(table, (length + 1) * row + length)
     threads = max(min(threads, total // WORTH_A_THREAD), 1)
     blocks = allocate(threads * BLOCK)
     for thread in range(threads):
@@ -48,14 +48,14 @@ def run(scalars, count, table, rows, threads):
         store(block, 5, total * (thread + 1) // threads)
     for thread in range(1, threads):
         block = blocks + thread * BLOCK
-        store(block, 7, create_thread(block + 6 * WORD, 0, SHARE, block))
-    call_share(blocks)
+        store(block, 7, create_thread(block + 6 * WORD, 0, share, block))
+    call(share, blocks)
     for thread in range(1, threads):
         block = blocks + thread * BLOCK
         if load(block, 7) == 0:
             join_thread(load(block, 6), 0)
         else:
-            call_share(block)
+            call(share, block)
     release(blocks)
 """
 """Seven words of a block tell a thread what to do and who it is, the eighth whether it started."""
@@ -113,13 +113,9 @@ def handler(
             what that returned and of arrays, all of one size; nothing is done where it is None.
         length: Of how many arrays.
         dtypes: The dtype of the scalars, and that of the arrays.
-        source: The definition of the function ``handler``, of words, and of others that it calls.
-            It may call ``run`` with the address and the size of the scalars, the address of a
-            table, how many rows that has, and how many threads may share the work. A row of the
-            table has the addresses of ``length`` arrays, and their size. There are ``load``,
-            ``store``, ``allocate`` and ``release`` for memory, which take Numba a tenth of the
-            time that NumPy's arrays would.
-        names: What else these functions use: constants, and functions of C.
+        source: The definition of the function ``handler``, of words. ``SHARE`` is the address of
+            what does a thread's share of the loop, for ``run``.
+        names: What that calls: of `helpers`.
 
     Returns:
         Numba's function of C, whose ``address`` holds as long as it is kept.
@@ -127,14 +123,11 @@ def handler(
     Raises:
         RuntimeError: If Numba is not available.
     """
-    available = _numba()
-    if available is None:
-        raise RuntimeError("Numba is not available.")
-    numba, memory = available
+    numba, memory = _require_numba()
     scalar, real = (np.dtype(dtype).type for dtype in dtypes)
     known: dict[str, Any] = dict(_MATHEMATICS)
     _define(known, numba, loop)
-    known |= memory | names | {"carray": numba.carray, "WORD": _SIZE, "BLOCK": 8 * _SIZE}
+    known |= memory | names | {"carray": numba.carray}
     known |= {"scalar": scalar, "real": real, "ITEM": real().itemsize}
     arrays = ", ".join(
         f"array(load(table, {length + 1} * row + {place}), first, last)" for place in range(length)
@@ -142,11 +135,39 @@ def handler(
     places = {"length": length, "width": length + 1, "arrays": arrays}
     _define(known, numba, _SHARE.format(**places), called_by_address="share")
     known["SHARE"] = known["share"].address
-    known["call_share"] = ctypes.CFUNCTYPE(_WORD, _WORD)(known["SHARE"])
-    known |= _threads(numba) | {"WORTH_A_THREAD": _WORTH_A_THREAD}
-    _define(known, numba, _RUN.format(**places))
     _define(known, numba, source, called_by_address="handler")
     return known["handler"]
+
+
+def helpers(source: str, names: dict[str, Any]) -> dict[str, Any]:
+    """What all handlers of a backend call, compiled once for all of them.
+
+    Args:
+        source: The definition of the function ``handle``, of words, and of others that it calls.
+            They may use ``load``, ``store``, ``allocate`` and ``release`` for memory, which take
+            Numba a tenth of the time that NumPy's arrays would, and ``run``: of the address of a
+            share, how many arrays it takes, the address and the size of the scalars, the address
+            of a table, how many rows that has, and how many threads may share the work. A row of
+            the table has the addresses of the arrays, and their size.
+        names: What else they use: constants, and functions of C.
+
+    Raises:
+        RuntimeError: If Numba is not available.
+    """
+    numba, memory = _require_numba()
+    known = memory | names | _threads(numba)
+    known |= {"WORD": _SIZE, "BLOCK": 8 * _SIZE, "WORTH_A_THREAD": _WORTH_A_THREAD}
+    _define(known, numba, _RUN)
+    _define(known, numba, source, called_by_address="handle")
+    # By its address, too, or Numba would take its code apart again for each handler.
+    return {"handle": known["handle"].ctypes, "compiled_handle": known["handle"]}
+
+
+def _require_numba() -> _Numba:
+    available = _numba()
+    if available is None:
+        raise RuntimeError("Numba is not available.")
+    return available
 
 
 def _define(
@@ -234,7 +255,20 @@ def _numba() -> _Numba | None:
 
         return types.voidptr(types.int64), generate
 
-    memory = {"load": load, "store": store, "at": at}
+    @extending.intrinsic
+    def call(typing: Any, address: Any, argument: Any) -> Any:
+        """Call the function at an address with a word."""
+        del typing, address, argument
+
+        def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del signature
+            address, argument = arguments
+            function = llvm.FunctionType(word, [word])
+            return builder.call(builder.inttoptr(address, function.as_pointer()), [argument])
+
+        return types.int64(types.int64, types.int64), generate
+
+    memory = {"load": load, "store": store, "at": at, "call": call}
     for name, function in (
         ("allocate", ctypes.pythonapi.PyMem_RawMalloc),
         ("release", ctypes.pythonapi.PyMem_RawFree),

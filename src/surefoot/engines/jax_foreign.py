@@ -36,7 +36,7 @@ _PLACES = {
 }
 """Where the fields are, in words of eight bytes."""
 
-_HANDLER = """
+_HELPERS = """
 def is_question(frame):
     extension = load(frame, FRAME_EXTENSION)
     if extension == 0 or load(extension, EXTENSION_KIND) & 0xFFFFFFFF != 1:
@@ -55,18 +55,27 @@ def size_of(buffer):
 def data_of(buffers, place):
     return load(load(buffers, place), BUFFER_DATA)
 
-def handler(frame):
+def handle(frame, share, length, changed, kept):
     if is_question(frame):
         return 0
     arguments, results = load(frame, FRAME_ARGUMENTS), load(frame, FRAME_RESULTS)
-    rows = load(frame, FRAME_COUNT) // {changed}
-    table = allocate(rows * ({length} + 1) * WORD)
+    rows = load(frame, FRAME_COUNT) // changed
+    arrays = length
+    for place in range(changed):
+        arrays += kept >> place & 1
+    table = allocate(rows * (arrays + 1) * WORD)
     for row in range(rows):
-        here = table + row * ({length} + 1) * WORD
-{tensors}
-        store(here, {length}, size_of(load(arguments, 1 + {arguments} * row)))
+        here = table + row * (arrays + 1) * WORD
+        for place in range(length):
+            store(here, place, data_of(arguments, 1 + length * row + place))
+        behind = length
+        for place in range(changed):
+            if kept >> place & 1:
+                store(here, behind, data_of(results, changed * row + place))
+                behind += 1
+        store(here, arrays, size_of(load(arguments, 1 + length * row)))
     scalars = load(arguments, 0)
-    run(load(scalars, BUFFER_DATA), size_of(scalars), table, rows, THREADS)
+    run(share, arrays, load(scalars, BUFFER_DATA), size_of(scalars), table, rows, THREADS)
     release(table)
     return 0
 """
@@ -88,6 +97,14 @@ def _interface_version() -> tuple[int, int]:
     return (int(major[1]), int(minor[1])) if major and minor else (-1, -1)
 
 
+@functools.cache
+def _helpers() -> dict[str, Any]:
+    major, minor = _interface_version()
+    version = minor << 32 | major
+    names = _PLACES | {"VERSION": version, "THREADS": compiled.cores()}
+    return compiled.helpers(_HELPERS, names)
+
+
 _registered: dict[str, Any] = {}
 
 
@@ -105,23 +122,16 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
         changed: How many tensors of a row, its first, change.
         kept: Which of them are not overwritten.
     """
-    tensors = [f"data_of(arguments, 1 + {arguments} * row + {i})" for i in range(arguments)]
-    tensors += [f"data_of(results, {changed} * row + {i})" for i in sorted(kept)]
-    handler = _HANDLER.format(
-        arguments=arguments,
-        changed=changed,
-        length=len(tensors),
-        tensors="\n".join(
-            f"        store(here, {place}, {tensor})" for place, tensor in enumerate(tensors)
-        ),
-    )
+    kept_bits = sum(1 << place for place in kept)
+    call = f"handle(frame, SHARE, {arguments}, {changed}, {kept_bits})"
+    handler = f"def handler(frame):\n    return {call}\n"
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
     digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
     name = f"surefoot_{digest[:16]}"
     if name not in _registered:
-        major, minor = _interface_version()
-        names = _PLACES | {"VERSION": minor << 32 | major, "THREADS": compiled.cores()}
-        _registered[name] = compiled.handler(source, len(tensors), (dtype, dtype), handler, names)
+        _registered[name] = compiled.handler(
+            source, arguments + kept_bits.bit_count(), (dtype, dtype), handler, _helpers()
+        )
         address = ctypes.CFUNCTYPE(None)(_registered[name].address)
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name

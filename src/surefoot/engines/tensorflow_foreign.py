@@ -16,24 +16,24 @@ import tensorflow as tf
 
 from surefoot.engines import compiled
 
-_HANDLER = """
-def handler(kernel, context):
+_HELPERS = """
+def handle(context, share, length, variables):
     status = new_status()
-    rows = (count_inputs(context) - 1) // ({length} + {variables})
-    first = count_inputs(context) - rows * {length}
-    tensors = allocate((1 + rows * {length}) * WORD)
+    rows = (count_inputs(context) - 1) // (length + variables)
+    first = count_inputs(context) - rows * length
+    tensors = allocate((1 + rows * length) * WORD)
     get_input(context, 0, tensors, status)
-    for place in range(rows * {length}):
+    for place in range(rows * length):
         get_input(context, first + place, tensors + (1 + place) * WORD, status)
-    table = allocate(rows * ({length} + 1) * WORD)
+    table = allocate(rows * (length + 1) * WORD)
     for row in range(rows):
-        here = table + row * ({length} + 1) * WORD
-        for place in range({length}):
-            store(here, place, data_of(load(tensors, 1 + {length} * row + place)))
-        store(here, {length}, size_of(load(tensors, 1 + {length} * row)))
+        here = table + row * (length + 1) * WORD
+        for place in range(length):
+            store(here, place, data_of(load(tensors, 1 + length * row + place)))
+        store(here, length, size_of(load(tensors, 1 + length * row)))
     scalars = load(tensors, 0)
-    run(data_of(scalars), size_of(scalars), table, rows, THREADS)
-    for place in range(1 + rows * {length}):
+    run(share, length, data_of(scalars), size_of(scalars), table, rows, THREADS)
+    for place in range(1 + rows * length):
         delete_tensor(load(tensors, place))
     release(table)
     release(tensors)
@@ -84,6 +84,23 @@ def _interface() -> dict[str, Any] | None:
     return None
 
 
+@functools.cache
+def _helpers() -> dict[str, Any]:
+    interface = _interface() or {}
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
+    names = {
+        "count_inputs": interface["TF_NumInputs"],
+        "data_of": interface["TF_TensorData"],
+        "delete_status": interface["TF_DeleteStatus"],
+        "delete_tensor": interface["TF_DeleteTensor"],
+        "get_input": interface["TF_GetInput"],
+        "new_status": interface["TF_NewStatus"],
+        "size_of": interface["TF_TensorElementCount"],
+        "THREADS": threads,
+    }
+    return compiled.helpers(_HELPERS, names)
+
+
 _registered: dict[str, Any] = {}
 
 
@@ -104,24 +121,15 @@ def operation(source: str, dtype: str, length: int, variables: int) -> str:
     Raises:
         RuntimeError: If TensorFlow refuses it.
     """
-    handler = _HANDLER.format(length=length, variables=variables)
+    call = f"handle(context, SHARE, {length}, {variables})"
+    handler = f"def handler(kernel, context):\n    return {call}\n"
     digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
     name = f"SurefootLoop{digest[:16]}"
     if name not in _registered:
         interface = _interface()
         if interface is None:
             raise RuntimeError("TensorFlow's interface for kernels is not available.")
-        names = {
-            "new_status": interface["TF_NewStatus"],
-            "delete_status": interface["TF_DeleteStatus"],
-            "count_inputs": interface["TF_NumInputs"],
-            "get_input": interface["TF_GetInput"],
-            "data_of": interface["TF_TensorData"],
-            "size_of": interface["TF_TensorElementCount"],
-            "delete_tensor": interface["TF_DeleteTensor"],
-            "THREADS": tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores(),
-        }
-        function = compiled.handler(source, length, ("float64", dtype), handler, names)
+        function = compiled.handler(source, length, ("float64", dtype), handler, _helpers())
         _register(interface, name, tf.as_dtype(dtype), function.address)
         _registered[name] = function
     return name
