@@ -7,11 +7,14 @@ variables or TensorFlow's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import reference
 
@@ -140,3 +143,27 @@ def _new_variable(value: np.ndarray, dtype: str, name: str, kind: str) -> Any:
 
         return tf.Variable(np.asarray(value), dtype=dtype, name=name)
     return keras.Variable(np.asarray(value), dtype=dtype, name=name)
+
+
+REASONS_AGAINST_NUMBA = ("not installed", "another interface", "switched off")
+
+
+@contextlib.contextmanager
+def without_numba(
+    reason: str, another_interface: Callable[[pytest.MonkeyPatch], None], *cached: Any
+) -> Iterator[None]:
+    """Numba's loops are not to be had for a reason; ``cached`` functions had asked for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for function in cached:
+            function.cache_clear()
+        if reason == "not installed":
+            patch.setitem(sys.modules, "numba", None)
+        elif reason == "switched off":
+            patch.setenv("SUREFOOT_NUMBA", "0")
+        else:
+            another_interface(patch)
+        try:
+            yield
+        finally:
+            for function in cached:
+                function.cache_clear()

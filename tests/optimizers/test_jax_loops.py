@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 import surefoot
 import tolerances
-from loops import BACKEND, to_numpy
+from loops import BACKEND, REASONS_AGAINST_NUMBA, to_numpy, without_numba
 
 if BACKEND == "jax":
     import jax
@@ -135,21 +134,15 @@ def test_a_function_with_another_operation_is_left_to_xla() -> None:
     assert jax_loops.loop_of(lambda x: [jnp.sum(x * np.ones(3))], [number], 1) is None
 
 
-@pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])
-def test_without_numba_xla_does_it(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cached in (compiled._numba, jax_foreign._interface_version):
-        cached.cache_clear()
-    if reason == "not installed":
-        monkeypatch.setitem(sys.modules, "numba", None)
-    elif reason == "switched off":
-        monkeypatch.setenv("SUREFOOT_NUMBA", "0")
-    else:
-        monkeypatch.setattr(jax_foreign, "_KNOWN_MAJOR_VERSION", 9)
-    try:
+def another_interface(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(jax_foreign, "_KNOWN_MAJOR_VERSION", 9)
+
+
+@pytest.mark.parametrize("reason", REASONS_AGAINST_NUMBA)
+def test_without_numba_xla_does_it(reason: str) -> None:
+    cached = (compiled._numba, jax_foreign._interface_version)
+    with without_numba(reason, another_interface, *cached):
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
-    finally:
-        for cached in (compiled._numba, jax_foreign._interface_version):
-            cached.cache_clear()
 
 
 def test_eager_steps_use_loops_and_keep_old_parameters() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import surefoot
-from loops import BACKEND, to_numpy
+from loops import BACKEND, REASONS_AGAINST_NUMBA, to_numpy, without_numba
 
 if BACKEND == "tensorflow":
     import tensorflow as tf
@@ -198,24 +197,18 @@ def test_where_xla_chooses_what_to_compile_there_are_no_loops(
         tf.config.optimizer.set_jit(False)
 
 
-@pytest.mark.parametrize("reason", ["not installed", "another interface", "switched off"])
-def test_without_numba_tensorflow_does_it(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cached in (compiled._numba, tensorflow_foreign._interface):
-        cached.cache_clear()
-    if reason == "not installed":
-        monkeypatch.setitem(sys.modules, "numba", None)
-    elif reason == "switched off":
-        monkeypatch.setenv("SUREFOOT_NUMBA", "0")
-    else:
-        monkeypatch.setitem(tensorflow_foreign._SIGNATURES, "TF_NoSuchFunction", (None,))
-    try:
+def another_interface(patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(tensorflow_foreign._SIGNATURES, "TF_NoSuchFunction", (None,))
+
+
+@pytest.mark.parametrize("reason", REASONS_AGAINST_NUMBA)
+def test_without_numba_tensorflow_does_it(reason: str) -> None:
+    cached = (compiled._numba, tensorflow_foreign._interface)
+    with without_numba(reason, another_interface, *cached):
         variables = [keras.Variable(random_values((4, 3))[0])]
         graph = Graph(surefoot.Nadam(0.1), variables)
         assert graph.loops() == 0
         graph.step([tf.ones((4, 3))])
-    finally:
-        for cached in (compiled._numba, tensorflow_foreign._interface):
-            cached.cache_clear()
 
 
 SPECIAL = [0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-30, 3e38]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import importlib
 import os
 from types import ModuleType
@@ -137,6 +138,11 @@ def handler(
     known["SHARE"] = known["share"].address
     _define(known, numba, source, called_by_address="handler")
     return known["handler"]
+
+
+def digest(*parts: str) -> str:
+    """A name for what is made of these parts that is the same in every process."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def helpers(source: str, names: dict[str, Any]) -> dict[str, Any]:

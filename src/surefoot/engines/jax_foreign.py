@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -126,8 +125,7 @@ def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable
     call = f"handle(frame, SHARE, {arguments}, {changed}, {kept_bits})"
     handler = f"def handler(frame):\n    return {call}\n"
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
-    digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
-    name = f"surefoot_{digest[:16]}"
+    name = f"surefoot_{compiled.digest(source, handler, dtype)}"
     if name not in _registered:
         _registered[name] = compiled.handler(
             source, arguments + kept_bits.bit_count(), (dtype, dtype), handler, _helpers()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +122,7 @@ def operation(source: str, dtype: str, length: int, variables: int) -> str:
     """
     call = f"handle(context, SHARE, {length}, {variables})"
     handler = f"def handler(kernel, context):\n    return {call}\n"
-    digest = hashlib.sha256(f"{source}{handler}{dtype}".encode()).hexdigest()
-    name = f"SurefootLoop{digest[:16]}"
+    name = f"SurefootLoop{compiled.digest(source, handler, dtype)}"
     if name not in _registered:
         interface = _interface()
         if interface is None:

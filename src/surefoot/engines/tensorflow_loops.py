@@ -26,13 +26,11 @@ from surefoot.slots import value_of
 _NAMES = {
     "Abs": "abs",
     "AddV2": "add",
-    "Cast": "copy",
     "Equal": "eq",
     "Exp": "exp",
     "Expm1": "expm1",
     "Greater": "gt",
     "GreaterEqual": "ge",
-    "Identity": "copy",
     "Less": "lt",
     "LessEqual": "le",
     "Log1p": "log1p",
@@ -53,7 +51,6 @@ _NAMES = {
 """Operations that loops are made of, by TensorFlow's names."""
 
 _DTYPES = (tf.bool, tf.float32, tf.float64)
-
 
 _UPDATES_OF_ROWS: dict[int, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
     1: (
@@ -261,7 +258,7 @@ class _Written:
             try:
                 self._names[key] = self._computed(tensor, self._scalar)
             except UnknownOperationError:
-                if tensor.shape.rank != 0 or tensor.dtype not in _DTYPES:
+                if not _is_scalar(tensor):
                     raise
                 self.scalars.append(tensor)
                 self._names[key] = self._lines.scalar(tensor.dtype.name)
@@ -275,20 +272,25 @@ class _Written:
 
     def _computed(self, tensor: tf.Tensor, name_of: Callable[[tf.Tensor], str]) -> str:
         operation = tensor.op
-        if tensor.shape.rank != 0 or tensor.dtype not in _DTYPES:
+        if not _is_scalar(tensor):
             raise UnknownOperationError(f"{operation.type} of {tensor.shape} {tensor.dtype}")
         if operation.type == "Const":
             return self._lines.constant(tf.get_static_value(tensor), tensor.dtype.name)
+        if operation.type == "Identity":
+            return name_of(operation.inputs[0])
+        if operation.type == "Cast":
+            (operand,) = operation.inputs
+            if tf.bool in (tensor.dtype, operand.dtype):
+                raise UnknownOperationError("Cast of booleans")
+            return self._lines.converted(name_of(operand), tensor.dtype.name)
         if operation.type not in _NAMES:
             raise UnknownOperationError(operation.type)
         operands = [name_of(operand) for operand in operation.inputs]
-        if operation.type == "Identity":
-            return operands[0]
-        if operation.type == "Cast":
-            if tf.bool in (tensor.dtype, operation.inputs[0].dtype):
-                raise UnknownOperationError("Cast of booleans")
-            return self._lines.converted(operands[0], tensor.dtype.name)
         return self._lines.operation(_NAMES[operation.type], *operands)
+
+
+def _is_scalar(tensor: tf.Tensor) -> bool:
+    return tensor.shape.rank == 0 and tensor.dtype in _DTYPES
 
 
 def _key(tensor: tf.Tensor) -> tuple[int, str]:
