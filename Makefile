@@ -18,8 +18,8 @@ KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 
 # The oldest backends that pyproject.toml admits, each with the oldest Keras in an environment of its
 # own, and what is tested there: training, the originals' steps, fast paths, Lookahead around Keras's.
-OLDEST_tensorflow := tensorflow-cpu==2.18.1 numba
-OLDEST_jax := jax==0.6.2 jaxlib==0.6.2 numba
+OLDEST_tensorflow := tensorflow-cpu==2.18.1 llvmlite==0.45.0
+OLDEST_jax := jax==0.6.2 jaxlib==0.6.2 llvmlite==0.45.0
 OLDEST_torch := torch==2.6.0
 VERSIONS_TESTS := $(addprefix tests/optimizers/test_, \
 	fast_paths.py fit.py golden.py jax_loops.py lookahead.py tensorflow_loops.py)

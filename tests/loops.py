@@ -145,21 +145,21 @@ def _new_variable(value: np.ndarray, dtype: str, name: str, kind: str) -> Any:
     return keras.Variable(np.asarray(value), dtype=dtype, name=name)
 
 
-REASONS_AGAINST_NUMBA = ("not installed", "another interface", "switched off")
+REASONS_AGAINST_LOOPS = ("not installed", "another interface", "switched off")
 
 
 @contextlib.contextmanager
-def without_numba(
+def without_loops(
     reason: str, another_interface: Callable[[pytest.MonkeyPatch], None], *cached: Any
 ) -> Iterator[None]:
-    """Numba's loops are not to be had for a reason; ``cached`` functions had asked for them."""
+    """Loops are not to be had for a reason; ``cached`` functions had asked for them."""
     with pytest.MonkeyPatch.context() as patch:
         for function in cached:
             function.cache_clear()
         if reason == "not installed":
-            patch.setitem(sys.modules, "numba", None)
+            patch.setitem(sys.modules, "llvmlite.binding", None)
         elif reason == "switched off":
-            patch.setenv("SUREFOOT_NUMBA", "0")
+            patch.setenv("SUREFOOT_LOOPS", "0")
         else:
             another_interface(patch)
         try:

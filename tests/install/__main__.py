@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-EXTRAS = ("jax", "torch", "tensorflow", "jax,compare", "jax,numba", "tensorflow,numba")
+EXTRAS = ("jax", "torch", "tensorflow", "jax,compare")
 KINDS = {"wheel": "*.whl", "sdist": "*.tar.gz"}
 # Versions are the lock's, so that the outcome does not change overnight, and so that PyTorch
 # and TensorFlow are of the builds that the other tests had.

@@ -31,6 +31,7 @@ def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     if BACKEND == "torch":
         from surefoot.engines import torch_kernels
 
+        monkeypatch.setenv("SUREFOOT_LOOPS", "0")
         monkeypatch.setattr(torch_kernels, "kernel_for", lambda scalars: None)
     elif BACKEND == "jax":
         from surefoot.engines import jax_loops
@@ -39,7 +40,7 @@ def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     else:
         from surefoot.engines import tensorflow_kernels
 
-        monkeypatch.setenv("SUREFOOT_NUMBA", "0")
+        monkeypatch.setenv("SUREFOOT_LOOPS", "0")
         monkeypatch.setattr(tensorflow_kernels, "serves", lambda tracked, gradient: False)
 
 
@@ -70,15 +71,15 @@ def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
     return seen
 
 
-# With Numba loops of ours, without it the backend's kernels.
-NUMBA = {"tensorflow": ["1", "0"], "jax": ["1"], "torch": ["0"]}[BACKEND]
+# With loops of ours, and with the kernels of the backend.
+LOOPS = {"tensorflow": ["1", "0"], "jax": ["1"], "torch": ["1", "0"]}[BACKEND]
 
 
-@pytest.mark.parametrize("numba", NUMBA)
+@pytest.mark.parametrize("loops", LOOPS)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_fast_is_plain(name: str, mode: str, numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUREFOOT_NUMBA", numba)
+def test_fast_is_plain(name: str, mode: str, loops: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUREFOOT_LOOPS", loops)
     fast = trajectory(name, mode)
     switch_to_plain(monkeypatch)
     plain = trajectory(name, mode)
@@ -97,6 +98,7 @@ def test_the_kernel_is_used(name: str, steps: int, monkeypatch: pytest.MonkeyPat
     """Plain are RAdam's first five steps, two with a beta too near one, Nadam's without memory."""
     import torch
 
+    monkeypatch.setenv("SUREFOOT_LOOPS", "0")
     calls = []
     kernel = torch._fused_adamw_
 

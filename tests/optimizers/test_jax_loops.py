@@ -12,13 +12,13 @@ import pytest
 
 import surefoot
 import tolerances
-from loops import BACKEND, REASONS_AGAINST_NUMBA, to_numpy, without_numba
+from loops import BACKEND, REASONS_AGAINST_LOOPS, to_numpy, without_loops
 
 if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
 
-    from surefoot.engines import compiled, jax_foreign, jax_loops
+    from surefoot.engines import jax_foreign, jax_loops, machine_code
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -138,10 +138,10 @@ def another_interface(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jax_foreign, "_KNOWN_MAJOR_VERSION", 9)
 
 
-@pytest.mark.parametrize("reason", REASONS_AGAINST_NUMBA)
-def test_without_numba_xla_does_it(reason: str) -> None:
-    cached = (compiled._numba, jax_foreign._interface_version)
-    with without_numba(reason, another_interface, *cached):
+@pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
+def test_without_loops_xla_does_it(reason: str) -> None:
+    cached = (machine_code._llvm, jax_foreign._interface_version)
+    with without_loops(reason, another_interface, *cached):
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import surefoot
-from loops import BACKEND, REASONS_AGAINST_NUMBA, to_numpy, without_numba
+from loops import BACKEND, REASONS_AGAINST_LOOPS, to_numpy, without_loops
 
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    from surefoot.engines import compiled, loops, tensorflow_foreign, tensorflow_loops
+    from surefoot.engines import loops, machine_code, tensorflow_foreign, tensorflow_loops
 
 pytestmark = pytest.mark.backends("tensorflow")
 
@@ -63,9 +63,9 @@ def test_what_a_loop_does_not_serve_is_updated_with_it() -> None:
     dtypes = ["float32", "float32", "float32", "float32", "bfloat16"]
     gradients = [np.ones_like(x) for x in values]
     changed = []
-    for numba in ("1", "0"):
+    for own in ("1", "0"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SUREFOOT_NUMBA", numba)
+            patch.setenv("SUREFOOT_LOOPS", own)
             variables = [keras.Variable(x, dtype=d) for x, d in zip(values, dtypes, strict=True)]
             optimizer = surefoot.RectifiedAdam(0.1)
             for _ in range(7):
@@ -128,12 +128,12 @@ def test_a_step_works_in_the_memory_that_is_there() -> None:
     assert addresses() == before
 
 
-@pytest.mark.parametrize("numba", ["1", "0"])
+@pytest.mark.parametrize("own", ["1", "0"])
 @pytest.mark.parametrize("name", [*OPTIMIZERS, "nadam"])
 def test_steps_in_loops_and_branches_of_a_graph(
-    name: str, numba: str, monkeypatch: pytest.MonkeyPatch
+    name: str, own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SUREFOOT_NUMBA", numba)
+    monkeypatch.setenv("SUREFOOT_LOOPS", own)
     make = OPTIMIZERS.get(name, lambda: surefoot.Nadam(0.1))
     (value,) = random_values((4, 3))
     inside, outside = keras.Variable(value), keras.Variable(value)
@@ -166,14 +166,14 @@ def test_xla_gets_the_rule_itself() -> None:
 def test_what_was_traced_without_xla_it_compiles_later_only_without_loops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for numba in ("1", "0"):
-        monkeypatch.setenv("SUREFOOT_NUMBA", numba)
+    for own in ("1", "0"):
+        monkeypatch.setenv("SUREFOOT_LOOPS", own)
         (variable,) = variables = [keras.Variable(random_values((4, 3))[0])]
         graph = Graph(surefoot.Nadam(0.1), variables)
         graph.step([tf.ones((4, 3))])
         before = to_numpy(variable).copy()
         later = tf.function(graph.step, autograph=False, jit_compile=True)
-        if numba == "1":
+        if own == "1":
             with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
                 later([tf.ones((4, 3))])
             np.testing.assert_array_equal(to_numpy(variable), before)
@@ -201,10 +201,10 @@ def another_interface(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(tensorflow_foreign._SIGNATURES, "TF_NoSuchFunction", (None,))
 
 
-@pytest.mark.parametrize("reason", REASONS_AGAINST_NUMBA)
-def test_without_numba_tensorflow_does_it(reason: str) -> None:
-    cached = (compiled._numba, tensorflow_foreign._interface)
-    with without_numba(reason, another_interface, *cached):
+@pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
+def test_without_loops_tensorflow_does_it(reason: str) -> None:
+    cached = (machine_code._llvm, tensorflow_foreign._interface)
+    with without_loops(reason, another_interface, *cached):
         variables = [keras.Variable(random_values((4, 3))[0])]
         graph = Graph(surefoot.Nadam(0.1), variables)
         assert graph.loops() == 0

@@ -1,4 +1,4 @@
-"""Loops compiled by Numba, called by XLA through its foreign function interface.
+"""Compiled loops, called by XLA through its foreign function interface.
 
 XLA passes a handler one pointer, to a frame whose layout is part of its binary interface
 (``xla/ffi/api/c_api.h``, which every JAX brings along). Within a major version fields are only
@@ -12,11 +12,12 @@ import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from surefoot.engines import compiled
+from surefoot.engines.compiled import Loop
+from surefoot.engines.machine_code import MachineCode
 
 _KNOWN_MAJOR_VERSION = 0
 
@@ -35,15 +36,17 @@ _PLACES = {
 }
 """Where the fields are, in words of eight bytes."""
 
-_HELPERS = """
+_HANDLER = """
 def is_question(frame):
     extension = load(frame, FRAME_EXTENSION)
-    if extension == 0 or load(extension, EXTENSION_KIND) & 0xFFFFFFFF != 1:
-        return False
+    if extension == 0:
+        return 0
+    if load(extension, EXTENSION_KIND) & 0xFFFFFFFF != 1:
+        return 0
     metadata = load(extension, EXTENSION_METADATA)
     store(metadata, METADATA_VERSION, VERSION)
     store(metadata, METADATA_TRAITS, load(metadata, METADATA_TRAITS) & ~0xFFFFFFFF)
-    return True
+    return 1
 
 def size_of(buffer):
     size = 1
@@ -54,27 +57,23 @@ def size_of(buffer):
 def data_of(buffers, place):
     return load(load(buffers, place), BUFFER_DATA)
 
-def handle(frame, share, length, changed, kept):
-    if is_question(frame):
+def handler(frame):
+    if is_question(frame) == 1:
         return 0
     arguments, results = load(frame, FRAME_ARGUMENTS), load(frame, FRAME_RESULTS)
-    rows = load(frame, FRAME_COUNT) // changed
-    arrays = length
-    for place in range(changed):
-        arrays += kept >> place & 1
-    table = allocate(rows * (arrays + 1) * WORD)
+    rows = load(frame, FRAME_COUNT) // CHANGED
+    table = allocate(rows * (ARRAYS + 1) * WORD)
     for row in range(rows):
-        here = table + row * (arrays + 1) * WORD
-        for place in range(length):
-            store(here, place, data_of(arguments, 1 + length * row + place))
-        behind = length
-        for place in range(changed):
-            if kept >> place & 1:
-                store(here, behind, data_of(results, changed * row + place))
+        here = table + row * (ARRAYS + 1) * WORD
+        for place in range(LENGTH):
+            store(here, place, data_of(arguments, 1 + LENGTH * row + place))
+        behind = LENGTH
+        for place in range(CHANGED):
+            if KEPT >> place & 1 == 1:
+                store(here, behind, data_of(results, CHANGED * row + place))
                 behind += 1
-        store(here, arrays, size_of(load(arguments, 1 + length * row)))
-    scalars = load(arguments, 0)
-    run(share, arrays, load(scalars, BUFFER_DATA), size_of(scalars), table, rows, THREADS)
+        store(here, ARRAYS, size_of(load(arguments, 1 + LENGTH * row)))
+    run(data_of(arguments, 0), table, rows, THREADS)
     release(table)
     return 0
 """
@@ -82,7 +81,7 @@ def handle(frame, share, length, changed, kept):
 
 
 def is_available() -> bool:
-    """Whether functions may be compiled, and XLA's interface is known."""
+    """Whether loops can be compiled, and XLA's interface is known."""
     return compiled.is_available() and _interface_version()[0] == _KNOWN_MAJOR_VERSION
 
 
@@ -96,40 +95,29 @@ def _interface_version() -> tuple[int, int]:
     return (int(major[1]), int(minor[1])) if major and minor else (-1, -1)
 
 
-@functools.cache
-def _helpers() -> dict[str, Any]:
-    major, minor = _interface_version()
-    version = minor << 32 | major
-    names = _PLACES | {"VERSION": version, "THREADS": compiled.cores()}
-    return compiled.helpers(_HELPERS, names)
+_registered: dict[str, MachineCode] = {}
 
 
-_registered: dict[str, Any] = {}
-
-
-def target(source: str, dtype: str, arguments: int, changed: int, kept: Iterable[int]) -> str:
+def target(loop: Loop, length: int, changed: int, kept: Iterable[int]) -> str:
     """Register a loop with XLA, once; return the name to call it by.
 
     A call has any number of rows of tensors of one shape: its arguments are the vector of
     scalars and row after row, its results what changes of each row.
 
     Args:
-        source: What to do with the arguments of a row, and with new tensors for those that are
-            kept; see `compiled.handler`.
-        dtype: float32 or float64.
-        arguments: The length of a row.
-        changed: How many tensors of a row, its first, change.
-        kept: Which of them are not overwritten.
+        loop: What to do with a row, and with new tensors for those that are kept.
+        length: How many tensors a row has.
+        changed: How many of them, its first, change.
+        kept: Which of these are not overwritten.
     """
-    kept_bits = sum(1 << place for place in kept)
-    call = f"handle(frame, SHARE, {arguments}, {changed}, {kept_bits})"
-    handler = f"def handler(frame):\n    return {call}\n"
+    places = {"LENGTH": length, "CHANGED": changed, "KEPT": sum(1 << place for place in kept)}
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
-    name = f"surefoot_{compiled.digest(source, handler, dtype)}"
+    name = f"surefoot_{compiled.digest(loop, _HANDLER, places)}"
     if name not in _registered:
-        _registered[name] = compiled.handler(
-            source, arguments + kept_bits.bit_count(), (dtype, dtype), handler, _helpers()
-        )
-        address = ctypes.CFUNCTYPE(None)(_registered[name].address)
+        major, minor = _interface_version()
+        constants = {"VERSION": minor << 32 | major, "THREADS": compiled.cores()}
+        code = compiled.handler(loop, _HANDLER, _PLACES | constants | places)
+        address = ctypes.CFUNCTYPE(None)(code.address("handler"))
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
+        _registered[name] = code
     return name

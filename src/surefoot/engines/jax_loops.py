@@ -1,6 +1,6 @@
 """Loops on JAX, in place, called by XLA, which knows the same functions for all else.
 
-Where there is no Numba, on other devices and on several of them, and where a function holds
+Where LLVM is not installed, on other devices and on several of them, and where a function holds
 operations not known here, it is left to XLA.
 """
 
@@ -177,9 +177,9 @@ def loop_of(
     scalars = [*([] if condition is None else [condition]), *closed.consts]
     if any(jnp.ndim(s) or jnp.asarray(s).dtype not in (dtype, jnp.bool_) for s in scalars):
         return None
-    lines = Lines(len(arrays), conditional=condition is not None)
+    lines = Lines(len(arrays), dtype.name, dtype.name, conditional=condition is not None)
     try:
-        source = lines.source(_written_down(closed.jaxpr, lines, dtype.name), kept)
+        loop = lines.loop(_written_down(closed.jaxpr, lines, dtype.name), kept)
     except UnknownOperationError:
         return None
     first = int(condition is not None)
@@ -190,7 +190,7 @@ def loop_of(
         return list(core.jaxpr_as_fun(core.ClosedJaxpr(closed.jaxpr, values))(*numbers))
 
     return Loop(
-        target=jax_foreign.target(source, dtype.name, len(arrays), changed, kept),
+        target=jax_foreign.target(loop, len(arrays), changed, kept),
         length=len(arrays),
         scalars=jnp.stack(
             [jnp.asarray(s).astype(dtype) for s in scalars] or [jnp.zeros((), dtype)]

@@ -2,7 +2,7 @@
 
 A compiler of a backend makes a loop for each result, and each reads its operands anew: 40 bytes a
 parameter where the rule needs 28. Here a backend traces the function, the same that its compiler
-would get, each operation becomes a line, and Numba compiles them to one loop, which the backend
+would get, each operation becomes a line, and LLVM compiles them to one loop, which the backend
 calls.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from surefoot.engines import plain
+from surefoot.engines.compiled import Loop
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked
 
@@ -32,8 +33,8 @@ EXPRESSIONS = {
     "le": "{0} <= {1}",
     "log1p": "log1p({0})",
     "lt": "{0} < {1}",
-    "max": "{0} if {0} > {1} or {0} != {0} else {1}",
-    "min": "{0} if {0} < {1} or {0} != {0} else {1}",
+    "max": "{0} if ({0} > {1}) | ({0} != {0}) else {1}",
+    "min": "{0} if ({0} < {1}) | ({0} != {0}) else {1}",
     "mul": "{0} * {1}",
     "ne": "{0} != {1}",
     "neg": "-{0}",
@@ -113,25 +114,36 @@ def update(
         (entry.decays, entry.vhat is None) if entry.master is None else None for entry, _ in pairs
     ]
 
-    def rule_for(index: int) -> Elementwise:
-        return _rule(looping, scalars, pairs[index][0], bound)
+    def own_rule(index: int) -> Elementwise:
+        return _own_rule(looping, scalars, pairs[index][0], bound)
 
-    served = _run(looping, rows, keys, rule_for)
+    served = _run(looping, rows, keys, own_rule)
     return [pair for pair, done in zip(pairs, served, strict=True) if not done]
 
 
-def _rule(
+def _own_rule(
     looping: Looping, scalars: StepScalars, tracked: Tracked, bound: float | None
 ) -> Elementwise:
     xp = looping.array_namespace()
     scalars = plain.own_scalars(xp, scalars, tracked)
     scalars = plain.cast_scalars(scalars, lambda x: looping.cast(x, tracked.m.dtype))
+    return rule(xp, looping.cast, looping.clipped, scalars, bound)
+
+
+def rule(
+    xp: Any,
+    cast: plain.Cast,
+    clipped: Callable[[Array, float | None], Array],
+    scalars: StepScalars,
+    bound: float | None,
+) -> Elementwise:
+    """The rule for the numbers of one variable, whose gradient is clipped by ``bound``."""
 
     def step(parameter: Array, m: Array, v: Array, *others: Array) -> list[Array]:
         *vhat, gradient = others
         state = plain.VariableState(parameter, Moments(m, v, *(vhat or [None])), None)
-        gradient = looping.clipped(gradient, bound)
-        new = plain.stepped(xp, looping.cast, state, gradient, scalars)
+        gradient = clipped(gradient, bound)
+        new = plain.stepped(xp, cast, state, gradient, scalars)
         return [new.parameter, *(s for s in new.moments if s is not None)]
 
     return step
@@ -190,9 +202,18 @@ def _run(
 
 
 class Lines:
-    """The lines of a loop, and those that need to run only once, before it."""
+    """The lines of a loop, and those that need to run only once, before it.
 
-    def __init__(self, arrays: int, *, conditional: bool) -> None:
+    Args:
+        arrays: How many arrays the loop reads.
+        dtype: That of their numbers, float32 or float64.
+        scalars: The dtype of what it is given besides.
+        conditional: Whether the first of these says if there is anything to do.
+    """
+
+    def __init__(self, arrays: int, dtype: str, scalars: str, *, conditional: bool = False) -> None:
+        self._dtype = dtype
+        self._scalar_dtype = scalars
         self._conditional = conditional
         self._before: list[str] = []
         self._within: list[str] = []
@@ -200,7 +221,6 @@ class Lines:
         self._count = 0
         self.numbers = [f"x{place}" for place in range(arrays)]
         self._varying = set(self.numbers)
-        self._outer: dict[str, None] = {}
 
     def scalar(self, dtype: str) -> str:
         """The next of the scalars that the loop is given; the condition comes before them.
@@ -208,10 +228,16 @@ class Lines:
         Args:
             dtype: What it is: bool, or a float that the scalars hold exactly.
         """
-        place = self._scalars
+        given = self._given(self._scalars)
         self._scalars += 1
-        given = f"scalars[{place}]"
-        return self._line(f"{given} != 0" if dtype == "bool" else f"{dtype}({given})", [])
+        return self._line(f"{given} != {_ZERO}" if dtype == "bool" else f"{dtype}({given})", [])
+
+    def _given(self, place: int) -> str:
+        return f"float64(load_{self._scalar_dtype}(scalars, {place}))"
+
+    def number(self, value: float) -> str:
+        """A constant in the dtype of the arrays."""
+        return self.constant(value, self._dtype)
 
     def constant(self, value: Any, dtype: str) -> str:
         """A constant."""
@@ -239,44 +265,31 @@ class Lines:
         else:
             self._within.append(f"{name} = {expression}")
             self._varying.add(name)
-            self._need(operands)
         return name
 
-    def _need(self, operands: list[str]) -> None:
-        """Pass on what the loop takes from before it."""
-        self._outer |= {x: None for x in operands if x not in self._varying and x.startswith("t")}
-
-    def source(self, results: list[str], kept: Iterable[int] = ()) -> str:
-        """The functions ``prepare`` of the scalars, and ``loop`` of what that returns and arrays.
-
-        The first returns None where there is nothing to do. The arrays are followed by new ones
-        for those kept.
+    def loop(self, results: list[str], kept: Iterable[int] = ()) -> Loop:
+        """The loop, whose arrays are followed by new ones for those kept.
 
         Args:
             results: What the first arrays hold afterwards.
             kept: Which of these are not overwritten.
         """
-        arrays = [f"a{place}" for place in range(len(self.numbers))]
-        new = {place: f"new{place}" for place in sorted(kept)}
-        read = [f"{x} = {a}[i]" for x, a in zip(self.numbers, arrays, strict=True)]
-        self._need(results)
+        new = {place: f"a{len(self.numbers) + i}" for i, place in enumerate(sorted(kept))}
+        read = [
+            f"{number} = load_{self._dtype}(a{place}, i)"
+            for place, number in enumerate(self.numbers)
+        ]
         written = [
-            f"{new.get(place, arrays[place])}[i] = {result}"
+            f"store({new.get(place, f'a{place}')}, i, {result})"
             for place, result in enumerate(results)
             if place in new or result != self.numbers[place]
         ]
-        # With one more at the end, since a tuple of none has no type to be compiled for.
-        outer = "".join(f"{name}, " for name in self._outer)
-        return "\n".join(
-            [
-                "def prepare(scalars):",
-                *(["    if scalars[0] == 0:", "        return None"] if self._conditional else []),
-                *(f"    {line}" for line in self._before),
-                f"    return ({outer}0)",
-                f"def loop(prepared, {', '.join([*arrays, *new.values()])}):",
-                f"    ({outer}_) = prepared",
-                "    for i in range(a0.size):",
-                *(f"        {line}" for line in [*read, *self._within, *written]),
-                "",
-            ]
+        return Loop(
+            arrays=len(self.numbers) + len(new),
+            idle=f"1 if {self._given(0)} == {_ZERO} else 0" if self._conditional else "0",
+            before=tuple(self._before),
+            within=(*read, *self._within, *written),
         )
+
+
+_ZERO = "float64(0.0)"

@@ -1,4 +1,4 @@
-"""Loops compiled by Numba as operations of TensorFlow, through its C interface for kernels.
+"""Compiled loops as operations of TensorFlow, through its C interface for kernels.
 
 Functions are found by their names (``tensorflow/c/ops.h``, ``kernels.h``, ``tf_tensor.h``); all
 that they pass are addresses whose contents only they know.
@@ -14,25 +14,27 @@ from typing import Any
 import tensorflow as tf
 
 from surefoot.engines import compiled
+from surefoot.engines.compiled import Loop
+from surefoot.engines.language import WORD, Foreign
+from surefoot.engines.machine_code import MachineCode
 
-_HELPERS = """
-def handle(context, share, length, variables):
+_HANDLER = """
+def handler(kernel, context):
     status = new_status()
-    rows = (count_inputs(context) - 1) // (length + variables)
-    first = count_inputs(context) - rows * length
-    tensors = allocate((1 + rows * length) * WORD)
+    rows = (count_inputs(context) - 1) // (ARRAYS + VARIABLES)
+    first = count_inputs(context) - rows * ARRAYS
+    tensors = allocate((1 + rows * ARRAYS) * WORD)
     get_input(context, 0, tensors, status)
-    for place in range(rows * length):
+    for place in range(rows * ARRAYS):
         get_input(context, first + place, tensors + (1 + place) * WORD, status)
-    table = allocate(rows * (length + 1) * WORD)
+    table = allocate(rows * (ARRAYS + 1) * WORD)
     for row in range(rows):
-        here = table + row * (length + 1) * WORD
-        for place in range(length):
-            store(here, place, data_of(load(tensors, 1 + length * row + place)))
-        store(here, length, size_of(load(tensors, 1 + length * row)))
-    scalars = load(tensors, 0)
-    run(share, length, data_of(scalars), size_of(scalars), table, rows, THREADS)
-    for place in range(1 + rows * length):
+        here = table + row * (ARRAYS + 1) * WORD
+        for place in range(ARRAYS):
+            store(here, place, data_of(load(tensors, 1 + ARRAYS * row + place)))
+        store(here, ARRAYS, size_of(load(tensors, 1 + ARRAYS * row)))
+    run(data_of(load(tensors, 0)), table, rows, THREADS)
+    for place in range(1 + rows * ARRAYS):
         delete_tensor(load(tensors, place))
     release(table)
     release(tensors)
@@ -40,31 +42,30 @@ def handle(context, share, length, variables):
     return 0
 """
 
-_ADDRESS = ctypes.c_int64
 _TEXT = ctypes.c_char_p
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "TF_NewStatus": (_ADDRESS,),
-    "TF_DeleteStatus": (None, _ADDRESS),
-    "TF_GetCode": (ctypes.c_int, _ADDRESS),
-    "TF_Message": (_TEXT, _ADDRESS),
-    "TF_NumInputs": (ctypes.c_int, _ADDRESS),
-    "TF_GetInput": (None, _ADDRESS, ctypes.c_int, _ADDRESS, _ADDRESS),
-    "TF_TensorData": (_ADDRESS, _ADDRESS),
-    "TF_TensorElementCount": (_ADDRESS, _ADDRESS),
-    "TF_DeleteTensor": (None, _ADDRESS),
-    "TF_NewOpDefinitionBuilder": (_ADDRESS, _TEXT),
-    "TF_OpDefinitionBuilderAddAttr": (None, _ADDRESS, _TEXT),
-    "TF_OpDefinitionBuilderAddInput": (None, _ADDRESS, _TEXT),
-    "TF_OpDefinitionBuilderSetIsStateful": (None, _ADDRESS, ctypes.c_bool),
-    "TF_RegisterOpDefinition": (None, _ADDRESS, _ADDRESS),
-    "TF_NewKernelBuilder": (_ADDRESS, _TEXT, _TEXT, _ADDRESS, _ADDRESS, _ADDRESS),
-    "TF_RegisterKernelBuilder": (None, _TEXT, _ADDRESS, _ADDRESS),
+    "TF_NewStatus": (WORD,),
+    "TF_DeleteStatus": (None, WORD),
+    "TF_GetCode": (ctypes.c_int, WORD),
+    "TF_Message": (_TEXT, WORD),
+    "TF_NumInputs": (ctypes.c_int, WORD),
+    "TF_GetInput": (None, WORD, ctypes.c_int, WORD, WORD),
+    "TF_TensorData": (WORD, WORD),
+    "TF_TensorElementCount": (WORD, WORD),
+    "TF_DeleteTensor": (None, WORD),
+    "TF_NewOpDefinitionBuilder": (WORD, _TEXT),
+    "TF_OpDefinitionBuilderAddAttr": (None, WORD, _TEXT),
+    "TF_OpDefinitionBuilderAddInput": (None, WORD, _TEXT),
+    "TF_OpDefinitionBuilderSetIsStateful": (None, WORD, ctypes.c_bool),
+    "TF_RegisterOpDefinition": (None, WORD, WORD),
+    "TF_NewKernelBuilder": (WORD, _TEXT, _TEXT, WORD, WORD, WORD),
+    "TF_RegisterKernelBuilder": (None, _TEXT, WORD, WORD),
 }
 """What each function returns and takes."""
 
 
 def is_available() -> bool:
-    """Whether functions may be compiled, and TensorFlow has the interface."""
+    """Whether loops can be compiled, and TensorFlow has the interface."""
     return compiled.is_available() and _interface() is not None
 
 
@@ -83,27 +84,21 @@ def _interface() -> dict[str, Any] | None:
     return None
 
 
-@functools.cache
-def _helpers() -> dict[str, Any]:
-    interface = _interface() or {}
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
-    names = {
-        "count_inputs": interface["TF_NumInputs"],
-        "data_of": interface["TF_TensorData"],
-        "delete_status": interface["TF_DeleteStatus"],
-        "delete_tensor": interface["TF_DeleteTensor"],
-        "get_input": interface["TF_GetInput"],
-        "new_status": interface["TF_NewStatus"],
-        "size_of": interface["TF_TensorElementCount"],
-        "THREADS": threads,
-    }
-    return compiled.helpers(_HELPERS, names)
+_CALLED = {
+    "count_inputs": "TF_NumInputs",
+    "data_of": "TF_TensorData",
+    "delete_status": "TF_DeleteStatus",
+    "delete_tensor": "TF_DeleteTensor",
+    "get_input": "TF_GetInput",
+    "new_status": "TF_NewStatus",
+    "size_of": "TF_TensorElementCount",
+}
+"""What the handler calls, by TensorFlow's names."""
+
+_registered: dict[str, MachineCode] = {}
 
 
-_registered: dict[str, Any] = {}
-
-
-def operation(source: str, dtype: str, length: int, variables: int) -> str:
+def operation(loop: Loop, dtype: str, variables: int) -> str:
     """Register a loop as an operation, once; return the name of its type.
 
     The operation takes any number of rows of tensors, and writes into the first of each. Its
@@ -112,24 +107,24 @@ def operation(source: str, dtype: str, length: int, variables: int) -> str:
     results.
 
     Args:
-        source: What to do with the tensors of a row; see `compiled.handler`.
+        loop: What to do with the tensors of a row.
         dtype: float32 or float64.
-        length: How many tensors a row has.
         variables: How many of them, its first, belong to variables.
 
     Raises:
         RuntimeError: If TensorFlow refuses it.
     """
-    call = f"handle(context, SHARE, {length}, {variables})"
-    handler = f"def handler(kernel, context):\n    return {call}\n"
-    name = f"SurefootLoop{compiled.digest(source, handler, dtype)}"
+    name = f"SurefootLoop{compiled.digest(loop, _HANDLER, dtype, variables)}"
     if name not in _registered:
         interface = _interface()
         if interface is None:
             raise RuntimeError("TensorFlow's interface for kernels is not available.")
-        function = compiled.handler(source, length, ("float64", dtype), handler, _helpers())
-        _register(interface, name, tf.as_dtype(dtype), function.address)
-        _registered[name] = function
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
+        foreign = {ours: Foreign.of(interface[theirs]) for ours, theirs in _CALLED.items()}
+        constants = {"VARIABLES": variables, "THREADS": threads}
+        code = compiled.handler(loop, _HANDLER, constants, foreign)
+        _register(interface, name, tf.as_dtype(dtype), code.address("handler"))
+        _registered[name] = code
     return name
 
 

@@ -141,13 +141,13 @@ def run(function: Elementwise, rows: list[Row], *, condition: Array | None = Non
     traced = tf.function(function, autograph=False).get_concrete_function(
         *[tf.TensorSpec((), dtype)] * length
     )
-    lines = Lines(length, conditional=False)
+    lines = Lines(length, dtype.name, "float64")
     written = _Written(lines)
     try:
-        source = lines.source(written.results(traced))
+        loop = lines.loop(written.results(traced))
     except UnknownOperationError:
         return False
-    operation = tensorflow_foreign.operation(source, dtype.name, length, len(rows[0].variables))
+    operation = tensorflow_foreign.operation(loop, dtype.name, len(rows[0].variables))
     device = value_of(rows[0].changed[0]).device
     if condition is None:
         with tf.device(device):

@@ -12,7 +12,15 @@ import keras
 import numpy as np
 import torch
 
-from surefoot.engines import differentiation, failures, plain, torch_kernels
+from surefoot.engines import (
+    compiled,
+    differentiation,
+    failures,
+    loops,
+    plain,
+    torch_kernels,
+    torch_loops,
+)
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
@@ -122,22 +130,29 @@ def update(
     bound = optimizer.clipvalue
     scalars = _host_numbers(scalars)
     done: set[int] = set()
-    kernel = torch_kernels.kernel_for(scalars)
-    if kernel is not None and not plain.is_stateless():
-        groups = _kernel_groups(optimizer, tracked)
-        done.update(torch_kernels.update(kernel, scalars, groups, gradients, bound))
+    if isinstance(scalars.adaptive, bool) and not plain.is_stateless():
+        kernel = torch_kernels.kernel_for(scalars)
+        looping = compiled.is_available()
+        for group, table in _groups(optimizer, tracked):
+            chosen = [gradients[i] for i in group.indices]
+            if (looping and torch_loops.update(scalars, group, table, chosen, bound)) or (
+                kernel is not None and torch_kernels.update(kernel, scalars, group, chosen, bound)
+            ):
+                done.update(group.indices)
     if len(done) < len(tracked):
         for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
             if index not in done:
                 update_variable(optimizer, scalars, entry, _clamped(gradient, bound))
 
 
-def _kernel_groups(optimizer: MomentOptimizer, tracked: list[Tracked]) -> list[torch_kernels.Group]:
+def _groups(
+    optimizer: MomentOptimizer, tracked: list[Tracked]
+) -> list[tuple[torch_kernels.Group, torch_loops.Table]]:
     """The groups for these variables, made once for as long as their tensors are the same."""
     tensors = [getattr(t.variable, "_value", t.variable) for t in tracked]
     known, groups = optimizer.eager_steps.get("groups", ((), None))
     if groups is None or len(known) != len(tensors) or not all(map(is_, known, tensors)):
-        groups = torch_kernels.groups(tracked)
+        groups = [(g, torch_loops.table_for(g)) for g in torch_kernels.groups(tracked)]
         optimizer.eager_steps["groups"] = tensors, groups
     return groups
 
@@ -229,6 +244,8 @@ def assign_where(
                 new = _cast(new, old.dtype)
                 target.assign(new if on_host else torch.where(condition, new, old))
         return
+    if on_host:
+        assignments = loops.assign_where(torch_loops, condition, assignments, value)
     # Past what Keras looks up each time a variable hands out its tensor.
     rows = [
         [[getattr(v, "_value", v) for v in variables] for variables in assignment]

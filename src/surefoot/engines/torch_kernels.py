@@ -116,33 +116,29 @@ def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
 def update(
     kernel: Kernel,
     scalars: StepScalars,
-    found: list[Group],
+    group: Group,
     gradients: list[torch.Tensor],
     clipvalue: float | None,
-) -> list[int]:
-    """Update what the kernel serves; return the indices of the variables it did."""
-    done: list[int] = []
-    for group in found:
-        chosen = [gradients[i] for i in group.indices]
-        dtype = group.parameters[0].dtype
-        # Storage may have moved since the groups were made: to another device, say.
-        if not (are_alike(chosen, dtype) and are_alike(group.parameters, dtype)):
-            continue
-        done += group.indices
-        shrink = scalars.shrink if group.decays else 0.0
-        if not kernel.correction and clipvalue is None:
-            _run(kernel, scalars, shrink, chosen, *group[2:])
-            continue
-        # A part is below twice the cached size, since it grows by less than that at a time.
-        room = None if clipvalue is None else torch.empty(2 * _CACHED, dtype=dtype)
-        for part in _cached_parts(group.rows(chosen)):
-            parameters, given, m, v, *vhat = map(list, zip(*part, strict=True))
-            if clipvalue is not None and room is not None:
-                given = _clamped(given, clipvalue, room)
-            _run(kernel, scalars, shrink, given, parameters, m, v, *(vhat or [[]]))
-            if kernel.correction:
-                torch._foreach_lerp_(m, given, -kernel.correction)
-    return done
+) -> bool:
+    """Update a group's variables, unless there are tensors that the kernel does not take."""
+    dtype = group.parameters[0].dtype
+    # Storage may have moved since the groups were made: to another device, say.
+    if not (are_alike(gradients, dtype) and are_alike(group.parameters, dtype)):
+        return False
+    shrink = scalars.shrink if group.decays else 0.0
+    if not kernel.correction and clipvalue is None:
+        _run(kernel, scalars, shrink, gradients, *group[2:])
+        return True
+    # A part is below twice the cached size, since it grows by less than that at a time.
+    room = None if clipvalue is None else torch.empty(2 * _CACHED, dtype=dtype)
+    for part in _cached_parts(group.rows(gradients)):
+        parameters, given, m, v, *vhat = map(list, zip(*part, strict=True))
+        if clipvalue is not None and room is not None:
+            given = _clamped(given, clipvalue, room)
+        _run(kernel, scalars, shrink, given, parameters, m, v, *(vhat or [[]]))
+        if kernel.correction:
+            torch._foreach_lerp_(m, given, -kernel.correction)
+    return True
 
 
 def _clamped(gradients: list[torch.Tensor], bound: float, room: torch.Tensor) -> list[torch.Tensor]:
