@@ -384,7 +384,7 @@ class Lookahead(Reference):
 
     def _update(self, gradients: Sequence[Gradient]) -> bool:
         pairs = list(zip(self.slot["slow"], self.parameters, strict=True))
-        if self._loaded or self.updates % self.sync_period == 0:
+        if self._loaded or self.updates == 0:
             for slow, fast in pairs:
                 slow[...] = fast
             self._loaded = False

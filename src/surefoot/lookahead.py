@@ -34,9 +34,9 @@ class Lookahead(WrappingOptimizer):
 
         \phi \leftarrow \phi + \alpha (\theta - \phi), \qquad \theta \leftarrow \phi
 
-    The slow weights :math:`\phi` are taken from the fast ones when a period
-    begins. That equals the original's, and weights that are loaded into the
-    model in between are carried on instead of being pulled back.
+    Weights that are loaded into the model in between are carried on, not
+    pulled back as by the original: the slow weights :math:`\phi` are taken
+    from them, and a period of their own begins.
 
     Example:
     >>> import keras, surefoot
@@ -237,7 +237,7 @@ class Lookahead(WrappingOptimizer):
         # Weights that were loaded begin a new period of their own; the way
         # back would lead towards weights that are no longer meant.
         loaded = engine.differs(self._last_seen, self._samples())
-        engine.assign_where((done % period == 0.0) | loaded, self._starts, engine.exact_value)
+        engine.assign_where((done == 0.0) | loaded, self._starts, engine.exact_value)
         apply_unconstrained(inner, grads, trainable_variables)
         now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.

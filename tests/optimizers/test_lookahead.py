@@ -103,6 +103,23 @@ def test_weights_loaded_within_a_period_are_not_pulled_back(mode: str) -> None:
     assert np.all(loop.parameters[0] >= 98)
 
 
+def test_slow_weights_know_no_constraints() -> None:
+    """As in the original, which constrains what the way back has left, not where it starts.
+
+    From 4 and halved after each step, a weight goes to (4 - 1) / 2 = 1.5, then to 0.5, from
+    there half the way back to 4, and is halved: 1.125. Then to 0.0625 and -0.9375; half way
+    between that and 2.25 is 0.65625.
+    """
+    variable = keras.Variable(np.full(2, 4.0))
+    variable.constraint = lambda weight: 0.5 * weight
+    optimizer = around_sgd(sync_period=2)
+    seen = []
+    for _ in range(4):
+        optimizer.apply([keras.ops.ones(2)], [variable])
+        seen.append(float(to_numpy(variable)[0]))
+    assert seen == [1.5, 1.125, 0.0625, 0.65625 / 2]
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("mode", MODES)
 def test_around_keras_adam(mode: str) -> None:

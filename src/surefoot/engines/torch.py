@@ -341,6 +341,9 @@ def samples(variables: list[Any], count: int) -> Array:
         return torch.zeros((0, count))
     stateless = plain.is_stateless()
     tensors = [value_of(v) if stateless else getattr(v, "_value", v) for v in variables]
+    found = torch_loops.samples(tensors, count)
+    if found is not None:
+        return found
     return torch.stack([_probed(t, count) for t in tensors]).float()
 
 

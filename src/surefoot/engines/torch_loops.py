@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.autograd.graph import increment_version
 
-from surefoot.engines import compiled, symbols, torch_kernels
+from surefoot.engines import compiled, plain, symbols, torch_kernels
 from surefoot.engines.compiled import Loop
 from surefoot.engines.language import WORD
 from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError, rule
@@ -23,6 +23,9 @@ from surefoot.engines.machine_code import MachineCode
 from surefoot.engines.symbols import Symbol
 from surefoot.engines.torch_kernels import Column, Group
 from surefoot.rule import Array, StepScalars
+
+_WITH_MEMORY = (torch.Tensor, torch.nn.Parameter)
+"""Other types may only stand for tensors that are elsewhere."""
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -93,11 +96,11 @@ class Table:
 
 
 def _are_usable(tensors: Column, shapes: list[torch.Size], dtype: torch.dtype) -> bool:
-    """Whether a loop may use these tensors: not those that only stand for others."""
+    """Whether a loop may use these tensors."""
     return (
         torch_kernels.are_alike(tensors, dtype)
         and [t.shape for t in tensors] == shapes
-        and all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in tensors)
+        and all(type(t) in _WITH_MEMORY for t in tensors)
     )
 
 
@@ -113,6 +116,37 @@ def _entry(loop: Loop) -> _Entry:
     """The loop as a function of C, compiled once."""
     code = compiled.handler(loop)
     return _Entry(ctypes.CFUNCTYPE(WORD, *[WORD] * 4)(code.address("run")), code)
+
+
+_GATHER = """
+def gather(addresses, strides, rows, count, result):
+    for row in range(rows):
+        address, stride = load(addresses, row), load(strides, row)
+        for place in range(count):
+            store(result, row * count + place, load_float32(address, place * stride))
+"""
+
+
+@functools.cache
+def _gather() -> _Entry:
+    code = MachineCode(_GATHER, {}, {})
+    return _Entry(ctypes.CFUNCTYPE(WORD, *[WORD] * 5)(code.address("gather")), code)
+
+
+def samples(tensors: Column, count: int) -> torch.Tensor | None:
+    """``count`` numbers of each tensor, in rows, unless there is one that they cannot be read from.
+
+    As operations of PyTorch this would be two for each tensor, twice a step.
+    """
+    usable = compiled.is_available() and torch_kernels.are_alike(tensors, torch.float32)
+    if not (usable and all(type(t) in _WITH_MEMORY for t in tensors)):
+        return None
+    addresses = np.array([t.data_ptr() for t in tensors], np.int64)
+    strides = np.array([plain.probe_stride(t.numel(), count) for t in tensors], np.int64)
+    result = torch.empty(len(tensors), count)
+    given = addresses.ctypes.data, strides.ctypes.data, len(tensors), count, result.data_ptr()
+    _gather().run(*given)
+    return result
 
 
 def table_for(group: Group) -> Table:
