@@ -16,20 +16,28 @@ _SHARE = """
 def idle(scalars):
     return {idle}
 
-def share(block):
-    scalars, table = load(block, 0), load(block, 1)
-    start, stop = load(block, 3), load(block, 4)
+def share(work):
+    scalars, table, rows, total = load(work, 0), load(work, 1), load(work, 2), load(work, 3)
     {before}
-    for row in range(load(block, 2)):
-        size = load(table, {width} * row + {arrays})
-        {addresses}
-        for i in together(max(start, 0), min(stop, size)):
-            {within}
-        start -= size
-        stop -= size
+    taken = fetch_add(work, 4, CHUNK)
+    while taken < total:
+        first, last = taken, taken + CHUNK
+        for row in range(rows):
+            size = load(table, {width} * row + {arrays})
+            if (first < size) & (last > 0):
+                {addresses}
+                for i in together(max(first, 0), min(last, size)):
+                    {within}
+            first -= size
+            last -= size
+        taken = fetch_add(work, 4, CHUNK)
     return 0
 """
-"""One thread's share of the numbers of all rows, counted on from row to row."""
+"""What each thread does: it takes some of the numbers of all rows as long as there are any.
+
+A thread that starts late leaves them to the others; on a busy machine half of them each would
+wait for it.
+"""
 
 _RUN = """
 def run(scalars, table, rows, threads):
@@ -39,28 +47,23 @@ def run(scalars, table, rows, threads):
     for row in range(rows):
         total += load(table, (ARRAYS + 1) * row + ARRAYS)
     threads = max(min(threads, total // WORTH_A_THREAD), 1)
-    blocks = allocate(threads * BLOCK)
-    for thread in range(threads):
-        block = blocks + thread * BLOCK
-        store(block, 0, scalars)
-        store(block, 1, table)
-        store(block, 2, rows)
-        store(block, 3, total * thread // threads)
-        store(block, 4, total * (thread + 1) // threads)
+    work = allocate((5 + 2 * threads) * WORD)
+    store(work, 0, scalars)
+    store(work, 1, table)
+    store(work, 2, rows)
+    store(work, 3, total)
+    store(work, 4, 0)
+    others = work + 5 * WORD
     for thread in range(1, threads):
-        block = blocks + thread * BLOCK
-        store(block, 6, create_thread(block + 5 * WORD, 0, share, block))
-    share(blocks)
+        failed = create_thread(others + 2 * thread * WORD, 0, share, work)
+        store(others, 2 * thread + 1, failed)
+    share(work)
     for thread in range(1, threads):
-        block = blocks + thread * BLOCK
-        if load(block, 6) == 0:
-            join_thread(load(block, 5), 0)
-        else:
-            share(block)
-    release(blocks)
+        if load(others, 2 * thread + 1) == 0:
+            join_thread(load(others, 2 * thread), 0)
+    release(work)
     return 0
 """
-"""Five words of a block say what to do, one who does it, and the last whether it was started."""
 
 _NO_THREADS = """
 def create_thread(thread, attributes, function, block):
@@ -72,6 +75,9 @@ def join_thread(thread, result):
 
 _WORTH_A_THREAD = 1 << 19
 """Numbers that take ten times as long as to start a thread."""
+
+_CHUNK = 1 << 17
+"""Numbers that a thread takes at a time, in some 50 microseconds."""
 
 _SIZE = ctypes.sizeof(WORD)
 
@@ -144,7 +150,7 @@ def handler(
         "\n".join([_share(loop), _RUN, source, *([] if threads else [_NO_THREADS])]),
         {
             "ARRAYS": loop.arrays,
-            "BLOCK": 7 * _SIZE,
+            "CHUNK": _CHUNK,
             "WORD": _SIZE,
             "WORTH_A_THREAD": _WORTH_A_THREAD,
             **(constants or {}),
@@ -161,8 +167,8 @@ def _share(loop: Loop) -> str:
         arrays=loop.arrays,
         width=width,
         before=_indented(loop.before, 4),
-        addresses=_indented(addresses, 8),
-        within=_indented(loop.within, 12),
+        addresses=_indented(addresses, 16),
+        within=_indented(loop.within, 20),
     )
 
 

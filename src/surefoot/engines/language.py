@@ -2,12 +2,14 @@
 
 A function takes and returns words of eight bytes, integers or addresses, and computes with words,
 booleans and floats, a variable keeping the type it is first given. There are assignments, ``if``,
-``for`` over ``range``, ``return`` and calls: of the functions of the same source, of foreign
+``while``, ``for`` over ``range``, ``return`` and calls: of the functions of the same source, of foreign
 ones, and of these:
 
 * ``load(address, place)``, ``load_float32``, ``load_float64``: what is at a place, counted in
   items of its size, behind an address;
 * ``store(address, place, value)``: write a word or float there;
+* ``fetch_add(address, place, value)``: add to a word there what no other thread adds at the same
+  time; it was that before;
 * ``float32(x)``, ``float64(x)``: a float as another;
 * ``abs``, ``sqrt``, ``min``, ``max``;
 * ``together(first, last)`` in place of ``range``: no iteration reads what another writes, so that
@@ -181,6 +183,8 @@ class _Function:
                     self._assign(name, self._combined(op, old, self._value(value)))
                 case ast.For(target=ast.Name(id=name), iter=ast.Call() as steps, body=body):
                     self._for(name, steps, body)
+                case ast.While(test=test, body=body):
+                    self._while(test, body)
                 case ast.If(test=test, body=body, orelse=otherwise):
                     self._if(test, body, otherwise)
                 case ast.Return(value=ast.expr() as value):
@@ -218,6 +222,17 @@ class _Function:
             if not self._ended:
                 self._emit(f"br label %{after}")
                 self._ended = True
+        self._begin(after)
+
+    def _while(self, test: ast.expr, body: list[ast.stmt]) -> None:
+        head, inside, after = self._label(), self._label(), self._label()
+        self._begin(head)
+        self._emit(f"br {self._value(test)}, label %{inside}, label %{after}")
+        self._ended = True
+        self._begin(inside)
+        self._block(body)
+        self._emit(f"br label %{head}")
+        self._ended = True
         self._begin(after)
 
     def _for(self, name: str, steps: ast.Call, body: list[ast.stmt]) -> None:
@@ -358,6 +373,11 @@ class _Function:
     def _call_store(self, address: _Value, place: _Value, value: _Value) -> _Value:
         self._emit(f"store {value}, {self._at(value.type, address, place)}{self._group()}")
         return value
+
+    def _call_fetch_add(self, address: _Value, place: _Value, value: _Value) -> _Value:
+        return self._result(
+            "i64", f"atomicrmw add {self._at('i64', address, place)}, {value} monotonic"
+        )
 
     def _call_min(self, left: _Value, right: _Value) -> _Value:
         return self._selected(self._compared(ast.Lt(), left, right), left, right)
