@@ -65,6 +65,15 @@ def run(scalars, table, rows, threads):
     return 0
 """
 
+GATHER = """
+def gather(addresses, strides, rows, count, result):
+    for row in range(rows):
+        address, stride = load(addresses, row), load(strides, row)
+        for place in range(count):
+            store(result, row * count + place, load_float32(address, place * stride))
+"""
+"""Numbers of arrays in float32, ``count`` of each and a stride apart, as the rows of a result."""
+
 _NO_THREADS = """
 def create_thread(thread, attributes, function, block):
     return 1
@@ -133,9 +142,8 @@ def handler(
         loop: The loop.
         source: The definitions of further functions. They may call ``run`` with the addresses of
             the scalars and of a table, how many rows that has, and how many threads may share
-            the work, ``allocate`` and ``release`` memory, and name ``WORD``, the size of a word,
-            and ``ARRAYS``, how many arrays the loop takes. A row of the table has the addresses
-            of the arrays, and their size.
+            the work, and name ``ARRAYS``, how many arrays the loop takes. A row of the table has
+            the addresses of the arrays, and their size. See also `with_memory`.
         constants: What else they name.
         foreign: What else they call.
 
@@ -146,17 +154,27 @@ def handler(
         RuntimeError: If LLVM is not installed.
     """
     threads = _threads()
-    return MachineCode(
+    return with_memory(
         "\n".join([_share(loop), _RUN, source, *([] if threads else [_NO_THREADS])]),
         {
             "ARRAYS": loop.arrays,
             "CHUNK": _CHUNK,
-            "WORD": _SIZE,
             "WORTH_A_THREAD": _WORTH_A_THREAD,
             **(constants or {}),
         },
-        {**_memory(), **threads, **(foreign or {})},
+        {**threads, **(foreign or {})},
     )
+
+
+def with_memory(
+    source: str, constants: Mapping[str, int], foreign: Mapping[str, Foreign]
+) -> MachineCode:
+    """Compile functions that may ``allocate`` and ``release`` memory, counted in ``WORD``.
+
+    Raises:
+        RuntimeError: If LLVM is not installed.
+    """
+    return MachineCode(source, {"WORD": _SIZE, **constants}, {**_memory(), **foreign})
 
 
 def _share(loop: Loop) -> str:

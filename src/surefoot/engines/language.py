@@ -2,8 +2,8 @@
 
 A function takes and returns words of eight bytes, integers or addresses, and computes with words,
 booleans and floats, a variable keeping the type it is first given. There are assignments, ``if``,
-``while``, ``for`` over ``range``, ``return`` and calls: of the functions of the same source, of foreign
-ones, and of these:
+``while``, ``for`` over ``range``, ``return`` and calls: of the functions of the same source, of
+foreign ones, and of these:
 
 * ``load(address, place)``, ``load_float32``, ``load_float64``: what is at a place, counted in
   items of its size, behind an address;

@@ -303,6 +303,9 @@ def samples(variables: list[Any], count: int) -> Array:
     """``count`` elements of each variable in float32, shaped (variables, count)."""
     if not variables:
         return tf.zeros((0, count), tf.float32)
+    found = tensorflow_loops.samples([value_of(v) for v in variables], count)
+    if found is not None:
+        return found
     return tf.stack(
         [
             tf.cast(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -42,6 +43,32 @@ def handler(kernel, context):
     return 0
 """
 
+_GATHERED = """
+def handler(kernel, context):
+    status = new_status()
+    rows = (count_inputs(context) - 1) // 2
+    tensors = allocate((1 + rows) * WORD)
+    get_input(context, 0, tensors, status)
+    addresses = allocate(rows * WORD)
+    for row in range(rows):
+        get_input(context, 1 + rows + row, tensors + (1 + row) * WORD, status)
+        store(addresses, row, data_of(load(tensors, 1 + row)))
+    shape = allocate(2 * WORD)
+    store(shape, 0, rows)
+    store(shape, 1, COUNT)
+    bytes = rows * COUNT * SIZE
+    result = allocate_output(context, 0, FLOAT32, shape, 2, bytes, status)
+    gather(addresses, data_of(load(tensors, 0)), rows, COUNT, data_of(result))
+    delete_tensor(result)
+    for place in range(1 + rows):
+        delete_tensor(load(tensors, place))
+    release(shape)
+    release(addresses)
+    release(tensors)
+    delete_status(status)
+    return 0
+"""
+
 _TEXT = ctypes.c_char_p
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "TF_NewStatus": (WORD,),
@@ -53,9 +80,14 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "TF_TensorData": (WORD, WORD),
     "TF_TensorElementCount": (WORD, WORD),
     "TF_DeleteTensor": (None, WORD),
+    "TF_AllocateOutput": (
+        WORD,
+        *(WORD, ctypes.c_int, ctypes.c_int, WORD, ctypes.c_int, WORD, WORD),
+    ),
     "TF_NewOpDefinitionBuilder": (WORD, _TEXT),
     "TF_OpDefinitionBuilderAddAttr": (None, WORD, _TEXT),
     "TF_OpDefinitionBuilderAddInput": (None, WORD, _TEXT),
+    "TF_OpDefinitionBuilderAddOutput": (None, WORD, _TEXT),
     "TF_OpDefinitionBuilderSetIsStateful": (None, WORD, ctypes.c_bool),
     "TF_RegisterOpDefinition": (None, WORD, WORD),
     "TF_NewKernelBuilder": (WORD, _TEXT, _TEXT, WORD, WORD, WORD),
@@ -85,6 +117,7 @@ def _interface() -> dict[str, Any] | None:
 
 
 _CALLED = {
+    "allocate_output": "TF_AllocateOutput",
     "count_inputs": "TF_NumInputs",
     "data_of": "TF_TensorData",
     "delete_status": "TF_DeleteStatus",
@@ -93,7 +126,7 @@ _CALLED = {
     "new_status": "TF_NewStatus",
     "size_of": "TF_TensorElementCount",
 }
-"""What the handler calls, by TensorFlow's names."""
+"""What a handler calls, by TensorFlow's names."""
 
 _registered: dict[str, MachineCode] = {}
 
@@ -114,36 +147,71 @@ def operation(loop: Loop, dtype: str, variables: int) -> str:
     Raises:
         RuntimeError: If TensorFlow refuses it.
     """
-    name = f"SurefootLoop{compiled.digest(loop, _HANDLER, dtype, variables)}"
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
+    constants = {"VARIABLES": variables, "THREADS": threads}
+    kind = {"float32": "float", "float64": "double"}[dtype]
+    return _registered_once(
+        f"SurefootLoop{compiled.digest(loop, _HANDLER, dtype, constants)}",
+        lambda foreign: compiled.handler(loop, _HANDLER, constants, foreign),
+        Signature("scalars: double", f"tensors: N * {kind}"),
+    )
+
+
+def gathering(count: int) -> str:
+    """Register what reads ``count`` numbers of variables in float32; return the name of its type.
+
+    Its inputs are the ``strides`` between the numbers of each, and the variables' ``handles`` and
+    ``tensors``; its result has a row for each.
+
+    Raises:
+        RuntimeError: If TensorFlow refuses it.
+    """
+    source = compiled.GATHER + _GATHERED
+    constants = {"COUNT": count, "FLOAT32": tf.float32.as_datatype_enum, "SIZE": tf.float32.size}
+    return _registered_once(
+        f"SurefootNumbers{compiled.digest(source, constants)}",
+        lambda foreign: compiled.with_memory(source, constants, foreign),
+        Signature("strides: int64", "tensors: N * float", "numbers: float"),
+    )
+
+
+class Signature(NamedTuple):
+    """What an operation takes besides handles of variables, and what comes out, if anything."""
+
+    vector: str
+    tensors: str
+    result: str = ""
+
+
+def _registered_once(
+    name: str, compile_with: Callable[[dict[str, Foreign]], MachineCode], signature: Signature
+) -> str:
     if name not in _registered:
         interface = _interface()
         if interface is None:
             raise RuntimeError("TensorFlow's interface for kernels is not available.")
-        threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
-        foreign = {ours: Foreign.of(interface[theirs]) for ours, theirs in _CALLED.items()}
-        constants = {"VARIABLES": variables, "THREADS": threads}
-        code = compiled.handler(loop, _HANDLER, constants, foreign)
-        _register(interface, name, tf.as_dtype(dtype), code.address("handler"))
+        code = compile_with({ours: Foreign.of(interface[its]) for ours, its in _CALLED.items()})
+        _register(interface, name.encode(), signature, code.address("handler"))
         _registered[name] = code
     return name
 
 
-def _register(interface: dict[str, Any], name: str, dtype: tf.DType, address: int) -> None:
-    kind = {"float32": "float", "float64": "double"}[dtype.name]
-    text = name.encode()
+def _register(interface: dict[str, Any], name: bytes, signature: Signature, address: int) -> None:
     status = interface["TF_NewStatus"]()
     try:
-        definition = interface["TF_NewOpDefinitionBuilder"](text)
+        definition = interface["TF_NewOpDefinitionBuilder"](name)
         interface["TF_OpDefinitionBuilderAddAttr"](definition, b"M: int >= 1")
         interface["TF_OpDefinitionBuilderAddAttr"](definition, b"N: int >= 1")
-        for inputs in ("scalars: double", "handles: M * resource", f"tensors: N * {kind}"):
+        for inputs in (signature.vector, "handles: M * resource", signature.tensors):
             interface["TF_OpDefinitionBuilderAddInput"](definition, inputs.encode())
-        # It writes; without results it would not be run.
+        if signature.result:
+            interface["TF_OpDefinitionBuilderAddOutput"](definition, signature.result.encode())
+        # What it writes TensorFlow does not see; without results it would not be run.
         interface["TF_OpDefinitionBuilderSetIsStateful"](definition, True)
         interface["TF_RegisterOpDefinition"](definition, status)
         _check(interface, status)
-        kernel = interface["TF_NewKernelBuilder"](text, b"CPU", 0, address, 0)
-        interface["TF_RegisterKernelBuilder"](text, kernel, status)
+        kernel = interface["TF_NewKernelBuilder"](name, b"CPU", 0, address, 0)
+        interface["TF_RegisterKernelBuilder"](name, kernel, status)
         _check(interface, status)
     finally:
         interface["TF_DeleteStatus"](status)

@@ -17,9 +17,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from surefoot.engines import tensorflow_foreign
+from surefoot.engines import plain, tensorflow_foreign
 from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError
-from surefoot.engines.tensorflow_kernels import run_if
+from surefoot.engines.tensorflow_kernels import is_traced_for_xla, run_if
 from surefoot.rule import Array
 from surefoot.slots import value_of
 
@@ -52,29 +52,14 @@ _NAMES = {
 
 _DTYPES = (tf.bool, tf.float32, tf.float64)
 
-_UPDATES_OF_ROWS: dict[int, tuple[Callable[..., Any], tuple[str, ...], tuple[str, ...]]] = {
-    1: (
-        tf.raw_ops.ResourceSparseApplyProximalGradientDescent,
-        ("var",),
-        ("alpha", "l1", "l2"),
-    ),
-    2: (
-        tf.raw_ops.ResourceSparseApplyMomentum,
-        ("var", "accum"),
-        ("lr", "momentum"),
-    ),
-    3: (
-        tf.raw_ops.ResourceSparseApplyAdadelta,
-        ("var", "accum", "accum_update"),
-        ("lr", "rho", "epsilon"),
-    ),
-    4: (
-        tf.raw_ops.ResourceSparseApplyCenteredRMSProp,
-        ("var", "mg", "ms", "mom"),
-        ("lr", "rho", "momentum", "epsilon"),
-    ),
+_UPDATES_OF_ROWS = {
+    1: ("ResourceSparseApplyProximalGradientDescent", 3, 0),
+    2: ("ResourceSparseApplyMomentum", 1, 1),
+    3: ("ResourceSparseApplyAdadelta", 3, 0),
+    4: ("ResourceSparseApplyCenteredRMSProp", 4, 0),
 }
-"""Operations that update rows of some variables together; what they call these and their factors.
+"""Operations that update rows of some variables together; how many factors they take before and
+after the gradient.
 
 TensorFlow leaves out the plain addition of no rows.
 """
@@ -97,13 +82,17 @@ def clipped(gradient: Any, bound: float | None) -> Any:
 
 def servable(rows: list[Row]) -> list[bool]:
     """Whether a loop may take each of these rows."""
-    possible = (
+    possible = _is_possible()
+    return [possible and _may_serve(row) for row in rows]
+
+
+def _is_possible() -> bool:
+    return (
         not tf.executing_eagerly()
         and not tf.distribute.has_strategy()
         and not _xla_takes_parts()
         and tensorflow_foreign.is_available()
     )
-    return [possible and _may_serve(row) for row in rows]
 
 
 def _xla_takes_parts() -> bool:
@@ -126,12 +115,39 @@ def _may_serve(row: Row) -> bool:
         and math.prod(tensors[0].shape) > 0
         and all(t.shape.rank for t in tensors)
         and all(t.shape.is_compatible_with(tensors[0].shape) for t in alike)
-        and all(isinstance(t, tf.Variable) and _is_here(t.device) for t in tensors)
+        and all(_is_here(t) for t in tensors)
     )
 
 
-def _is_here(device: str) -> bool:
-    return "/job:localhost/" in device and "/device:CPU:" in device
+def _is_here(variable: Any) -> bool:
+    return (
+        isinstance(variable, tf.Variable)
+        and "/job:localhost/" in variable.device
+        and "/device:CPU:" in variable.device
+    )
+
+
+def samples(variables: list[tf.Variable], count: int) -> tf.Tensor | None:
+    """``count`` numbers of each, in rows, unless there is one that they cannot be read from.
+
+    As operations of TensorFlow this would be four for each variable, twice a step.
+    """
+    usable = _is_possible() and not is_traced_for_xla()
+    if not usable or not all(_is_here(v) and v.dtype is tf.float32 for v in variables):
+        return None
+    strides = [plain.probe_stride(math.prod(v.shape), count) for v in variables]
+    with tf.device(variables[0].device):
+        handles = [v.handle for v in variables]
+        tensors = _read_together(handles, tf.float32)
+        (result,) = _create(
+            tensorflow_foreign.gathering(count),
+            [tf.constant(strides, tf.int64), *handles, *tensors],
+            [tf.float32],
+            M=len(handles),
+            N=len(tensors),
+        ).outputs
+    result.set_shape((len(variables), count))
+    return result
 
 
 def run(function: Elementwise, rows: list[Row], *, condition: Array | None = None) -> bool:
@@ -190,7 +206,11 @@ def _read_together(handles: list[tf.Tensor], dtype: tf.DType) -> list[tf.Tensor]
 def _create(
     operation: str, inputs: list[tf.Tensor], results: list[tf.DType], **attributes: Any
 ) -> tf.Operation:
-    """Put an operation into the graph that no function of TensorFlow makes."""
+    """Put an operation into the graph.
+
+    TensorFlow's functions know not all of them, and look at each argument for longer than it
+    takes to make one.
+    """
     return tf.compat.v1.get_default_graph().create_op(
         operation,
         inputs,
@@ -205,9 +225,9 @@ def _create(
 
 def _part_from_readers(rows: list[list[tf.Variable]]) -> None:
     """Let nobody else hold the memory of these variables, as many of one shape in each row."""
-    update, names, factors = _UPDATES_OF_ROWS[len(rows[0])]
+    update, before, after = _UPDATES_OF_ROWS[len(rows[0])]
     dtype = rows[0][0].dtype
-    numbers = dict.fromkeys(factors, tf.zeros([], dtype))
+    factor = tf.zeros([], dtype)
     indices = tf.zeros([0], tf.int32)
     gradients: dict[tuple[int, ...], tf.Tensor] = {}
     for row in rows:
@@ -215,11 +235,12 @@ def _part_from_readers(rows: list[list[tf.Variable]]) -> None:
         gradient = gradients.get(inner)
         if gradient is None:
             gradient = gradients[inner] = tf.zeros([0, *inner], dtype)
-        handles = dict(zip(names, (v.handle for v in row), strict=True))
-        update(**handles, **numbers, grad=gradient, indices=indices)
+        handles = [v.handle for v in row]
+        given = [*handles, *[factor] * before, gradient, indices, *[factor] * after]
+        _create(update, given, [])
         # From now on reading makes copies: not for us, nor for the model's next pass.
-        for variable in row:
-            tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+        for handle in handles:
+            _create("DisableCopyOnRead", [handle], [])
 
 
 class _Written:

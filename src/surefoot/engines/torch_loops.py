@@ -118,18 +118,9 @@ def _entry(loop: Loop) -> _Entry:
     return _Entry(ctypes.CFUNCTYPE(WORD, *[WORD] * 4)(code.address("run")), code)
 
 
-_GATHER = """
-def gather(addresses, strides, rows, count, result):
-    for row in range(rows):
-        address, stride = load(addresses, row), load(strides, row)
-        for place in range(count):
-            store(result, row * count + place, load_float32(address, place * stride))
-"""
-
-
 @functools.cache
 def _gather() -> _Entry:
-    code = MachineCode(_GATHER, {}, {})
+    code = MachineCode(compiled.GATHER, {}, {})
     return _Entry(ctypes.CFUNCTYPE(WORD, *[WORD] * 5)(code.address("gather")), code)
 
 
