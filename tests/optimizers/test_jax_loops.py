@@ -157,6 +157,6 @@ def test_eager_steps_use_loops_and_keep_old_parameters() -> None:
     state = [v.value for v in optimizer.variables]
     donated = [v.value for v in optimizer.rule_state()]
     kept = [x for x in state if not any(x is d for d in donated)]
-    text = step.lower(donated, kept, [variable.value], [jnp.ones((64, 33))]).compile().as_text()
+    text = step.run.lower(donated, kept, [variable.value], [jnp.ones((64, 33))]).compile().as_text()
     assert "surefoot_" in text
     assert not re.findall(r"= \S*64,33\S* copy\(", text)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -120,18 +120,25 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
         _inline_step(optimizer, gradients, variables)
         return
     variables = optimizer.all_trainable_variables(variables)
-    gradients = [g if g is None or isinstance(g, JAXSparse) else jnp.asarray(g) for g in gradients]
+    gradients = [
+        g if g is None or isinstance(g, jax.Array | JAXSparse) else jnp.asarray(g)
+        for g in gradients
+    ]
     optimizer.refuse_nonfinite(gradients, variables)
     step = _compiled_step(optimizer, variables)
-    donated, kept = _donated_and_kept(optimizer)
-    new_values = step(
-        [v.value for v in donated],
-        [v.value for v in kept],
-        [v.value for v in variables],
-        gradients,
-    )
-    for variable, value in zip([*donated, *kept, *variables], new_values, strict=True):
-        variable.assign(value)
+    stateless = plain.is_stateless()
+    held = [
+        [v.value if stateless or v._value is None else v._value for v in part]
+        for part in (step.donated, step.kept, variables)
+    ]
+    new_values = step.run(*held, gradients)
+    # Past what Keras looks at each time, which takes longer than to update a small model; what
+    # is assigned was looked at when the step was traced.
+    for variable, value in zip([*step.donated, *step.kept, *variables], new_values, strict=True):
+        if stateless:
+            variable.assign(value)
+        else:
+            variable._direct_assign(value)
 
 
 def _inline_step(
@@ -157,7 +164,15 @@ def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]
     return owned, [v for v in optimizer.variables if id(v) not in ids]
 
 
-def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
+class _Step(NamedTuple):
+    """A compiled step, with the state that it updates in place, and the rest."""
+
+    run: Any
+    donated: list[Any]
+    kept: list[Any]
+
+
+def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
     key = (plain.is_stateless(), *optimizer.structure(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:
@@ -178,8 +193,9 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> Any:
                 _inline_step(optimizer, gradients, variables)
             return [scope.get_current_value(v) for v in state]
 
-        steps[key] = jax.jit(step, donate_argnums=(0,))
-    return steps[key]
+        steps[key] = _Step(jax.jit(step, donate_argnums=(0,)), donated, kept)
+    found: _Step = steps[key]
+    return found
 
 
 def update(
