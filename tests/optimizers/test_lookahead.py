@@ -103,6 +103,11 @@ def test_weights_loaded_within_a_period_are_not_pulled_back(mode: str) -> None:
     assert np.all(loop.parameters[0] >= 98)
 
 
+class Halved(keras.constraints.Constraint):
+    def __call__(self, w: object) -> object:
+        return 0.5 * w
+
+
 def test_slow_weights_know_no_constraints() -> None:
     """As in the original, which constrains what the way back has left, not where it starts.
 
@@ -111,7 +116,7 @@ def test_slow_weights_know_no_constraints() -> None:
     between that and 2.25 is 0.65625.
     """
     variable = keras.Variable(np.full(2, 4.0))
-    variable.constraint = lambda weight: 0.5 * weight
+    variable.constraint = Halved()
     optimizer = around_sgd(sync_period=2)
     seen = []
     for _ in range(4):

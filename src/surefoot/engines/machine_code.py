@@ -65,6 +65,14 @@ def c_library() -> ctypes.CDLL | None:
         return None
 
 
+def _features(llvm: ModuleType) -> str:
+    """What this processor can do besides what all of its kind can."""
+    try:
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:  # where LLVM cannot tell
+        return ""
+
+
 class MachineCode:
     """The functions of a source, compiled; what they are called by holds as long as this.
 
@@ -88,7 +96,7 @@ class MachineCode:
         # The addresses in the code are those of this process, and so is the processor.
         machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
             cpu=llvm.get_host_cpu_name(),
-            features=llvm.get_host_cpu_features().flatten(),
+            features=_features(llvm),
             opt=3,
             codemodel="jitdefault",
             jit=True,
