@@ -32,6 +32,7 @@ PACKAGES = (
     "jax",
     "torch",
     "optax",
+    "llvmlite",
     "numba",
     "numpy",
 )

@@ -79,7 +79,8 @@ class MachineCode:
     Args:
         source: Their definitions, in the language of `surefoot.engines.language`.
         constants: Words that they may name.
-        foreign: Functions of C that they may call by these names.
+        foreign: Functions of C that they may call by these names, besides ``exp``, ``expm1`` and
+            ``log1p`` of floats.
 
     Raises:
         RuntimeError: If LLVM is not installed.
