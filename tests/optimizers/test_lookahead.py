@@ -103,6 +103,16 @@ def test_weights_loaded_within_a_period_are_not_pulled_back(mode: str) -> None:
     assert np.all(loop.parameters[0] >= 98)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_weights_are_remembered_by_their_first_middle_and_last_number(mode: str) -> None:
+    values = [np.arange(12.0).reshape(3, 4), np.arange(5.0), np.array([7.0])]
+    loop = Loop(around_sgd(), values, mode=mode)
+    loop.step([np.zeros_like(value) for value in values])
+    np.testing.assert_array_equal(
+        to_numpy(loop.optimizer._last_seen), [[0, 5, 10], [0, 2, 4], [7, 7, 7]]
+    )
+
+
 class Halved(keras.constraints.Constraint):
     def __call__(self, w: object) -> object:
         return 0.5 * w
