@@ -212,6 +212,10 @@ class Lookahead(WrappingOptimizer):
 
     # The step.
 
+    def rule_state(self) -> list[Any]:
+        """The slow weights, which only the rule writes, and the inner optimizer's."""
+        return [*(start.targets[0] for start in self._starts), *super().rule_state()]
+
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
         super().inline_apply(grads, trainable_variables)

@@ -68,7 +68,7 @@ class WrappingOptimizer(ManagedOptimizer):
         set_updates(self.inner_optimizer, updates)
 
     def rule_state(self) -> list[Any]:
-        """The inner optimizer's; slots of this one may share buffers with the model's."""
+        """The inner optimizer's."""
         inner = self.inner_optimizer
         return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
 

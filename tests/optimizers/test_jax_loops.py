@@ -145,9 +145,10 @@ def test_without_loops_xla_does_it(reason: str) -> None:
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
 
 
-def test_eager_steps_use_loops_and_keep_old_parameters() -> None:
+@pytest.mark.parametrize("make", [surefoot.Nadam, surefoot.Ranger])
+def test_eager_steps_use_loops_and_keep_old_parameters(make: Callable[[float], Any]) -> None:
     variable = keras.Variable(np.ones((64, 33), "float32"))
-    optimizer = surefoot.Nadam(0.1)
+    optimizer = make(0.1)
     held = variable.value
     for _ in range(3):
         optimizer.apply([jnp.ones((64, 33))], [variable])

@@ -366,12 +366,18 @@ def samples(variables: list[Any], count: int) -> Array:
     """``count`` elements of each variable in float32, shaped (variables, count)."""
     if not variables:
         return jnp.zeros((0, count), "float32")
-    return _sampled([v.value for v in variables], count)
+    return _sampled([v.value for v in variables], count, jax_loops.is_possible())
 
 
-@functools.partial(jax.jit, static_argnums=1)  # outside of a step, too: a gather for each shape
-def _sampled(values: list[Array], count: int) -> Array:
-    return jnp.stack([cast(_probed(value, count), "float32") for value in values])
+# Compiled outside of a step, too, where each shape would be gathered by an operation of its own.
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _sampled(values: list[Array], count: int, looping: bool) -> Array:
+    def plainly(*values: Array) -> Array:
+        return jnp.stack([cast(_probed(value, count), "float32") for value in values])
+
+    if looping and all(value.dtype == jnp.float32 for value in values):
+        return jax_loops.samples(plainly, values, count)
+    return plainly(*values)
 
 
 def _probed(value: Array, count: int) -> Array:

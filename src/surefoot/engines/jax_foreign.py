@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -23,8 +24,9 @@ _KNOWN_MAJOR_VERSION = 0
 
 _PLACES = {
     "FRAME_EXTENSION": 1,
+    "FRAME_ARGUMENT_COUNT": 7,
     "FRAME_ARGUMENTS": 9,
-    "FRAME_COUNT": 12,
+    "FRAME_RESULT_COUNT": 12,
     "FRAME_RESULTS": 14,
     "EXTENSION_KIND": 1,
     "EXTENSION_METADATA": 3,
@@ -36,7 +38,7 @@ _PLACES = {
 }
 """Where the fields are, in words of eight bytes."""
 
-_HANDLER = """
+_HELPERS = """
 def is_question(frame):
     extension = load(frame, FRAME_EXTENSION)
     if extension == 0:
@@ -56,12 +58,15 @@ def size_of(buffer):
 
 def data_of(buffers, place):
     return load(load(buffers, place), BUFFER_DATA)
+"""
+"""Before the first call XLA puts a question: which version of the interface this is for."""
 
+_LOOP = """
 def handler(frame):
     if is_question(frame) == 1:
         return 0
     arguments, results = load(frame, FRAME_ARGUMENTS), load(frame, FRAME_RESULTS)
-    rows = load(frame, FRAME_COUNT) // CHANGED
+    rows = load(frame, FRAME_RESULT_COUNT) // CHANGED
     table = allocate(rows * (ARRAYS + 1) * WORD)
     for row in range(rows):
         here = table + row * (ARRAYS + 1) * WORD
@@ -77,7 +82,21 @@ def handler(frame):
     release(table)
     return 0
 """
-"""Before the first call XLA puts a question: which version of the interface this is for."""
+
+_NUMBERS = """
+def handler(frame):
+    if is_question(frame) == 1:
+        return 0
+    arguments = load(frame, FRAME_ARGUMENTS)
+    rows = load(frame, FRAME_ARGUMENT_COUNT) - 1
+    addresses = allocate(rows * WORD)
+    for row in range(rows):
+        store(addresses, row, data_of(arguments, 1 + row))
+    result = data_of(load(frame, FRAME_RESULTS), 0)
+    gather(addresses, data_of(arguments, 0), rows, COUNT, result)
+    release(addresses)
+    return 0
+"""
 
 
 def is_available() -> bool:
@@ -111,12 +130,33 @@ def target(loop: Loop, length: int, changed: int, kept: Iterable[int]) -> str:
         kept: Which of these are not overwritten.
     """
     places = {"LENGTH": length, "CHANGED": changed, "KEPT": sum(1 << place for place in kept)}
+    source = _HELPERS + _LOOP
+    return _registered_once(
+        (loop, source, places),
+        lambda known: compiled.handler(loop, source, known | places),
+    )
+
+
+def numbers(count: int) -> str:
+    """Register with XLA what reads ``count`` numbers of tensors; return the name to call it by.
+
+    Its arguments are the strides between the numbers of each, as words, and tensors of float32;
+    its result has a row for each.
+    """
+    source = compiled.GATHER + _HELPERS + _NUMBERS
+    return _registered_once(
+        (source, count),
+        lambda known: compiled.with_memory(source, known | {"COUNT": count}, {}),
+    )
+
+
+def _registered_once(parts: Any, compile_with: Callable[[dict[str, int]], MachineCode]) -> str:
     # In a name that stays the same: XLA's cache of compiled programs knows only the name.
-    name = f"surefoot_{compiled.digest(loop, _HANDLER, places)}"
+    name = f"surefoot_{compiled.digest(parts)}"
     if name not in _registered:
         major, minor = _interface_version()
         constants = {"VERSION": minor << 32 | major, "THREADS": compiled.cores()}
-        code = compiled.handler(loop, _HANDLER, _PLACES | constants | places)
+        code = compile_with(_PLACES | constants)
         address = ctypes.CFUNCTYPE(None)(code.address("handler"))
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
         _registered[name] = code

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from surefoot.engines import jax_foreign
+from surefoot.engines import jax_foreign, plain
 from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError
 from surefoot.rule import Array
 
@@ -57,16 +58,41 @@ def servable(rows: list[Row]) -> list[bool]:
 def may_serve(arrays: list[Array]) -> bool:
     """Whether a loop may take these arrays: traced ones of one dtype, on the only device."""
     dtypes = {array.dtype.name for array in arrays}
-    devices = jax.devices()
     return (
         len(dtypes) == 1
         and dtypes <= {"float32", "float64"}
         and len({array.shape for array in arrays}) == 1
         and all(isinstance(array, jax.core.Tracer) for array in arrays)
-        and len(devices) == 1
-        and devices[0].platform == "cpu"
-        and jax_foreign.is_available()
+        and is_possible()
     )
+
+
+def is_possible() -> bool:
+    """Whether XLA may call functions of this process: on the only device."""
+    devices = jax.devices()
+    return len(devices) == 1 and devices[0].platform == "cpu" and jax_foreign.is_available()
+
+
+def samples(plainly: Callable[..., Array], arrays: list[Array], count: int) -> Array:
+    """``count`` numbers of each traced array in float32, in rows, by one call.
+
+    XLA would need a second to compile as much for 161 arrays.
+
+    Args:
+        plainly: The same of the arrays, for XLA, where somebody asks for gradients.
+        arrays: In float32.
+        count: How many.
+    """
+    strides = np.array([plain.probe_stride(array.size, count) for array in arrays], np.int64)
+
+    def called(*arrays: Array) -> Array:
+        result = jax.ShapeDtypeStruct((len(arrays), count), jnp.float32)
+        call = jax.ffi.ffi_call(jax_foreign.numbers(count), result, vmap_method="sequential")
+        return call(strides.view(np.int32), *arrays)  # halves: JAX may have no words
+
+    call = jax.custom_jvp(called)
+    call.defjvp(lambda values, tangents: jax.jvp(plainly, values, tangents))
+    return call(*arrays)
 
 
 def run(function: Elementwise, rows: list[Row], *, condition: Array | None = None) -> bool:
