@@ -136,7 +136,9 @@ def test_operations_are_those_of_numpy(name: str, dtype: str) -> None:
     ours = [a.copy() for a in arrays]
     run(lines, result, ours, np.zeros(1))
     np.testing.assert_allclose(ours[0], right.astype(dtype), rtol=2 * np.finfo(dtype).eps)
-    assert np.array_equal(np.signbit(ours[0]), np.signbit(right)) or np.isnan(right).any()
+    # Of zeros of both signs NumPy does not say which is the larger.
+    signed = ~np.isnan(right) & ((right != 0) | (name not in ("max", "min")))
+    np.testing.assert_array_equal(np.signbit(ours[0])[signed], np.signbit(right)[signed])
     for array, as_before in zip(ours[1:], arrays[1:], strict=True):
         np.testing.assert_array_equal(array, as_before)
 
@@ -166,6 +168,10 @@ def test_scalars_and_conditions(condition: float, held: str) -> None:
         "return unknown",
         "x = 1.5",
         "return x + 1.5",
+        "return x % y",
+        "return x / y",
+        "return sqrt(x)",
+        "return float32(x)",
         "x.y = 1",
     ],
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from surefoot.engines import machine_code
-from surefoot.engines.language import WORD, Foreign
+from surefoot.engines.language import WORD, Foreign, address_of
 from surefoot.engines.machine_code import MachineCode
 
 _SHARE = """
@@ -197,8 +197,8 @@ def _indented(lines: Iterable[str], spaces: int) -> str:
 def _memory() -> dict[str, Foreign]:
     allocate, release = ctypes.pythonapi.PyMem_RawMalloc, ctypes.pythonapi.PyMem_RawFree
     return {
-        "allocate": Foreign(_address(allocate), "i64", ("i64",)),
-        "release": Foreign(_address(release), "void", ("i64",)),
+        "allocate": Foreign(address_of(allocate), "i64", ("i64",)),
+        "release": Foreign(address_of(release), "void", ("i64",)),
     }
 
 
@@ -209,10 +209,6 @@ def _threads() -> dict[str, Foreign]:
     if create is None or join is None:
         return {}
     return {
-        "create_thread": Foreign(_address(create), "i32", ("i64",) * 4),
-        "join_thread": Foreign(_address(join), "i32", ("i64",) * 2),
+        "create_thread": Foreign(address_of(create), "i32", ("i64",) * 4),
+        "join_thread": Foreign(address_of(join), "i32", ("i64",) * 2),
     }
-
-
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -68,6 +68,11 @@ _FLOAT_COMPARISONS: dict[type[ast.cmpop], str] = {
 }
 
 
+def address_of(function: Any) -> int:
+    """Where a function is that `ctypes` has found."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 class Foreign(NamedTuple):
     """A function of C: its address, and what it returns and takes, by LLVM's names of types."""
 
@@ -80,7 +85,7 @@ class Foreign(NamedTuple):
         """A function found by `ctypes`, whose types have been declared."""
         names = {None: "void", ctypes.c_int: "i32", WORD: "i64", ctypes.c_double: "double"}
         return cls(
-            ctypes.cast(function, ctypes.c_void_p).value or 0,
+            address_of(function),
             names[function.restype],
             tuple(names[t] for t in function.argtypes),
         )
@@ -188,8 +193,7 @@ class _Function:
                 case ast.If(test=test, body=body, orelse=otherwise):
                     self._if(test, body, otherwise)
                 case ast.Return(value=ast.expr() as value):
-                    self._emit(f"ret {self._value(value)}")
-                    self._ended = True
+                    self._end(f"ret {self._value(value)}")
                 case ast.Expr(value=ast.Call() as call):
                     self._value(call)
                 case _:
@@ -199,6 +203,11 @@ class _Function:
         if self._places.setdefault(name, value.type) != value.type:
             raise SyntaxError(f"{name} is {self._places[name]}. Received: {value}")
         self._emit(f"store {value}, ptr %{name}")
+
+    def _end(self, line: str) -> None:
+        """Leave a block."""
+        self._emit(line)
+        self._ended = True
 
     def _label(self) -> str:
         self._count += 1
@@ -214,25 +223,21 @@ class _Function:
     def _if(self, test: ast.expr, body: list[ast.stmt], otherwise: list[ast.stmt]) -> None:
         condition = self._value(test)
         then, other, after = self._label(), self._label(), self._label()
-        self._emit(f"br {condition}, label %{then}, label %{other}")
-        self._ended = True
+        self._end(f"br {condition}, label %{then}, label %{other}")
         for label, statements in ((then, body), (other, otherwise)):
             self._begin(label)
             self._block(statements)
             if not self._ended:
-                self._emit(f"br label %{after}")
-                self._ended = True
+                self._end(f"br label %{after}")
         self._begin(after)
 
     def _while(self, test: ast.expr, body: list[ast.stmt]) -> None:
         head, inside, after = self._label(), self._label(), self._label()
         self._begin(head)
-        self._emit(f"br {self._value(test)}, label %{inside}, label %{after}")
-        self._ended = True
+        self._end(f"br {self._value(test)}, label %{inside}, label %{after}")
         self._begin(inside)
         self._block(body)
-        self._emit(f"br label %{head}")
-        self._ended = True
+        self._end(f"br label %{head}")
         self._begin(after)
 
     def _for(self, name: str, steps: ast.Call, body: list[ast.stmt]) -> None:
@@ -243,15 +248,13 @@ class _Function:
         self._begin(head)
         place = self._result("i64", f"load i64, ptr %{name}")
         more = self._result("i1", f"icmp slt {place}, {last.name}")
-        self._emit(f"br {more}, label %{inside}, label %{after}")
-        self._ended = True
+        self._end(f"br {more}, label %{inside}, label %{after}")
         self._begin(inside)
         self._together = _name(steps.func) == "together"
         self._block(body)
         self._assign(name, self._result("i64", f"add i64 {place.name}, 1"))
-        self._emit(f"br label %{head}" + (", !llvm.loop !1" if self._together else ""))
+        self._end(f"br label %{head}" + (", !llvm.loop !1" if self._together else ""))
         self._together = False
-        self._ended = True
         self._begin(after)
 
     # Expressions.
@@ -293,10 +296,10 @@ class _Function:
     def _combined(self, op: ast.operator, left: _Value, right: _Value) -> _Value:
         if _is_float(_common(left, right)):
             contract = " contract" if self._together else ""
-            return self._result(
-                left.type, f"{_FLOAT_OPERATIONS[type(op)]}{contract} {left}, {right.name}"
-            )
-        return self._result(left.type, f"{_WORD_OPERATIONS[type(op)]} {left}, {right.name}")
+            operation = _listed(_FLOAT_OPERATIONS, type(op)) + contract
+        else:
+            operation = _listed(_WORD_OPERATIONS, type(op))
+        return self._result(left.type, f"{operation} {left}, {right.name}")
 
     def _changed(self, op: ast.unaryop, operand: _Value) -> _Value:
         if isinstance(op, ast.USub) and _is_float(operand.type):
@@ -307,7 +310,7 @@ class _Function:
 
     def _compared(self, op: ast.cmpop, left: _Value, right: _Value) -> _Value:
         comparisons = _FLOAT_COMPARISONS if _is_float(_common(left, right)) else _WORD_COMPARISONS
-        return self._result("i1", f"{comparisons[type(op)]} {left}, {right.name}")
+        return self._result("i1", f"{_listed(comparisons, type(op))} {left}, {right.name}")
 
     def _selected(self, flag: _Value, left: _Value, right: _Value) -> _Value:
         return self._result(_common(left, right), f"select {flag}, {left}, {right}")
@@ -328,7 +331,7 @@ class _Function:
     def _converted(self, value: _Value, kind: str) -> _Value:
         if value.type == kind:
             return value
-        conversion = {"i64": "sitofp", "float": "fpext", "double": "fptrunc"}[value.type]
+        conversion = _listed({"float": "fpext", "double": "fptrunc"}, value.type)
         return self._result(kind, f"{conversion} {value} to {kind}")
 
     def _foreign(self, function: Foreign, arguments: list[_Value]) -> _Value:
@@ -392,8 +395,14 @@ class _Function:
         return self._intrinsic("sqrt", value)
 
     def _intrinsic(self, name: str, value: _Value) -> _Value:
-        size = {"float": 32, "double": 64}[value.type]
+        size = _listed({"float": "32", "double": "64"}, value.type)
         return self._result(value.type, f"call {value.type} @llvm.{name}.f{size}({value})")
+
+
+def _listed(instructions: Mapping[Any, str], kind: Any) -> str:
+    if kind not in instructions:
+        raise SyntaxError(f"There is nothing for {kind}, but for {list(instructions)}")
+    return instructions[kind]
 
 
 def _is_float(kind: str) -> bool:

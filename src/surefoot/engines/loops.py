@@ -71,17 +71,8 @@ class Row(NamedTuple):
         return [*self.changed, *self.read]
 
 
-class Looping(Protocol):
+class Running(Protocol):
     """What runs loops on a backend: a module."""
-
-    def array_namespace(self) -> Any:
-        """The array namespace that its functions are traced with."""
-
-    def cast(self, value: Array, dtype: Any) -> Array:
-        """A value in another dtype."""
-
-    def clipped(self, gradient: Array, bound: float | None) -> Array:
-        """A gradient within ``bound`` on both sides of zero."""
 
     def servable(self, rows: list[Row]) -> list[bool]:
         """Whether a loop may take each of these rows."""
@@ -100,6 +91,19 @@ class Looping(Protocol):
         Returns:
             False, with nothing done, if the function holds what loops are not made of.
         """
+
+
+class Looping(Running, Protocol):
+    """What traces functions for loops on a backend, too."""
+
+    def array_namespace(self) -> Any:
+        """The array namespace that its functions are traced with."""
+
+    def cast(self, value: Array, dtype: Any) -> Array:
+        """A value in another dtype."""
+
+    def clipped(self, gradient: Array, bound: float | None) -> Array:
+        """A gradient within ``bound`` on both sides of zero."""
 
 
 def update(
@@ -150,7 +154,7 @@ def rule(
 
 
 def assign_where(
-    looping: Looping,
+    running: Running,
     condition: Array,
     assignments: list[Assignment],
     value: Callable[..., Array],
@@ -175,12 +179,12 @@ def assign_where(
 
         return assigned
 
-    served = _run(looping, rows, keys, assignment_for, condition)
+    served = _run(running, rows, keys, assignment_for, condition)
     return [a for a, done in zip(assignments, served, strict=True) if not done]
 
 
 def _run(
-    looping: Looping,
+    running: Running,
     rows: list[Row],
     keys: Sequence[tuple[Any, ...] | None],
     function_for: Callable[[int], Elementwise],
@@ -188,14 +192,14 @@ def _run(
 ) -> list[bool]:
     """Run one loop for all rows of a dtype and a key, none for those without; tell which ran."""
     alike: dict[Any, list[int]] = {}
-    for index, servable in enumerate(looping.servable(rows)):
+    for index, servable in enumerate(running.servable(rows)):
         if servable and keys[index] is not None:
             dtype = rows[index].changed[0].dtype
             alike.setdefault((dtype, keys[index]), []).append(index)
     done = [False] * len(rows)
     for indices in alike.values():
         function = function_for(indices[0])
-        if looping.run(function, [rows[i] for i in indices], condition=condition):
+        if running.run(function, [rows[i] for i in indices], condition=condition):
             for index in indices:
                 done[index] = True
     return done

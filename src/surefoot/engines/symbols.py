@@ -43,9 +43,6 @@ class Symbol:
     def __add__(self, other: Any) -> Symbol:
         return self.operation("add", self, other)
 
-    def __radd__(self, other: Any) -> Symbol:
-        return self.operation("add", other, self)
-
     def __sub__(self, other: Any) -> Symbol:
         return self.operation("sub", self, other)
 
@@ -68,9 +65,9 @@ class Symbol:
         raise UnknownOperationError("A decision, which a loop does not make")
 
 
-def clip(x: Symbol, smallest: float, largest: float) -> Symbol:
-    """``x`` within bounds."""
-    return x.operation("clamp", smallest, x, largest)
+def clipped(x: Symbol, bound: float | None) -> Symbol:
+    """``x`` within ``bound`` on both sides of zero."""
+    return x if bound is None else x.operation("clamp", -bound, x, bound)
 
 
 def maximum(x: Symbol, y: Symbol) -> Symbol:
@@ -91,8 +88,3 @@ def sqrt(x: Symbol) -> Symbol:
 def where(condition: Symbol, x: Symbol, y: Symbol) -> Symbol:
     """``x`` where the condition holds, else ``y``."""
     return x.operation("select", condition, x, y)
-
-
-def zeros_like(x: Symbol) -> Symbol:
-    """Zero."""
-    return x.operation("copy", 0.0)

@@ -19,15 +19,28 @@ from surefoot.engines.compiled import Loop
 from surefoot.engines.language import WORD, Foreign
 from surefoot.engines.machine_code import MachineCode
 
-_HANDLER = """
+_INPUTS = """
+def inputs_of(context, count, status):
+    tensors = allocate((1 + count) * WORD)
+    first = count_inputs(context) - count
+    get_input(context, 0, tensors, status)
+    for place in range(count):
+        get_input(context, first + place, tensors + (1 + place) * WORD, status)
+    return tensors
+
+def let_go_of(tensors, count, status):
+    for place in range(1 + count):
+        delete_tensor(load(tensors, place))
+    release(tensors)
+    delete_status(status)
+"""
+"""The vector that comes first and the tensors that come last; handles are between them."""
+
+_LOOP = """
 def handler(kernel, context):
     status = new_status()
     rows = (count_inputs(context) - 1) // (ARRAYS + VARIABLES)
-    first = count_inputs(context) - rows * ARRAYS
-    tensors = allocate((1 + rows * ARRAYS) * WORD)
-    get_input(context, 0, tensors, status)
-    for place in range(rows * ARRAYS):
-        get_input(context, first + place, tensors + (1 + place) * WORD, status)
+    tensors = inputs_of(context, rows * ARRAYS, status)
     table = allocate(rows * (ARRAYS + 1) * WORD)
     for row in range(rows):
         here = table + row * (ARRAYS + 1) * WORD
@@ -35,23 +48,18 @@ def handler(kernel, context):
             store(here, place, data_of(load(tensors, 1 + ARRAYS * row + place)))
         store(here, ARRAYS, size_of(load(tensors, 1 + ARRAYS * row)))
     run(data_of(load(tensors, 0)), table, rows, THREADS)
-    for place in range(1 + rows * ARRAYS):
-        delete_tensor(load(tensors, place))
     release(table)
-    release(tensors)
-    delete_status(status)
+    let_go_of(tensors, rows * ARRAYS, status)
     return 0
 """
 
-_GATHERED = """
+_NUMBERS = """
 def handler(kernel, context):
     status = new_status()
     rows = (count_inputs(context) - 1) // 2
-    tensors = allocate((1 + rows) * WORD)
-    get_input(context, 0, tensors, status)
+    tensors = inputs_of(context, rows, status)
     addresses = allocate(rows * WORD)
     for row in range(rows):
-        get_input(context, 1 + rows + row, tensors + (1 + row) * WORD, status)
         store(addresses, row, data_of(load(tensors, 1 + row)))
     shape = allocate(2 * WORD)
     store(shape, 0, rows)
@@ -60,12 +68,9 @@ def handler(kernel, context):
     result = allocate_output(context, 0, FLOAT32, shape, 2, bytes, status)
     gather(addresses, data_of(load(tensors, 0)), rows, COUNT, data_of(result))
     delete_tensor(result)
-    for place in range(1 + rows):
-        delete_tensor(load(tensors, place))
     release(shape)
     release(addresses)
-    release(tensors)
-    delete_status(status)
+    let_go_of(tensors, rows, status)
     return 0
 """
 
@@ -150,14 +155,15 @@ def operation(loop: Loop, dtype: str, variables: int) -> str:
     threads = tf.config.threading.get_intra_op_parallelism_threads() or compiled.cores()
     constants = {"VARIABLES": variables, "THREADS": threads}
     kind = {"float32": "float", "float64": "double"}[dtype]
+    source = _INPUTS + _LOOP
     return _registered_once(
-        f"SurefootLoop{compiled.digest(loop, _HANDLER, dtype, constants)}",
-        lambda foreign: compiled.handler(loop, _HANDLER, constants, foreign),
+        f"SurefootLoop{compiled.digest(loop, source, dtype, constants)}",
+        lambda foreign: compiled.handler(loop, source, constants, foreign),
         Signature("scalars: double", f"tensors: N * {kind}"),
     )
 
 
-def gathering(count: int) -> str:
+def numbers(count: int) -> str:
     """Register what reads ``count`` numbers of variables in float32; return the name of its type.
 
     Its inputs are the ``strides`` between the numbers of each, and the variables' ``handles`` and
@@ -166,7 +172,7 @@ def gathering(count: int) -> str:
     Raises:
         RuntimeError: If TensorFlow refuses it.
     """
-    source = compiled.GATHER + _GATHERED
+    source = compiled.GATHER + _INPUTS + _NUMBERS
     constants = {"COUNT": count, "FLOAT32": tf.float32.as_datatype_enum, "SIZE": tf.float32.size}
     return _registered_once(
         f"SurefootNumbers{compiled.digest(source, constants)}",

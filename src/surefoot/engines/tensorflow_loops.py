@@ -140,7 +140,7 @@ def samples(variables: list[tf.Variable], count: int) -> tf.Tensor | None:
         handles = [v.handle for v in variables]
         tensors = _read_together(handles, tf.float32)
         (result,) = _create(
-            tensorflow_foreign.gathering(count),
+            tensorflow_foreign.numbers(count),
             [tf.constant(strides, tf.int64), *handles, *tensors],
             [tf.float32],
             M=len(handles),

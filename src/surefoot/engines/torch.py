@@ -130,14 +130,14 @@ def update(
     bound = optimizer.clipvalue
     scalars = _host_numbers(scalars)
     done: set[int] = set()
-    if isinstance(scalars.adaptive, bool) and not plain.is_stateless():
-        kernel = torch_kernels.kernel_for(scalars)
+    on_host = all(isinstance(x, float | bool | None) for x in scalars)
+    if on_host and not plain.is_stateless():
         looping = compiled.is_available()
         for group, table in _groups(optimizer, tracked):
             chosen = [gradients[i] for i in group.indices]
-            if (looping and torch_loops.update(scalars, group, table, chosen, bound)) or (
-                kernel is not None and torch_kernels.update(kernel, scalars, group, chosen, bound)
-            ):
+            if (
+                looping and torch_loops.update(scalars, group, table, chosen, bound)
+            ) or torch_kernels.update(scalars, group, chosen, bound):
                 done.update(group.indices)
     if len(done) < len(tracked):
         for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
@@ -149,7 +149,7 @@ def _groups(
     optimizer: MomentOptimizer, tracked: list[Tracked]
 ) -> list[tuple[torch_kernels.Group, torch_loops.Table]]:
     """The groups for these variables, made once for as long as their tensors are the same."""
-    tensors = [getattr(t.variable, "_value", t.variable) for t in tracked]
+    tensors = [torch_kernels.held_tensor(t.variable) for t in tracked]
     known, groups = optimizer.eager_steps.get("groups", ((), None))
     if groups is None or len(known) != len(tensors) or not all(map(is_, known, tensors)):
         groups = [(g, torch_loops.table_for(g)) for g in torch_kernels.groups(tracked)]
@@ -246,10 +246,9 @@ def assign_where(
         return
     if on_host:
         assignments = loops.assign_where(torch_loops, condition, assignments, value)
-    # Past what Keras looks up each time a variable hands out its tensor.
     rows = [
-        [[getattr(v, "_value", v) for v in variables] for variables in assignment]
-        for assignment in assignments
+        [[v if v is None else torch_kernels.held_tensor(v) for v in variables] for variables in a]
+        for a in assignments
     ]
     for part in torch_kernels.joined_parts(rows):
         new = value(*part.sources())
@@ -340,7 +339,7 @@ def samples(variables: list[Any], count: int) -> Array:
     if not variables:
         return torch.zeros((0, count))
     stateless = plain.is_stateless()
-    tensors = [value_of(v) if stateless else getattr(v, "_value", v) for v in variables]
+    tensors = [value_of(v) if stateless else torch_kernels.held_tensor(v) for v in variables]
     found = torch_loops.samples(tensors, count)
     if found is not None:
         return found

@@ -24,6 +24,14 @@ from surefoot.rule import StepScalars
 from surefoot.slots import Tracked, value_of
 
 Row = tuple[torch.Tensor, ...]
+
+
+def held_tensor(variable: Any) -> torch.Tensor:
+    """A variable's tensor, past what Keras looks up each time it hands that out."""
+    tensor: torch.Tensor = getattr(variable, "_value", variable)
+    return tensor
+
+
 AnyRow = TypeVar("AnyRow", bound=Sequence[Any])
 
 # Taking the moment to its value enlarges its rounding error by 1 + 2 a / b.
@@ -47,9 +55,9 @@ class Kernel(NamedTuple):
 
 
 def kernel_for(scalars: StepScalars) -> Kernel | None:
-    """The kernel's scalars if it computes this step, all of it known on the host; else None."""
+    """The kernel's scalars, of numbers on the host, if it computes this step; else None."""
     a, b, complement = scalars.gradient_weight, scalars.moment_weight, scalars.one_minus_beta_1
-    if scalars.adaptive is not True or not all(isinstance(x, float) for x in (b, scalars.shrink)):
+    if scalars.adaptive is not True:
         return None
     if a is None:
         kernel = Kernel(b / scalars.root_scale, complement, 0.0)
@@ -114,13 +122,12 @@ def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
 
 
 def update(
-    kernel: Kernel,
-    scalars: StepScalars,
-    group: Group,
-    gradients: list[torch.Tensor],
-    clipvalue: float | None,
+    scalars: StepScalars, group: Group, gradients: list[torch.Tensor], clipvalue: float | None
 ) -> bool:
-    """Update a group's variables, unless there are tensors that the kernel does not take."""
+    """Update a group's variables, unless this is not the kernel's step, or not its tensors."""
+    kernel = kernel_for(scalars)
+    if kernel is None:
+        return False
     dtype = group.parameters[0].dtype
     # Storage may have moved since the groups were made: to another device, say.
     if not (are_alike(gradients, dtype) and are_alike(group.parameters, dtype)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,28 +21,13 @@ from surefoot.engines.language import WORD
 from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError, rule
 from surefoot.engines.machine_code import MachineCode
 from surefoot.engines.symbols import Symbol
-from surefoot.engines.torch_kernels import Column, Group
+from surefoot.engines.torch_kernels import Column, Group, held_tensor
 from surefoot.rule import Array, StepScalars
 
 _WITH_MEMORY = (torch.Tensor, torch.nn.Parameter)
 """Other types may only stand for tensors that are elsewhere."""
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-
-
-def array_namespace() -> Any:
-    """Symbols: no tensor is needed to know what the rule does."""
-    return symbols
-
-
-def cast(value: Symbol, dtype: Any) -> Symbol:
-    """A value in another dtype."""
-    return value.to(dtype)
-
-
-def clipped(gradient: Symbol, bound: float | None) -> Symbol:
-    """A gradient within ``bound`` on both sides of zero."""
-    return gradient if bound is None else symbols.clip(gradient, -bound, bound)
 
 
 class Table:
@@ -173,7 +158,7 @@ def _rule(dtype: torch.dtype, amsgrad: bool, nesterov: bool, clipvalue: float | 
             for name, kind in kinds.items()
         )
     )
-    step = rule(symbols, cast, clipped, scalars, clipvalue)
+    step = rule(symbols, Symbol.to, symbols.clipped, scalars, clipvalue)
     numbers = [Symbol(lines, name, dtype) for name in lines.numbers]
     return lines.loop([new.name for new in step(*numbers)])
 
@@ -181,17 +166,11 @@ def _rule(dtype: torch.dtype, amsgrad: bool, nesterov: bool, clipvalue: float | 
 def servable(rows: list[Row]) -> list[bool]:
     """Whether a loop may take each of these rows."""
     possible = compiled.is_available()
-    return [possible and _are_of_one_dtype([_tensor(v) for v in row.variables]) for row in rows]
+    return [possible and _are_of_one_dtype([held_tensor(v) for v in row.variables]) for row in rows]
 
 
 def _are_of_one_dtype(tensors: Column) -> bool:
     return tensors[0].dtype in _DTYPES and all(t.dtype is tensors[0].dtype for t in tensors)
-
-
-def _tensor(variable: Any) -> torch.Tensor:
-    """Past what Keras looks up each time a variable hands out its tensor."""
-    tensor: torch.Tensor = getattr(variable, "_value", variable)
-    return tensor
 
 
 def run(function: Elementwise, rows: list[Row], *, condition: Array | None = None) -> bool:
@@ -199,7 +178,7 @@ def run(function: Elementwise, rows: list[Row], *, condition: Array | None = Non
     if condition is not None and not condition:
         return True
     columns = [
-        [_tensor(v) for v in column]
+        [held_tensor(v) for v in column]
         for column in zip(*(row.variables for row in rows), strict=True)
     ]
     dtype = columns[0][0].dtype
