@@ -376,24 +376,19 @@ class Lookahead(Reference):
         self.inner = inner
         self.sync_period = sync_period
         self.slow_step_size = slow_step_size
-        self._loaded = False
-
-    def weights_were_loaded(self) -> None:
-        """Parameters were replaced from outside: what they were before pulls no more."""
-        self._loaded = True
 
     def _update(self, gradients: Sequence[Gradient]) -> bool:
         pairs = list(zip(self.slot["slow"], self.parameters, strict=True))
-        if self._loaded or self.updates == 0:
+        if self.updates == 0:
             for slow, fast in pairs:
                 slow[...] = fast
-            self._loaded = False
         if not self.inner.apply(gradients):
             return False
         if (self.updates + 1) % self.sync_period == 0:
-            for slow, fast in pairs:
-                slow[...] = slow + self.slow_step_size * (fast - slow)
-                fast[...] = slow
+            for (slow, fast), gradient in zip(pairs, gradients, strict=True):
+                if gradient is not None:
+                    slow[...] = slow + self.slow_step_size * (fast - slow)
+                    fast[...] = slow
         return True
 
 

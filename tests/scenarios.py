@@ -200,6 +200,7 @@ SYNCED: dict[str, dict[str, Any]] = {
     "k_longer_than_run": {"options": {"sync_period": 100}},
     "accumulation_k": {"options": {"gradient_accumulation_steps": 2, "sync_period": 3}},
     "all_changed": {"changes": {4: {"slow_step_size": 0.875}}},
+    "gradient_missing_at_the_end": {"options": {"sync_period": 3}, "missing": {3: (0,), 6: (1, 2)}},
 }
 
 SCENARIOS = (

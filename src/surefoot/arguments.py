@@ -6,7 +6,9 @@ import numbers
 import re
 from typing import Any
 
-from surefoot.hyperparameters import number_or_schedule, positive, proportion
+import numpy as np
+
+from surefoot.hyperparameters import number_or_schedule, positive, proportion, shown, whole_number
 
 # What every Keras 3 optimizer takes; Keras itself checks their values.
 BASE_ARGUMENTS = (
@@ -19,6 +21,9 @@ BASE_ARGUMENTS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+
+LIMIT = 2**31
+"""Of counts that are compared with the iterations, 32-bit integers on some backends."""
 
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
@@ -72,11 +77,15 @@ def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
     for name, least in (("gradient_accumulation_steps", 2), ("ema_overwrite_frequency", 1)):
         steps = kwargs.get(name)
         if steps is not None:
-            if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < least:
+            whole = isinstance(steps, numbers.Integral) and not isinstance(steps, bool)
+            if not whole or not least <= steps < LIMIT:
                 raise ValueError(
-                    f"`{name}` must be an integer >= {least} or None. Received: {name}={steps!r}"
+                    f"`{name}` must be an integer in [{least}, 2**31), or None. "
+                    f"Received: {name}={shown(steps)}"
                 )
             kwargs[name] = int(steps)
+    if "use_ema" in kwargs:
+        kwargs["use_ema"] = check_flag("use_ema", kwargs["use_ema"])
     if "ema_momentum" in kwargs:
         kwargs["ema_momentum"] = proportion("ema_momentum", kwargs["ema_momentum"])
     return kwargs
@@ -101,9 +110,22 @@ def check_flag(name: str, value: Any) -> bool:
     Raises:
         TypeError: If ``value`` is anything else.
     """
-    if value not in (True, False) or not isinstance(value, bool | int):
-        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    if not isinstance(value, bool | int | np.bool_) or value not in (True, False):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={shown(value)}")
     return bool(value)
+
+
+def check_seed(value: Any) -> int:
+    """Accept a whole number of 32 bits, which every backend takes.
+
+    Raises:
+        TypeError: If ``value`` is no number.
+        ValueError: If it is another number.
+    """
+    seed = whole_number("seed", value)
+    if seed >= 2**32:
+        raise ValueError(f"`seed` must be a whole number in [0, 2**32). Received: seed={value!r}")
+    return int(seed)
 
 
 def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
@@ -112,9 +134,10 @@ def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
     Raises:
         ValueError: If ``value`` is none of ``accepted``.
     """
-    if value not in accepted:
+    if not isinstance(value, str) or value not in accepted:
         raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, accepted))}. Received: {name}={value!r}"
+            f"`{name}` must be one of {', '.join(map(repr, accepted))}. "
+            f"Received: {name}={shown(value)}"
         )
     return str(value)
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from surefoot.checkpoint import NamedState, State, assign, shape_mismatches, shapes, storable
+from surefoot.optimizer_v2 import parts_of
 from surefoot.slots import variable_path
 
 
@@ -23,12 +24,23 @@ def deserialized_optimizer(optimizer: Any) -> Any:
         return optimizer
     if isinstance(optimizer, str):
         return keras.optimizers.get(optimizer)
-    if isinstance(optimizer, Mapping) and "class_name" in optimizer:
-        return _from_config(optimizer)
-    raise TypeError(
-        "`optimizer` must be a `keras.optimizers.Optimizer`, the name of one, or its config. "
-        f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})"
+    if not isinstance(optimizer, Mapping):
+        raise TypeError(
+            "`optimizer` must be a `keras.optimizers.Optimizer`, the name of one, or its config. "
+            f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})"
+        )
+    parts = optimizer.get("class_name"), optimizer.get("config")
+    made = (
+        _from_config(optimizer)
+        if isinstance(parts[0], str) and isinstance(parts[1], Mapping)
+        else None
     )
+    if not isinstance(made, keras.optimizers.Optimizer):
+        raise ValueError(
+            "The config of an optimizer must have the 'class_name' of a known one, and a dictionary "
+            f"as 'config'. Received: optimizer={optimizer!r}"
+        )
+    return made
 
 
 def _from_config(config: Mapping[str, Any]) -> Any:
@@ -61,6 +73,10 @@ def legacy_optimizer(class_name: str, config: Mapping[str, Any]) -> Any:
 
         return Nadam.from_config(arguments)
     decay = arguments.pop("decay", 0.0)
+    if decay and "learning_rate" not in arguments:
+        raise ValueError(
+            f"A config with `decay` must have the `learning_rate` that decays. Received: {config!r}"
+        )
     if decay:
         arguments["learning_rate"] = keras.optimizers.schedules.InverseTimeDecay(
             arguments["learning_rate"], decay_steps=1, decay_rate=decay
@@ -93,27 +109,28 @@ def named_state(optimizer: Any) -> State:
     """The whole state of any optimizer as arrays by name; a foreign one's by position."""
     if isinstance(optimizer, NamedState):
         return optimizer.named_state()
-    state = {key: storable(variable) for key, variable in _by_position(optimizer).items()}
-    return state | _pending.get(optimizer, {})
+    return _pending.get(optimizer) or {
+        key: storable(variable) for key, variable in _numbered(optimizer.variables).items()
+    }
 
 
 def misfits(optimizer: Any, state: State, prefix: str = "") -> list[str]:
     """What of ``state`` does not fit ``optimizer``, in words."""
     if isinstance(optimizer, NamedState):
         return optimizer.misfits(state, prefix)
-    if not optimizer.built:
+    if _waits(optimizer, state):
         return []
-    return shape_mismatches(shapes(_by_position(optimizer)), state, prefix)
+    return shape_mismatches(shapes(_variables_of(optimizer, state)), state, prefix)
 
 
 def restore(optimizer: Any, state: State) -> None:
     """Put a ``state`` without misfits into ``optimizer``, or keep it until that is built."""
     if isinstance(optimizer, NamedState):
         optimizer.restore(state)
-    elif optimizer.built:
-        assign(_by_position(optimizer), state)
-    else:
+    elif _waits(optimizer, state):
         _pending[optimizer] = state
+    else:
+        assign(_variables_of(optimizer, state), state)
 
 
 def restore_pending(optimizer: Any) -> None:
@@ -123,20 +140,40 @@ def restore_pending(optimizer: Any) -> None:
         ValueError: If it does not fit the optimizer's variables.
     """
     state = _pending.pop(optimizer, None)
-    # One that was saved before it was built has no slots: a fresh start.
-    if state is not None and len(state) > _UNBUILT_VARIABLES:
+    if state is not None:
         if problems := misfits(optimizer, state):
             raise ValueError(
                 f"The state loaded into the optimizer '{optimizer.name}' before it was built does "
                 f"not fit its variables. {'; '.join(problems)}."
             )
-        assign(_by_position(optimizer), state)
+        assign(_variables_of(optimizer, state), state)
 
 
 # State that foreign optimizers, which have no place for it, wait for.
 _pending: weakref.WeakKeyDictionary[Any, State] = weakref.WeakKeyDictionary()
-_UNBUILT_VARIABLES = 2  # iteration and learning rate
 
 
-def _by_position(optimizer: Any) -> dict[str, Any]:
-    return {f"variable {index}": v for index, v in enumerate(optimizer.variables)}
+def _waits(optimizer: Any, state: State) -> bool:
+    """Whether ``state`` is that of a built optimizer, and this one is not."""
+    return not optimizer.built and len(state) > len(optimizer.variables)
+
+
+def _variables_of(optimizer: Any, state: State) -> dict[str, Any]:
+    """The variables that ``state`` is of, as it numbers them.
+
+    Of an optimizer that was saved before it was built these are the ones that it is made with:
+    its slots start afresh.
+    """
+    made_with = _made_with(optimizer)
+    return _numbered(made_with if len(state) == len(made_with) else optimizer.variables)
+
+
+def _made_with(optimizer: Any) -> list[Any]:
+    own = [optimizer._iterations]
+    if isinstance(optimizer._learning_rate, keras.Variable):
+        own.append(optimizer._learning_rate)
+    return own + [v for part in parts_of(optimizer) for v in _made_with(part)]
+
+
+def _numbered(variables: list[Any]) -> dict[str, Any]:
+    return {f"variable {index}": variable for index, variable in enumerate(variables)}

@@ -20,6 +20,7 @@ import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
 from surefoot import engines
+from surefoot.live import live
 
 if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
@@ -44,13 +45,25 @@ def as_number(name: str, value: Any) -> float:
                 f"`{name}` must be a number. Received: {name}={value!r} "
                 f"(of type {type(value).__name__})"
             ) from error
-        if array.size != 1 or (array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16"):
+        if array.ndim or (array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16"):
             raise TypeError(f"`{name}` must be a scalar number. Received: {name}={value!r}")
-        value = array.reshape(()).item()
-    number = float(value)
+        value = array.item()
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError(
+            f"`{name}` must be a number that a float can hold. Received: {name}={shown(value)}"
+        ) from error
     if math.isnan(number):
         raise ValueError(f"`{name}` must not be NaN. Received: {name}={value!r}")
     return number
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: of a long number not the digits, which Python may refuse."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"{'-' * (value < 0)}2**{value.bit_length() - 1} and more"
+    return repr(value)
 
 
 def non_negative(name: str, value: Any) -> float:
@@ -124,21 +137,29 @@ def schedule_from_config(name: str, value: Any) -> Any:
     """
     if not isinstance(value, Mapping):
         return value
-    if "class_name" not in value:
+    config = value.get("config") or {}
+    if "class_name" not in value or not isinstance(config, Mapping):
         raise ValueError(
             f"`{name}` must be a number, a LearningRateSchedule or the dictionary of a "
             f"serialized one (with 'class_name' and 'config'). Received: {name}={value!r}"
         )
     module = str(value.get("module") or "keras")
-    if module.startswith(("keras.", "keras", "tensorflow")) and not value.get("registered_name"):
-        # The originals wrote a name of null, which Keras 3 does not take. A copy,
-        # because Keras's deserialization changes the dictionary it reads.
-        config = {k: v for k, v in dict(value.get("config") or {}).items() if v is not None}
-        schedule = keras.optimizers.schedules.deserialize(
-            {"class_name": value["class_name"], "config": config}
-        )
-    else:
-        schedule = keras.saving.deserialize_keras_object(dict(value))
+    try:
+        if module.startswith(("keras.", "keras", "tensorflow")) and not value.get(
+            "registered_name"
+        ):
+            # The originals wrote a name of null, which Keras 3 does not take. A copy,
+            # because Keras's deserialization changes the dictionary it reads.
+            config = {k: v for k, v in config.items() if v is not None}
+            schedule = keras.optimizers.schedules.deserialize(
+                {"class_name": value["class_name"], "config": config}
+            )
+        else:
+            schedule = keras.saving.deserialize_keras_object(dict(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a known schedule. Received: {name}={value!r}. ({error})"
+        ) from error
     if not callable(schedule):
         raise ValueError(f"`{name}` must be a known schedule. Received: {name}={value!r}")
     return schedule
@@ -258,7 +279,8 @@ class Hyperparameter:
     def __get__(self, optimizer: MomentOptimizer | None, owner: type | None = None) -> Any:
         if optimizer is None:
             return self
-        return optimizer.hyperparameters.get(self)
+        value = optimizer.hyperparameters.get(self)
+        return value if callable(value) else live(value, optimizer, self.name)
 
     def __set__(self, optimizer: MomentOptimizer, value: Any) -> None:
         optimizer.hyperparameters.set(self, self.accept(value))
@@ -325,6 +347,16 @@ class HyperparameterSet:
             hyperparameter.stored_name: vector[index]
             for index, hyperparameter in enumerate(self.declared)
         }
+
+    def in_step(self, iterations: Any) -> dict[str, Any]:
+        """What the update after ``iterations`` reads: entries of the variable, and schedules'."""
+        engine = engines.active()
+        values = self.named(engine.scalar(self.variable))
+        for hyperparameter in self.declared:
+            schedule = self.schedule_of(hyperparameter.name)
+            if schedule is not None:
+                values[hyperparameter.stored_name] = engine.scalar(evaluated(schedule, iterations))
+        return values
 
     def schedule_of(self, name: str) -> Any:
         """The schedule or callable behind a hyperparameter, or None."""

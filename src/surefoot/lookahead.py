@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Unpack
 
 import keras
 
 from surefoot import arguments, engines, foreign, registration
-from surefoot.hyperparameters import Hyperparameter, positive_whole_number, proportion
+from surefoot.hyperparameters import (
+    Hyperparameter,
+    positive_whole_number,
+    proportion,
+    require_attached,
+)
 from surefoot.managed import apply_unconstrained
 from surefoot.measurement import measured
 from surefoot.rule import interpolated
 from surefoot.signatures import LookaheadArguments, Number
-from surefoot.slots import Assignment, as_array, is_low_precision
+from surefoot.slots import Assignment, as_array, distinct, identity, is_low_precision
 from surefoot.wrapping import WrappingOptimizer
 
-PROBES_PER_VARIABLE = 3
 FINALIZE = ("fast", "slow")
 
 
@@ -34,9 +37,11 @@ class Lookahead(WrappingOptimizer):
 
         \phi \leftarrow \phi + \alpha (\theta - \phi), \qquad \theta \leftarrow \phi
 
-    Weights that are loaded into the model in between are carried on, not
-    pulled back as by the original: the slow weights :math:`\phi` are taken
-    from them, and a period of their own begins.
+    The slow weights :math:`\phi` start from the fast ones at the first update,
+    and only the end of a period changes them afterwards, for the variables that
+    have a gradient in that update. Whatever else changes the fast weights in
+    between (clipping, normalization, pruning) is part of the way they go. Call
+    `reset_slow_weights` after loading other weights in the middle of a training.
 
     Example:
     >>> import keras, surefoot
@@ -115,7 +120,7 @@ class Lookahead(WrappingOptimizer):
         """Create the slow weights, and build the inner optimizer."""
         if self.built:
             return
-        variables = list(variables)
+        variables = distinct(variables)
         super().build(variables)
         self.build_inner(variables)
         for variable in variables:
@@ -125,9 +130,6 @@ class Lookahead(WrappingOptimizer):
             slow = self.add_variable_from_reference(variable, "slow")
             engines.active().initialize_as_copy(slow, variable)
         # Past Keras's tracking, which would take the model's variables for ours.
-        self.__dict__["_probes"] = [
-            v for v in variables if "slow" in self.slots.of(v) and math.prod(v.shape) > 0
-        ]
         followed = [
             (variable, self.slots.of(variable)["slow"], self.inner_slot(variable, "master"))
             for variable in variables
@@ -136,23 +138,14 @@ class Lookahead(WrappingOptimizer):
         self.__dict__["_starts"] = [
             Assignment([slow], [fast, master]) for fast, slow, master in followed
         ]
-        self.__dict__["_ways_back"] = [
-            Assignment(
+        self.__dict__["_synchronizations"] = {
+            identity(fast): Assignment(
                 sorted((v for v in (master, fast, slow) if v is not None), key=is_low_precision),
                 [fast, master, slow],
             )
             for fast, slow, master in followed
-        ]
-        self._last_seen = self._add_unregistered(
-            shape=(len(self._probes), PROBES_PER_VARIABLE), dtype="float32", name="last_seen"
-        )
-        self.slots.add_late("last_seen", self._last_seen)
-        engines.active().initialize(self._last_seen, self._samples)
+        }
         self.restore_pending_slots()
-
-    def _samples(self) -> Any:
-        """A few elements of each variable, to notice values that came from outside."""
-        return engines.active().samples(self._probes, PROBES_PER_VARIABLE)
 
     # The slow weights in the model.
 
@@ -192,18 +185,48 @@ class Lookahead(WrappingOptimizer):
                 variable.assign(value)
 
     def _put_slow_weights(self, variables: list[Any]) -> None:
-        loaded = engines.active().differs(self._last_seen, self._samples())
-        if not bool(keras.ops.convert_to_numpy(loaded)):  # else they are not of these weights
-            for variable in variables:
-                slow = self.slots.of(variable)["slow"]
-                variable.assign(as_array(slow))
+        if not self._has_started():
+            return  # the slow weights are the fast ones
+        for variable in variables:
+            variable.assign(as_array(self.slots.of(variable)["slow"]))
+
+    def _has_started(self) -> bool:
+        return bool(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations)) > 0)
+
+    def reset_slow_weights(self) -> None:
+        """Let the slow weights start anew from the model's present weights.
+
+        For whoever loads other weights into the model in the middle of a
+        training; before the first update that happens by itself.
+
+        Example:
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(3.0)
+        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0), sync_period=2)
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+        >>> weight.assign(10.0) is not None
+        True
+        >>> optimizer.reset_slow_weights()
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])  # 10 -> 9, and half the way to 10
+        >>> float(keras.ops.stop_gradient(weight.value))
+        9.5
+
+        Raises:
+            RuntimeError: On JAX, inside of an epoch of ``fit`` that holds the
+                state outside of the variables, where no callback asks.
+        """
+        for start in self.__dict__.get("_starts", ()):
+            for variable in (*start.targets, *start.sources):
+                if variable is not None:
+                    require_attached(variable, "the slow weights")
+        for start in self.__dict__.get("_starts", ()):
+            engines.active().initialize_as_copy(start.targets[0], start.sources[0])
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """At the end of ``fit``: averages, or with ``finalize="slow"`` the slow weights."""
         super().finalize_variable_values(var_list)
         if self._finalize == "slow":
             self._put_slow_weights([v for v in var_list if "slow" in self.slots.of(v)])
-            self._last_seen.assign(self._samples())
 
     @property
     def finalize(self) -> str:
@@ -216,12 +239,6 @@ class Lookahead(WrappingOptimizer):
         """The slow weights, which only the rule writes, and the inner optimizer's."""
         return [*(start.targets[0] for start in self._starts), *super().rule_state()]
 
-    def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """The update itself, traced or executed where it stands."""
-        super().inline_apply(grads, trainable_variables)
-        # After constraints and averages, which may change the weights, too.
-        self._last_seen.assign(self._samples())
-
     @measured
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
@@ -229,24 +246,21 @@ class Lookahead(WrappingOptimizer):
         del learning_rate
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
-        period = own["sync_period"]
-
-        def stepped_back(fast: Any, master: Any, slow: Any) -> Any:
-            fast = engine.exact_value(fast, master)
-            slow_step_size = engine.like(own["slow_step_size"], fast)
-            return interpolated(engine.array_namespace(), slow, fast, slow_step_size)
-
         inner = self.inner_optimizer
+        first = engine.scalar(self.iterations) == 0.0
+        engine.assign_where(first, self._starts, _fast_value, [])
         done = engine.scalar(inner.iterations)
-        # Weights that were loaded begin a new period of their own; the way
-        # back would lead towards weights that are no longer meant.
-        loaded = engine.differs(self._last_seen, self._samples())
-        engine.assign_where((done == 0.0) | loaded, self._starts, engine.exact_value)
         apply_unconstrained(inner, grads, trainable_variables)
         now_done = engine.scalar(inner.iterations)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
-        engine.assign_where(moved & (now_done % period == 0.0), self._ways_back, stepped_back)
+        # As in the original, a variable that has no gradient in this update stays as it is.
+        given = dict.fromkeys(map(identity, trainable_variables))
+        synchronizations = [
+            self._synchronizations[key] for key in given if key in self._synchronizations
+        ]
+        ends = moved & (now_done % own["sync_period"] == 0.0)
+        engine.assign_where(ends, synchronizations, _synchronized, [own["slow_step_size"]])
         # Keras will count this step; take that back if it was none.
         dtype = keras.backend.standardize_dtype(self._iterations.dtype)
         self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
@@ -257,14 +271,6 @@ class Lookahead(WrappingOptimizer):
         """None: in the original, only the iterations come before the slow weights."""
         return []
 
-    def set_weights(self, weights: Any) -> None:
-        """Set the state from a list as `get_weights` returned it; see `RectifiedAdam`.
-
-        The slow weights given belong to the model's weights as they are now.
-        """
-        super().set_weights(weights)
-        self._last_seen.assign(self._samples())
-
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
         config: dict[str, Any] = super().get_config()
@@ -272,8 +278,8 @@ class Lookahead(WrappingOptimizer):
             config.pop(key, None)
         return config | {
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
-            "sync_period": self.sync_period,
-            "slow_step_size": self.slow_step_size,
+            "sync_period": self.hyperparameters.get(Lookahead.sync_period),
+            "slow_step_size": self.hyperparameters.get(Lookahead.slow_step_size),
             "finalize": self.finalize,
         }
 
@@ -295,13 +301,28 @@ class Lookahead(WrappingOptimizer):
             TypeError: If the config has an unknown entry.
             ValueError: If an entry is out of range.
         """
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        with registration.also_known(custom_objects):
             return cls(**cls.default_inner_config() | config)
 
     @classmethod
     def default_inner_config(cls) -> dict[str, Any]:
         """What a config may leave out: `keras.optimizers.get` passes an empty one."""
         return {"optimizer": "RectifiedAdam"}
+
+
+def _fast_value(
+    xp: Any, exact: Callable[..., Any], scalars: Sequence[Any], fast: Any, master: Any
+) -> Any:
+    del xp, scalars
+    return exact(fast, master)
+
+
+def _synchronized(
+    xp: Any, exact: Callable[..., Any], scalars: Sequence[Any], fast: Any, master: Any, slow: Any
+) -> Any:
+    """Where slow and fast weights meet at the end of a period."""
+    (slow_step_size,) = scalars
+    return interpolated(xp, slow, exact(fast, master), slow_step_size)
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -50,6 +51,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             slots=SlotRegistry(),
             pending_slots={},
             eager_steps={},
+            step_lock=threading.RLock(),
             _structure=0,
             _nonfinite=nonfinite,
             _shard_state=bool(shard_state),
@@ -93,7 +95,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         slot_name = name or "var"
         with engines.active().colocated(reference_variable):
             variable = self._add_unregistered(
-                shape=reference_variable.shape,
+                shape=engines.active().shape(reference_variable),
                 initializer=initializer,
                 dtype=accumulator_dtype(reference_variable),
                 name=self.slots.variable_name(reference_variable, slot_name),
@@ -142,8 +144,37 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
         # Here and not in the compiled step, whose shapes may have been relaxed.
-        check_shapes(grads, trainable_variables or self._trainable_variables)
+        self._check_shapes(grads, trainable_variables or self._trainable_variables)
         engines.active().run_step(self, grads, trainable_variables)
+
+    def _check_shapes(self, gradients: list[Any], variables: list[Any]) -> None:
+        """Refuse a gradient that would be broadcast.
+
+        Raises:
+            ValueError: If a gradient is not shaped like its variable; names it.
+        """
+        for gradient, variable in zip(gradients, variables, strict=False):
+            shape = getattr(gradient, "shape", None)
+            if shape is None or shape == variable.shape or getattr(shape, "rank", 0) is None:
+                continue
+            expected = self._shape_of(variable)
+            known = zip(tuple(shape), expected, strict=False)
+            if len(shape) != len(expected) or any(a != b for a, b in known if a is not None):
+                raise ValueError(
+                    f"The gradient of '{variable_path(variable)}' must have the variable's shape "
+                    f"{expected}. Received: a gradient of shape {tuple(shape)}"
+                )
+
+    def _shape_of(self, variable: Any) -> tuple[int, ...]:
+        shape = engines.active().shape(variable)
+        for slot in self.slots.of(variable).values():
+            if tuple(slot.shape) != shape:
+                raise ValueError(
+                    f"The variable '{variable_path(variable)}' had the shape {tuple(slot.shape)} "
+                    f"when the optimizer '{self.name}' was built for it, and has to keep it. "
+                    f"Received: a variable of shape {shape}. Make a new optimizer for it."
+                )
+        return shape
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
@@ -197,6 +228,10 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
                 could not raise (XLA on TensorFlow) skipped instead.
         """
         super().finalize_variable_values(var_list)
+        if self.use_ema:
+            for variable in var_list:
+                # On JAX it was given the average's memory; the next `fit` uses up that of both.
+                engines.active().initialize_as_copy(variable, variable)
         unreported = self.skipped_steps - self.__dict__["_reported_skips"]
         if self.raises_nonfinite() and unreported > 0:
             self.__dict__["_reported_skips"] = self.skipped_steps
@@ -284,7 +319,19 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
     """
     managed = isinstance(optimizer, ManagedOptimizer)
     if not managed and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
-        optimizer.apply(grads, variables)
+        # Of all variables, which Keras's `MultiOptimizer` insists on.
+        given = {id(v): g for g, v in zip(grads, variables, strict=True)}
+        known = optimizer._trainable_variables
+        grads = [given.get(id(v)) for v in known]
+        if keras.backend.backend() != "jax":
+            optimizer.apply(grads, known)
+            return
+        # A `LossScaleOptimizer` has branches, which on JAX may only return what they compute.
+        state = [*known, *optimizer.variables]
+        values = [v.value for v in state]
+        new = optimizer.stateless_apply(values[len(known) :], grads, values[: len(known)])
+        for variable, value in zip(state, [*new[0], *new[1]], strict=True):
+            variable.assign(value)
         return
 
     def update() -> None:
@@ -297,21 +344,3 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
         optimizer.guarded(grads, variables, update)
     else:
         update()
-
-
-def check_shapes(gradients: list[Any], variables: list[Any]) -> None:
-    """Refuse a gradient that would be broadcast.
-
-    Raises:
-        ValueError: If a gradient is not shaped like its variable; names it.
-    """
-    for gradient, variable in zip(gradients, variables, strict=False):
-        shape = getattr(gradient, "shape", None)
-        if shape is None or shape == variable.shape or getattr(shape, "rank", 0) is None:
-            continue
-        known = zip(tuple(shape), tuple(variable.shape), strict=False)
-        if len(shape) != len(variable.shape) or any(a != b for a, b in known if a is not None):
-            raise ValueError(
-                f"The gradient of '{variable_path(variable)}' must have the variable's shape "
-                f"{tuple(variable.shape)}. Received: a gradient of shape {tuple(shape)}"
-            )

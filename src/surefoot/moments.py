@@ -8,31 +8,23 @@ backend in use, which applies `surefoot.rule` to all variables at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from operator import is_
 from typing import Any
 
 import keras
-import numpy as np
 
-from surefoot import arguments, engines
-from surefoot.hyperparameters import (
-    evaluated,
-    is_rounding_of,
-    number_or_schedule,
-    reattach,
-    require_attached,
-    serialized,
-    whole_number,
-)
-from surefoot.managed import ManagedOptimizer
+from surefoot import arguments, engines, registration
+from surefoot.hyperparameters import is_rounding_of, serialized
+from surefoot.learning_rates import RatedOptimizer
 from surefoot.measurement import measured
 from surefoot.rule import Array, StepScalars
-from surefoot.slots import Tracked, exclusion_test, is_low_precision
+from surefoot.slots import Tracked, distinct, exclusion_test, is_low_precision
 
 LOW_PRECISION = ("master", "stochastic", "nearest")
 
 
-class MomentOptimizer(ManagedOptimizer):
+class MomentOptimizer(RatedOptimizer):
     """An optimizer whose step is `surefoot.rule` with scalars of its own.
 
     Subclasses declare their `Hyperparameter`s as class attributes and implement
@@ -67,7 +59,7 @@ class MomentOptimizer(ManagedOptimizer):
         low_precision = arguments.choice(
             "low_precision", kwargs.pop("low_precision", "master"), LOW_PRECISION
         )
-        seed = int(whole_number("seed", kwargs.pop("seed", 0)))
+        seed = arguments.check_seed(kwargs.pop("seed", 0))
         lazy = arguments.check_flag("lazy", kwargs.pop("lazy", False))
         if lazy and not engines.active().SPARSE_GRADIENTS:
             raise ValueError(
@@ -119,20 +111,13 @@ class MomentOptimizer(ManagedOptimizer):
         """
         raise NotImplementedError
 
-    def scheduled_learning_rate(
-        self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any
-    ) -> Array:
-        """What `effective_learning_rate` tells of ``step``; by default the learning rate."""
-        del step, hyperparameters, xp
-        return learning_rate
-
     # State.
 
     def build(self, variables: Any) -> None:
         """Create the moments for ``variables``, a list of trainable variables."""
         if self.built:
             return
-        variables = list(variables)
+        variables = distinct(variables)
         super().build(variables)
         for variable in variables:
             if getattr(variable, "overwrite_with_gradient", False):
@@ -197,69 +182,7 @@ class MomentOptimizer(ManagedOptimizer):
         self.__dict__["tracked_variables"] = tracked
         self.forget_compiled_steps()
 
-    # Learning rate, steps and weight decay.
-
-    @property
-    def learning_rate(self) -> Any:
-        """The learning rate: a variable, or a schedule's value at this update."""
-        return self._get_current_learning_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        value = number_or_schedule("learning_rate", value)
-        if isinstance(self._learning_rate, keras.Variable) and not callable(value):
-            require_attached(self._learning_rate, "the learning rate")
-        else:
-            self.forget_compiled_steps()
-        keras.optimizers.Optimizer.learning_rate.fset(self, value)
-        self.__dict__["_given_rate"] = value
-
-    def _get_current_learning_rate(self) -> Any:
-        # Keras evaluates schedules at micro-steps under gradient accumulation;
-        # here steps are updates everywhere.
-        if isinstance(self._learning_rate, keras.Variable):
-            reattach(self._learning_rate)
-            return self._learning_rate
-        return evaluated(self._learning_rate, self.iterations)
-
-    def effective_learning_rate(self, step: Any = None) -> Any:
-        """The learning rate of an update, after schedule, decay, warmup and rectification.
-
-        Example:
-        >>> import surefoot
-        >>> optimizer = surefoot.RectifiedAdam(0.01, total_steps=100, warmup_proportion=0.5)
-        >>> round(optimizer.effective_learning_rate(step=2), 6)
-        0.0004
-        >>> [round(float(rate), 6) for rate in optimizer.effective_learning_rate([6, 50])]
-        [3.1e-05, 0.001482]
-
-        Args:
-            step: Number of the update, counted from 1, or an array of such.
-                Defaults to the update that comes next.
-
-        Returns:
-            A float, or an array shaped like ``step``.
-
-        Raises:
-            ValueError: If a step is below 1.
-        """
-        if step is None:
-            step = int(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations))) + 1
-        steps = np.asarray(step, dtype="float64")
-        if np.any(steps < 1):
-            raise ValueError(f"`step` must be at least 1, the first update. Received: step={step}")
-        rates = np.empty(steps.shape)
-        for index, number in np.ndenumerate(steps):
-            rates[index] = self.scheduled_learning_rate(
-                number, self._rate_at(number), self.hyperparameters.on_host(), np
-            )
-        return rates if steps.ndim else float(rates)
-
-    def _rate_at(self, step: float) -> np.float64:
-        rate = self._learning_rate
-        if not isinstance(rate, keras.Variable):
-            rate = evaluated(rate, int(step) - 1)
-        return np.float64(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(rate)))
+    # Weight decay.
 
     def exclude_from_weight_decay(
         self, var_list: Any = None, var_names: list[str] | None = None
@@ -283,14 +206,6 @@ class MomentOptimizer(ManagedOptimizer):
 
     # The step.
 
-    def compiles_eagerly(self) -> bool:
-        """Not with a bare callable as hyperparameter, which is to be called at each step."""
-        schedule = keras.optimizers.schedules.LearningRateSchedule
-        values = [self._learning_rate, *self.hyperparameters.values.values()]
-        return not any(
-            callable(value) and not isinstance(value, schedule | keras.Variable) for value in values
-        )
-
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: the rule decays weights, by the rate of this very step."""
         del variables
@@ -303,7 +218,15 @@ class MomentOptimizer(ManagedOptimizer):
         known = self._trainable_variables
         if len(known) != len(trainable_variables) or not all(map(is_, known, trainable_variables)):
             tracked = [tracked[self._get_variable_index(v)] for v in trainable_variables]
-        engines.active().update(self, self.current_scalars(learning_rate), tracked, grads)
+        step = self.step_arguments(learning_rate)
+        if len({t.index for t in tracked}) == len(tracked):
+            engines.active().update(self, lambda: self.step_scalars(*step), tracked, grads)
+            return
+        # A variable that is listed twice moves twice in this update, as in the originals.
+        scalars = self.step_scalars(*step)
+        for pairs in _without_repetition(list(zip(tracked, grads, strict=True))):
+            entries, gradients = map(list, zip(*pairs, strict=True))
+            engines.active().update(self, lambda: scalars, entries, gradients)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Update one variable: the Keras contract, for those who call it themselves.
@@ -323,29 +246,7 @@ class MomentOptimizer(ManagedOptimizer):
 
     def current_scalars(self, learning_rate: Any) -> StepScalars:
         """The scalars of the update that comes next."""
-        return self.step_scalars(*self._step_arguments(learning_rate))
-
-    def step_rates(self, learning_rate: Any) -> dict[str, Any]:
-        """The effective learning rate of the update that comes next."""
-        return {
-            "effective_learning_rate": self.scheduled_learning_rate(
-                *self._step_arguments(learning_rate)
-            )
-        }
-
-    def _step_arguments(self, learning_rate: Any) -> tuple[Array, Array, dict[str, Array], Any]:
-        """What the functions of a step take, for the update that comes next."""
-        engine = engines.active()
-        xp = engine.scalar_namespace(self.hyperparameters.variable)
-        hyperparameters = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
-        for hyperparameter in self.hyperparameters.declared:
-            schedule = self.hyperparameters.schedule_of(hyperparameter.name)
-            if schedule is not None:
-                hyperparameters[hyperparameter.stored_name] = engine.scalar(
-                    evaluated(schedule, self.iterations)
-                )
-        step = engine.scalar(self.iterations) + 1.0
-        return step, engine.scalar(learning_rate), hyperparameters, xp
+        return self.step_scalars(*self.step_arguments(learning_rate))
 
     # Configuration.
 
@@ -358,7 +259,7 @@ class MomentOptimizer(ManagedOptimizer):
             config["learning_rate"] = self._given_rate
         config.pop("weight_decay", None)
         for hyperparameter in self.hyperparameters.declared:
-            value = getattr(self, hyperparameter.name)
+            value = self.hyperparameters.get(hyperparameter)
             config[hyperparameter.name] = serialized(value)
         return config | {
             "low_precision": self.low_precision,
@@ -384,5 +285,21 @@ class MomentOptimizer(ManagedOptimizer):
             TypeError: If the config has an unknown entry.
             ValueError: If an entry is out of range.
         """
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        with registration.also_known(custom_objects):
             return cls(**config)
+
+
+def _without_repetition(
+    pairs: list[tuple[Tracked, Any]],
+) -> Iterator[list[tuple[Tracked, Any]]]:
+    """Parts in each of which a variable is listed once, in their order."""
+    while pairs:
+        first: dict[int, tuple[Tracked, Any]] = {}
+        rest = []
+        for pair in pairs:
+            if pair[0].index in first:
+                rest.append(pair)
+            else:
+                first[pair[0].index] = pair
+        yield list(first.values())
+        pairs = rest

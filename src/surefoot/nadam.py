@@ -175,11 +175,12 @@ class Nadam(MomentOptimizer):
                 rest = value.astype("float64") - value.astype("float32").astype("float64")
                 residual.assign(rest.astype("float32"))
 
-        return [WeightEntry("momentum_cache", (), read, write)]
+        return [WeightEntry("momentum_cache", (), read, write, least=0.0, most=1.0)]
 
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads; ``decay`` is for the original's."""
-        return super().get_config() | {"decay": self.schedule_decay}
+        config = super().get_config()
+        return config | {"decay": config["schedule_decay"]}
 
     @classmethod
     def from_config(

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from surefoot import engines
 from surefoot.hyperparameters import whole_number
+from surefoot.notebooks import NotebookMethods
 from surefoot.slots import variable_path
 from surefoot.weight_lists import WeightLists
 
@@ -26,8 +28,19 @@ def empty(accumulators: Iterable[Any]) -> None:
             accumulator.assign(keras.ops.zeros_like(accumulator))
 
 
+def parts_of(optimizer: Any) -> list[Any]:
+    """Those in a Lookahead, a `LossScaleOptimizer` or a `MultiOptimizer`; of any other, none."""
+    parts = [*getattr(optimizer, "optimizers", ()), getattr(optimizer, "inner_optimizer", None)]
+    return [part for part in parts if part is not None]
+
+
 def set_updates(optimizer: Any, updates: int) -> None:
-    """Set the number of updates of a Keras optimizer; another number begins a new accumulation."""
+    """Set the number of updates of a Keras optimizer; another number begins a new accumulation.
+
+    Those that it is made of have the same number.
+    """
+    for part in parts_of(optimizer):
+        set_updates(part, updates)
     micro_steps = optimizer.gradient_accumulation_steps or 1
     if micro_steps > 1:
         if int(keras.ops.convert_to_numpy(optimizer.iterations)) == updates:
@@ -37,10 +50,11 @@ def set_updates(optimizer: Any, updates: int) -> None:
     optimizer._iterations.assign(updates * micro_steps)
 
 
-class OptimizerV2Methods(WeightLists):
+class OptimizerV2Methods(WeightLists, NotebookMethods):
     """The OptimizerV2 interface; mixed in before `keras.optimizers.Optimizer`."""
 
     gradient_accumulation_steps: int | None
+    _iterations: Any
 
     def __dir__(self) -> list[str]:
         # tf.train.Checkpoint looks for `get_slot_names` in `dir()` and would then
@@ -60,9 +74,12 @@ class OptimizerV2Methods(WeightLists):
     @iterations.setter
     def iterations(self, value: Any) -> None:
         updates = int(whole_number("iterations", value))
-        self._set_iterations(updates)
-
-    def _set_iterations(self, updates: int) -> None:
+        largest = np.iinfo(keras.backend.standardize_dtype(self._iterations.dtype)).max
+        if updates * (self.gradient_accumulation_steps or 1) > largest:
+            raise ValueError(
+                f"`iterations` is counted up to {largest} here, calls of `apply` under gradient "
+                f"accumulation. Received: iterations={value!r}"
+            )
         set_updates(self, updates)
 
     @property

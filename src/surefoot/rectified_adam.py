@@ -168,9 +168,14 @@ class RectifiedAdam(MomentOptimizer):
         scheduled = warmed_up_rate(step, learning_rate, hyperparameters, xp)
         return scheduled * _factor(step, hyperparameters, xp, self._unrectified_update)[1]
 
+    def decayed_rate(self) -> Array:
+        """The learning rate of the update that comes next, after ``decay`` alone."""
+        step, learning_rate, hyperparameters, _ = self.step_arguments(self.learning_rate)
+        return scalars.inverse_time_decay(learning_rate, hyperparameters["decay"], step)
+
     def step_rates(self, learning_rate: Any) -> dict[str, Any]:
         """The effective learning rate, and the factor of rectification in it."""
-        step, _, hyperparameters, xp = self._step_arguments(learning_rate)
+        step, _, hyperparameters, xp = self.step_arguments(learning_rate)
         factor = _factor(step, hyperparameters, xp, self._unrectified_update)[1]
         return super().step_rates(learning_rate) | {"rectification": factor}
 

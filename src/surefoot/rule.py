@@ -8,6 +8,9 @@ scalars a step::
     v <- v + (1 - beta_2) (g g - v)        vhat <- max(vhat, v) with amsgrad
     p <- p - shrink p - (a g + b m) / d    d = s sqrt(v) + eps, or 1
 
+An element whose squared gradient overflows has an infinite ``v`` from then on
+and so stays where it is, as in the originals; where ``d`` would be 0 it is 1.
+
 The engines apply these functions to whole models. Nothing else in the library
 restates them; a fused kernel that an engine calls instead is held against them
 step by step in the tests.
@@ -15,6 +18,7 @@ step by step in the tests.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 Array = Any
@@ -60,19 +64,22 @@ class Moments(NamedTuple):
 def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
     """A part, from 0 to 1, of the way from ``start`` to ``end``.
 
-    Beyond the middle it is a weighted sum: there the rounding of a large
-    ``start`` would be added to a small result, which with beta = 0 is ``end``.
+    It is ``start + part (end - start)``, which rounds only ``part``. Beyond the
+    middle it is the weighted sum ``(1 - part) start + part end``: there the
+    rounding of a large ``start`` would be added to a small result, which with
+    beta = 0 is ``end``. An infinite ``start`` is left out of the difference, so
+    that it stays infinite, as in the weighted sum of the originals, and does
+    not become NaN.
     """
-
-    def near() -> Array:
-        return start + part * (end - start)
-
-    def far() -> Array:
-        return (1.0 - part) * start + part * end
-
+    # No number is below a limit of 0: beyond the middle all of ``start`` is left out.
     if isinstance(part, float):
-        return near() if part <= 0.5 else far()
-    return xp.where(part <= 0.5, near(), far())
+        weight, limit = (1.0, math.inf) if part <= 0.5 else (1.0 - part, 0.0)
+    else:
+        near, one = part <= 0.5, xp.ones_like(part)
+        weight = xp.where(near, one, one - part)
+        limit = xp.where(near, math.inf * one, xp.zeros_like(part))
+    subtracted = xp.where(xp.abs(start) < limit, start, xp.zeros_like(start))
+    return weight * start + part * (end - subtracted)
 
 
 def update_moments(xp: Any, gradient: Array, moments: Moments, scalars: StepScalars) -> Moments:
@@ -100,7 +107,10 @@ def updated_parameter(
     # `adaptive` is a Python bool where the host knows it, else a tensor.
     if scalars.adaptive is not False:
         denominator = scalars.root_scale * xp.sqrt(v if vhat is None else vhat) + scalars.epsilon
+        divides = denominator != 0.0
         if scalars.adaptive is not True:
-            denominator = xp.where(scalars.adaptive, denominator, xp.ones_like(denominator))
-        step = step / denominator
+            divides = divides & scalars.adaptive
+        # Where epsilon is 0 and the square of a tiny gradient underflows, the numerator is tiny,
+        # too: the parameter stays, instead of 0 / 0 making NaN of it.
+        step = step / xp.where(divides, denominator, xp.ones_like(denominator))
     return parameter - scalars.shrink * parameter - step

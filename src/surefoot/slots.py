@@ -76,6 +76,11 @@ def identity(variable: Any) -> int | str:
     return handle if handle is not None else id(variable)
 
 
+def distinct(variables: Iterable[Any]) -> list[Any]:
+    """Variables in their order, one that is listed twice, as that of a shared layer may be, once."""
+    return list({identity(variable): variable for variable in variables}.values())
+
+
 _ORIGINAL_SLOTS = ("slow", "m", "v", "vhat")
 
 

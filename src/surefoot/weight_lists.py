@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -11,18 +12,24 @@ import numpy as np
 from surefoot.slots import SlotRegistry, as_array
 
 
+_SQUARES = ("v of ", "vhat of ")
+
+
 class WeightEntry(NamedTuple):
-    """One entry of `get_weights`: how it is called, shaped, read and written."""
+    """One entry of `get_weights`: how it is called, shaped, read and written, and its bounds."""
 
     name: str
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None]
+    least: float = -math.inf
+    most: float = math.inf
 
     @classmethod
     def of(cls, name: str, variable: Any) -> WeightEntry:
         """The entry of a variable."""
-        return cls(name, tuple(variable.shape), lambda: as_array(variable), variable.assign)
+        least = 0.0 if name.startswith(_SQUARES) else -math.inf
+        return cls(name, tuple(variable.shape), lambda: as_array(variable), variable.assign, least)
 
 
 class CallableList(list[Any]):
@@ -106,7 +113,9 @@ class WeightLists:
 
         Raises:
             ValueError: If the optimizer is not built, the list is of a wrong
-                length or an entry of a wrong shape; nothing is changed then.
+                length, or an entry cannot be what belongs at its place: by its
+                shape, or since an average of squares is never negative.
+                Nothing is changed then.
         """
         if not self.built:
             raise ValueError(
@@ -129,6 +138,17 @@ class WeightLists:
                 raise ValueError(
                     f"Weight {index} of the optimizer '{self.name}', {entry.name}, has shape "
                     f"{entry.shape}. Received: an array of shape {array.shape}"
+                )
+            if not np.can_cast(array.dtype, "float64") and array.dtype.name != "bfloat16":
+                raise ValueError(
+                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, has numbers. "
+                    f"Received: an array of {array.dtype}"
+                )
+            if np.any(array < entry.least) or np.any(array > entry.most):
+                raise ValueError(
+                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, lies in "
+                    f"[{entry.least}, {entry.most}], and the list goes by position: in which order "
+                    f"is it? Received: an array from {np.min(array)} to {np.max(array)}"
                 )
         for entry, array in zip(entries, arrays, strict=True):
             entry.write(array)

@@ -9,7 +9,7 @@ import keras
 from surefoot import foreign
 from surefoot.checkpoint import State
 from surefoot.managed import ManagedOptimizer
-from surefoot.optimizer_v2 import set_updates
+from surefoot.notebooks import tensor
 from surefoot.weight_lists import CallableList, WeightEntry
 
 _INNER = "inner."
@@ -22,16 +22,36 @@ class WrappingOptimizer(ManagedOptimizer):
 
     def build_inner(self, variables: list[Any]) -> None:
         """Build the inner optimizer for ``variables``, if that has not been done."""
-        if not self.inner_optimizer.built:
-            self.inner_optimizer.build(variables)
-            foreign.restore_pending(self.inner_optimizer)
+        inner = self.inner_optimizer
+        if not inner.built:
+            inner.build(variables)
+            foreign.restore_pending(inner)
+        # Keras's `SwapEMAWeights` looks for the average in the inner one of the optimizer that a
+        # model has: here or there. Past TensorFlow's tracking, which would save it twice.
+        for one, other in ((self, inner), (inner, self)):
+            average = one.__dict__.get("_model_variables_moving_average")
+            if average is not None:
+                other.__dict__.setdefault("_model_variables_moving_average", average)
 
     # The learning rate and weight decay.
 
     @property
     def learning_rate(self) -> Any:
-        """The inner optimizer's learning rate."""
-        return self.inner_optimizer.learning_rate
+        """The inner optimizer's learning rate.
+
+        Raises:
+            AttributeError: If the inner optimizer has none, as `keras.optimizers.MultiOptimizer`.
+        """
+        try:
+            return self.inner_optimizer.learning_rate
+        except AttributeError as error:
+            if self.__dict__.get("_is_stepping"):
+                return self._learning_rate
+            raise AttributeError(
+                f"The learning rate of the optimizer '{self.name}' is its inner optimizer's, and "
+                f"{type(self.inner_optimizer).__name__} has none of its own. Ask its parts: "
+                f"`optimizer.inner_optimizer.optimizers[0].learning_rate`. ({error})"
+            ) from error
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -45,11 +65,42 @@ class WrappingOptimizer(ManagedOptimizer):
         """
         return self.inner_optimizer.effective_learning_rate(step)
 
+    def decayed_rate(self) -> Any:
+        """The inner optimizer's."""
+        inner = self.inner_optimizer
+        return inner.decayed_rate() if isinstance(inner, ManagedOptimizer) else inner.learning_rate
+
+    @property
+    def _optimizer(self) -> Any:
+        """The original's name of ``inner_optimizer``."""
+        return self.inner_optimizer
+
+    def _get_hyper(self, name: str, dtype: Any = None) -> Any:
+        inner = self.inner_optimizer
+        if name in self._own_names():
+            return super()._get_hyper(name, dtype)
+        if isinstance(inner, ManagedOptimizer):
+            return inner._get_hyper(name, dtype)
+        return getattr(inner, name) if dtype is None else tensor(getattr(inner, name), dtype)
+
+    def _set_hyper(self, name: str, value: Any) -> None:
+        inner = self.inner_optimizer
+        if name in self._own_names():
+            super()._set_hyper(name, value)
+        elif isinstance(inner, ManagedOptimizer):
+            inner._set_hyper(name, value)
+        else:
+            getattr(inner, name)  # an error, where it has none
+            setattr(inner, name, value)
+
+    def _own_names(self) -> set[str]:
+        return {hyperparameter.name for hyperparameter in self.declared_hyperparameters()}
+
     def step_rates(self, learning_rate: Any) -> dict[str, Any]:
         """The inner optimizer's."""
         del learning_rate
         inner = self.inner_optimizer
-        rate = inner.learning_rate
+        rate = getattr(inner, "learning_rate", float("nan"))  # a MultiOptimizer has no one rate
         managed = isinstance(inner, ManagedOptimizer)
         return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
 
@@ -63,9 +114,17 @@ class WrappingOptimizer(ManagedOptimizer):
 
     # The step.
 
-    def _set_iterations(self, updates: int) -> None:
-        super()._set_iterations(updates)
-        set_updates(self.inner_optimizer, updates)
+    def scale_loss(self, loss: Any) -> Any:
+        """Scale ``loss`` as both optimizers ask for; each takes it out of its gradients again."""
+        return self.inner_optimizer.scale_loss(super().scale_loss(loss))
+
+    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        # Keras asks for the learning rate and hands it on to where it is not needed.
+        self.__dict__["_is_stepping"] = True
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.__dict__["_is_stepping"] = False
 
     def rule_state(self) -> list[Any]:
         """The inner optimizer's."""
@@ -138,7 +197,8 @@ class WrappingOptimizer(ManagedOptimizer):
     def __dir__(self) -> list[str]:
         # Keras's saving looks for parts in `dir()`; the inner optimizer's state
         # is saved with ours, so that a misfit of either leaves both as they were.
-        return [name for name in super().__dir__() if name != "inner_optimizer"]
+        hidden = ("inner_optimizer", "_optimizer")
+        return [name for name in super().__dir__() if name not in hidden]
 
     def named_state(self) -> State:
         """The whole state as arrays by name, the inner optimizer's included."""

@@ -203,7 +203,7 @@ def test_a_mismatch_lists_both_sides_and_changes_nothing(
     ("case", "kind", "optimizer", "message"),
     [
         ("radam", "h5", surefoot.Nadam, "compiled with Nadam"),
-        ("ranger", "checkpoint", surefoot.RectifiedAdam, r"Lookahead\(RectifiedAdam"),
+        ("ranger", "checkpoint", surefoot.RectifiedAdam, r"Lookahead\(RectifiedAdam\), the"),
         ("radam_amsgrad", "checkpoint", surefoot.RectifiedAdam, "In the file only: vhat of"),
         (
             "radam",
@@ -211,7 +211,18 @@ def test_a_mismatch_lists_both_sides_and_changes_nothing(
             lambda: surefoot.RectifiedAdam(amsgrad=True),
             "In the optimizer only: .*vhat",
         ),
-        ("ranger", "checkpoint", None, "does not hold all arguments"),
+        (
+            "radam",
+            "checkpoint",
+            lambda: surefoot.Lookahead(surefoot.RectifiedAdam()),
+            r"compiled with Lookahead\(RectifiedAdam\)\.",
+        ),
+        (
+            "ranger",
+            "checkpoint",
+            None,
+            r"all arguments of its optimizer Lookahead\(RectifiedAdam\)\.",
+        ),
     ],
 )
 def test_another_optimizer_is_an_error_that_changes_nothing(

@@ -34,14 +34,11 @@ def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SUREFOOT_LOOPS", "0")
         monkeypatch.setattr(torch_kernels, "kernel_for", lambda scalars: None)
     elif BACKEND == "jax":
-        from surefoot.engines import jax_loops
-
-        monkeypatch.setattr(jax_loops, "may_serve", lambda arrays: False)
-    else:
-        from surefoot.engines import tensorflow_kernels
-
         monkeypatch.setenv("SUREFOOT_LOOPS", "0")
-        monkeypatch.setattr(tensorflow_kernels, "serves", lambda tracked, gradient: False)
+    else:
+        from surefoot.engines import tensorflow_xla
+
+        monkeypatch.setattr(tensorflow_xla, "may_compile", lambda variables: False)
 
 
 def change_on_the_way(optimizer: Any, step: int) -> None:
@@ -148,13 +145,13 @@ def test_stateless_apply_leaves_its_arguments_alone(name: str) -> None:
 def test_tracing_for_xla_is_noticed(jit_compile: bool) -> None:
     import tensorflow as tf
 
-    from surefoot.engines import tensorflow_kernels
+    from surefoot.engines import tensorflow_xla
 
     seen = []
 
     @tf.function(jit_compile=jit_compile)
     def traced() -> None:
-        seen.append(tensorflow_kernels.is_traced_for_xla())
+        seen.append(tensorflow_xla.is_traced_for_xla())
 
     traced()
     assert seen == [jit_compile]

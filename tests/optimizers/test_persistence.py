@@ -275,6 +275,31 @@ def test_set_weights_refuses_what_does_not_fit(name: str) -> None:
     assert str(weights[-1].shape) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["radam_all", "nadam", "ranger"])
+def test_set_weights_refuses_what_cannot_be_at_its_place(name: str) -> None:
+    """An average of squares is not negative; moments that changed places are told by that."""
+    loop = trained(name)
+    weights = loop.optimizer.get_weights()
+    names = [entry.name for entry in loop.optimizer.weight_entries()]
+    first, second = names.index("m of kernel"), names.index("v of kernel")
+    assert np.any(weights[first] < 0)
+    exchanged = list(weights)
+    exchanged[first], exchanged[second] = weights[second], weights[first]
+    words = [*weights[:-1], weights[-1].astype(str)]
+    wrong = [(exchanged, "v of kernel"), (words, "numbers"), ([-1, *weights[1:]], "iterations")]
+    if name == "nadam":
+        wrong.append(([weights[0], 1.5, *weights[2:]], "momentum_cache"))
+    for given, match in wrong:
+        with pytest.raises(ValueError, match=match):
+            loop.optimizer.set_weights(given)
+        for ours, theirs in zip(loop.optimizer.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    spoiled = [
+        np.full_like(w, np.nan) if n[:2] == "v " else w for n, w in zip(names, weights, strict=True)
+    ]
+    loop.optimizer.set_weights(spoiled)
+
+
 def test_weights_with_trailing_vhat_load_without_amsgrad() -> None:
     """The originals' rule: surplus ``vhat`` at the end is left alone."""
     options = {"learning_rate": 0.02, "beta_2": 0.95}

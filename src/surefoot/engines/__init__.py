@@ -7,7 +7,6 @@ backend can, and answers the few questions whose answer depends on the backend.
 
 from __future__ import annotations
 
-import functools
 import importlib
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +18,10 @@ if TYPE_CHECKING:
 _SUPPORTED = ("tensorflow", "jax", "torch")
 
 
-@functools.cache
+_modules: dict[str, Engine] = {}
+"""Not a cached function, whose cache `torch.compile` warns that it ignores."""
+
+
 def active() -> Engine:
     """The engine of the Keras backend in use.
 
@@ -27,9 +29,13 @@ def active() -> Engine:
         RuntimeError: If that backend has no engine.
     """
     backend = keras.backend.backend()
-    if backend not in _SUPPORTED:
-        raise RuntimeError(
-            f"surefoot runs on the Keras backends {', '.join(_SUPPORTED)}. Received: "
-            f"KERAS_BACKEND={backend!r}. Set KERAS_BACKEND to one of them before importing keras."
-        )
-    return cast("Engine", importlib.import_module(f"surefoot.engines.{backend}"))
+    if backend not in _modules:
+        if backend not in _SUPPORTED:
+            raise RuntimeError(
+                f"surefoot runs on the Keras backends {', '.join(_SUPPORTED)}. Received: "
+                f"KERAS_BACKEND={backend!r}. Set KERAS_BACKEND to one of them before importing "
+                "keras."
+            )
+        module = importlib.import_module(f"surefoot.engines.{backend}")
+        _modules[backend] = cast("Engine", module)
+    return _modules[backend]

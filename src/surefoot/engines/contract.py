@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +37,9 @@ class Engine(Protocol):
     def colocated(self, reference: Any) -> AbstractContextManager[Any]:
         """A scope in which a variable is created where ``reference`` lives."""
 
+    def shape(self, variable: Any) -> tuple[int, ...]:
+        """The present shape of a variable: TensorFlow's own may leave it open what that will be."""
+
     def slot_layout(self, reference: Any, shard: bool) -> Any:
         """The layout of a slot of ``reference``: the same, or split further if ``shard``."""
 
@@ -60,11 +63,11 @@ class Engine(Protocol):
     def update(
         self,
         optimizer: MomentOptimizer,
-        scalars: StepScalars,
+        scalars: Callable[[], StepScalars],
         tracked: list[Tracked],
         gradients: list[Any],
     ) -> None:
-        """Apply the rule to every variable of ``tracked``."""
+        """Apply the rule to every variable of ``tracked``; ``scalars`` is called once."""
 
     def update_variable(
         self, optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
@@ -72,11 +75,23 @@ class Engine(Protocol):
         """Apply the rule to one variable, the plain way."""
 
     def assign_where(
-        self, condition: Array, assignments: list[Assignment], value: Callable[..., Array]
+        self,
+        condition: Array,
+        assignments: list[Assignment],
+        value: Callable[..., Array],
+        scalars: Sequence[Array],
     ) -> None:
         """Make every assignment where ``condition`` holds.
 
-        ``value`` works element by element, on the sources of one assignment or a part of each.
+        ``value(xp, exact, scalars, *sources)`` works element by element; ``exact(value, master)``
+        is a variable's value in its accumulators' dtype. It is a function of a module, since a
+        loop is compiled for it once.
+        """
+
+    def state_scope(self, optimizer: Any) -> AbstractContextManager[bool]:
+        """A scope in which the optimizer's variables have their values, inside of a ``fit``, too.
+
+        It gives whether they are those of a function that is traced, which nobody can read.
         """
 
     def reattach(self, variable: Any) -> None:
@@ -102,20 +117,8 @@ class Engine(Protocol):
     def whole(self, value: Array) -> Array:
         """All of a value, also of what other processes hold; then all of them have to call it."""
 
-    def like(self, scalar: Array, tensor: Array) -> Array:
-        """A scalar in the dtype of ``tensor``."""
-
     def initialize_as_copy(self, slot: Any, variable: Any) -> None:
         """Let a new slot start at the value of ``variable``, once."""
-
-    def initialize(self, variable: Any, values: Callable[[], Array]) -> None:
-        """Give a new variable its first value, once, also while a graph is traced."""
-
-    def samples(self, variables: list[Any], count: int) -> Array:
-        """``count`` elements of each variable in float32, shaped (variables, count)."""
-
-    def differs(self, variable: Any, values: Array) -> Array:
-        """Whether any element of ``variable`` is not the one in ``values``."""
 
     def finite(self, gradients: list[Any]) -> Array:
         """For each gradient, whether all of it is finite: a boolean vector."""

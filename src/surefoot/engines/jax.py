@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import keras
-import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, failures, jax_loops, loops, plain
-from surefoot.engines.callers import calling_objects
-from surefoot.engines.jax_loops import cast
+from surefoot.engines import differentiation, failures, jax_loops, jax_trainer, loops, plain
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
@@ -28,6 +24,11 @@ if TYPE_CHECKING:
 
 SPARSE_GRADIENTS = False
 SHARDS_STATE = True
+
+
+def cast(value: Array, dtype: Any) -> Array:
+    """A value in another dtype."""
+    return jnp.asarray(value).astype(dtype)
 
 
 def scalar_dtype() -> str:
@@ -57,6 +58,11 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     """Nothing to do: layouts are passed on explicitly."""
     del reference
     return contextlib.nullcontext()
+
+
+def shape(variable: Any) -> tuple[int, ...]:
+    """The shape of a variable, which never changes."""
+    return tuple(variable.shape)
 
 
 def slot_layout(reference: Any, shard: bool) -> Any:
@@ -116,9 +122,16 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     gradients = list(gradients)
     traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
     unknown = variables is None and not optimizer.built
-    if not gradients or traced or unknown or not optimizer.compiles_eagerly():
-        _inline_step(optimizer, gradients, variables)
-        return
+    with optimizer.step_lock:  # another thread's step would find its state donated
+        if not gradients or traced or unknown or not optimizer.compiles_eagerly():
+            _inline_step(optimizer, gradients, variables)
+        else:
+            _compiled_and_run(optimizer, gradients, variables)
+
+
+def _compiled_and_run(
+    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
+) -> None:
     variables = optimizer.all_trainable_variables(variables)
     gradients = [
         g if g is None or isinstance(g, jax.Array | JAXSparse) else jnp.asarray(g)
@@ -127,14 +140,15 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     optimizer.refuse_nonfinite(gradients, variables)
     step = _compiled_step(optimizer, variables)
     stateless = plain.is_stateless()
+    state = [*step.donated, *step.kept, *step.parameters]
     held = [
         [v.value if stateless or v._value is None else v._value for v in part]
-        for part in (step.donated, step.kept, variables)
+        for part in (step.donated, step.kept, step.parameters)
     ]
     new_values = step.run(*held, gradients)
     # Past what Keras looks at each time, which takes longer than to update a small model; what
     # is assigned was looked at when the step was traced.
-    for variable, value in zip([*step.donated, *step.kept, *variables], new_values, strict=True):
+    for variable, value in zip(state, new_values, strict=True):
         if stateless:
             variable.assign(value)
         else:
@@ -165,11 +179,12 @@ def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]
 
 
 class _Step(NamedTuple):
-    """A compiled step, with the state that it updates in place, and the rest."""
+    """A compiled step, with the state that it updates in place, the rest, and all parameters."""
 
     run: Any
     donated: list[Any]
     kept: list[Any]
+    parameters: list[Any]
 
 
 def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
@@ -177,6 +192,9 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
     steps = optimizer.eager_steps
     if key not in steps:
         donated, kept = _donated_and_kept(optimizer)
+        # All of them, also where this step is for some: averages and slow weights read the others,
+        # whose values would else be constants of the compiled step.
+        parameters = list(optimizer._trainable_variables)
 
         def step(
             donated_values: list[Array],
@@ -184,31 +202,34 @@ def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
             parameter_values: list[Array],
             gradients: list[Array | None],
         ) -> list[Array]:
-            state = [*donated, *kept, *variables]
+            state = [*donated, *kept, *parameters]
             values = [*donated_values, *kept_values, *parameter_values]
             with (
                 keras.StatelessScope(list(zip(state, values, strict=True))) as scope,
-                jax_loops.parameters_kept(),  # somebody else may hold them
+                jax_loops.parameters_not_donated(),  # the caller may hold the arrays
             ):
                 _inline_step(optimizer, gradients, variables)
             return [scope.get_current_value(v) for v in state]
 
-        steps[key] = _Step(jax.jit(step, donate_argnums=(0,)), donated, kept)
+        steps[key] = _Step(jax.jit(step, donate_argnums=(0,)), donated, kept, parameters)
     found: _Step = steps[key]
     return found
 
 
 def update(
     optimizer: MomentOptimizer,
-    scalars: StepScalars,
+    scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
     """Clip the gradients by value; apply the rule to every variable, in loops of ours or XLA's."""
     bound = optimizer.clipvalue
-    pairs = list(zip(tracked, gradients, strict=True))
-    for entry, gradient in loops.update(jax_loops, scalars, pairs, bound):
-        update_variable(optimizer, scalars, entry, jax_loops.clipped(gradient, bound))
+    traced = scalars()
+    done = loops.update(jax_loops, loops.groups_of(tracked), traced, gradients, bound)
+    for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
+        if index not in done:
+            clipped = gradient if bound is None else jnp.clip(gradient, -bound, bound)
+            update_variable(optimizer, traced, entry, clipped)
 
 
 def update_variable(
@@ -264,7 +285,10 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 
 def assign_where(
-    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
+    condition: Array,
+    assignments: list[Assignment],
+    value: Callable[..., Array],
+    scalars: Sequence[Array],
 ) -> None:
     """In loops of ours that may do nothing, or else select.
 
@@ -273,8 +297,9 @@ def assign_where(
     them apart, else XLA fuses them: each then reads only what was written
     before, and writes in place.
     """
-    for targets, sources in loops.assign_where(jax_loops, condition, assignments, value):
-        new = value(*(None if v is None else v.value for v in sources))
+    for targets, sources in loops.assign_where(jax_loops, condition, assignments, value, scalars):
+        given = [cast(s, accumulator_dtype(targets[0])) for s in scalars]
+        new = value(jnp, exact_value, given, *(None if v is None else v.value for v in sources))
         for target in targets:
             chosen = jnp.where(condition, cast(new, target.dtype), target.value)
             new = jax.lax.optimization_barrier(chosen)
@@ -286,18 +311,8 @@ def original(variable: Any) -> Any:
     return variable
 
 
-def reattach(variable: Any) -> None:
-    """Ask the trainer whose ``fit`` is among the callers to put its state back.
-
-    Keras's trainer does so by itself only after an epoch, but picks up what a
-    callback changes once it has.
-    """
-    if isinstance(variable.value, jax.core.Tracer):
-        return  # inside the trainer's own step, which knows the value
-    for caller in calling_objects():
-        if callable(getattr(type(caller), "jax_state_sync", None)):
-            caller.jax_state_sync()
-            return
+state_scope = jax_trainer.state_scope
+reattach = jax_trainer.reattach
 
 
 def completion(optimizer: Any) -> Any:
@@ -347,50 +362,9 @@ def whole(value: Array) -> Array:
     return value
 
 
-def like(scalar: Array, tensor: Array) -> Array:
-    """A scalar in the dtype of ``tensor``."""
-    return cast(scalar, tensor.dtype)
-
-
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     slot.assign(jnp.copy(cast(variable.value, slot.dtype)))  # a shared buffer cannot be donated
-
-
-def initialize(variable: Any, values: Callable[[], Array]) -> None:
-    """Give a new variable its first value."""
-    variable.assign(values())
-
-
-def samples(variables: list[Any], count: int) -> Array:
-    """``count`` elements of each variable in float32, shaped (variables, count)."""
-    if not variables:
-        return jnp.zeros((0, count), "float32")
-    return _sampled([v.value for v in variables], count, jax_loops.is_possible())
-
-
-# Compiled outside of a step, too, where each shape would be gathered by an operation of its own.
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _sampled(values: list[Array], count: int, looping: bool) -> Array:
-    def plainly(*values: Array) -> Array:
-        return jnp.stack([cast(_probed(value, count), "float32") for value in values])
-
-    if looping and all(value.dtype == jnp.float32 for value in values):
-        return jax_loops.samples(plainly, values, count)
-    return plainly(*values)
-
-
-def _probed(value: Array, count: int) -> Array:
-    positions = np.array(plain.probe_positions(value.size, count))
-    if value.ndim < 2:
-        return value.reshape(-1)[positions]
-    # Not of the flattened value: that would gather a sharded one on every device.
-    return value[np.unravel_index(positions, value.shape)]
-
-
-def differs(variable: Any, values: Array) -> Array:
-    """Whether any element of ``variable`` is not the one in ``values``."""
-    return jnp.any(variable.value != values)
 
 
 def finite(gradients: list[Any]) -> Array:

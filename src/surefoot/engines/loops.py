@@ -1,299 +1,199 @@
-"""Elementwise functions of many tensors in one loop, in place, on a CPU.
+"""Elementwise functions of many tensors in one compiled loop, in place, on a CPU.
 
 A compiler of a backend makes a loop for each result, and each reads its operands anew: 40 bytes a
-parameter where the rule needs 28. Here a backend traces the function, the same that its compiler
-would get, each operation becomes a line, and LLVM compiles them to one loop, which the backend
-calls.
+parameter where the rule needs 28. `surefoot.engines.compiler` makes one loop of all; a backend's
+module hands over its tensors (`LoopRunner`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from surefoot.engines import plain
-from surefoot.engines.compiled import Loop
+from surefoot.engines.compiler.loop import Elementwise, Loop
 from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Assignment, Tracked
+from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision
 
-Elementwise = Callable[..., list[Array]]
-
-EXPRESSIONS = {
-    "abs": "abs({0})",
-    "add": "{0} + {1}",
-    "and": "{0} & {1}",
-    "clamp": "{0} if {1} < {0} else ({2} if {1} > {2} else {1})",
-    "copy": "{0}",
-    "div": "{0} / {1}",
-    "eq": "{0} == {1}",
-    "exp": "exp({0})",
-    "expm1": "expm1({0})",
-    "ge": "{0} >= {1}",
-    "gt": "{0} > {1}",
-    "le": "{0} <= {1}",
-    "log1p": "log1p({0})",
-    "lt": "{0} < {1}",
-    "max": "{0} if ({0} > {1}) | ({0} != {0}) else {1}",
-    "min": "{0} if ({0} < {1}) | ({0} != {0}) else {1}",
-    "mul": "{0} * {1}",
-    "ne": "{0} != {1}",
-    "neg": "-{0}",
-    "not": "not {0}",
-    "or": "{0} | {1}",
-    "select": "{1} if {0} else {2}",
-    "sqrt": "sqrt({0})",
-    "square": "{0} * {0}",
-    "sub": "{0} - {1}",
-}
-"""What loops are made of; each for numbers of one dtype, or booleans."""
+Columns = list[list[Any]]
+"""Lists of equal length; what is at the same place of each has one shape, and is a row."""
 
 
-class UnknownOperationError(Exception):
-    """A function holds what loops are not made of."""
-
-
-class Row(NamedTuple):
-    """Variables and tensors of one shape, the arguments of an elementwise function in this order.
+class Selection(NamedTuple):
+    """Rows that a loop takes.
 
     Attributes:
-        changed: Variables that it gives new values.
-        read: Variables that it only reads.
-        given: Tensors that it reads.
+        served: For each row whether it is among them.
+        arrays: The rows that are, as the backend keeps them.
     """
 
-    changed: list[Any]
-    read: list[Any]
-    given: list[Array]
-
-    @property
-    def variables(self) -> list[Any]:
-        """Those changed and those read."""
-        return [*self.changed, *self.read]
+    served: list[bool]
+    arrays: Any
 
 
-class Running(Protocol):
+class LoopRunner(Protocol):
     """What runs loops on a backend: a module."""
 
-    def servable(self, rows: list[Row]) -> list[bool]:
-        """Whether a loop may take each of these rows."""
+    def is_possible(self) -> bool:
+        """Whether there can be loops at all."""
 
-    def run(
-        self, function: Elementwise, rows: list[Row], *, condition: Array | None = None
-    ) -> bool:
-        """Give each row's variables their new values, where ``condition`` holds.
+    def select(self, dtype: str, variables: Columns, tensors: Columns) -> Selection:
+        """Decide which rows of variables and tensors a loop may read and write.
+
+        It is asked about all rows of a step before anything is run.
+        """
+
+    def run(self, body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
+        """Run a loop, which gives new values to the first variables of each row.
 
         Args:
-            function: Takes the numbers of a row; returns those it changes anew. It may close
-                over scalars.
-            rows: Rows of one dtype, with as many of everything.
-            condition: A scalar; None is true.
-
-        Returns:
-            False, with nothing done, if the function holds what loops are not made of.
+            body: The loop. If it is conditional, the condition stands before the other scalars.
+            selection: The rows.
+            scalars: What the loop reads, of any dtype.
         """
 
 
-class Looping(Running, Protocol):
-    """What traces functions for loops on a backend, too."""
+class Group(NamedTuple):
+    """Variables whose step is the same loop with the same scalars."""
 
-    def array_namespace(self) -> Any:
-        """The array namespace that its functions are traced with."""
+    dtype: str
+    decays: bool
+    amsgrad: bool
+    indices: list[int]
+    variables: Columns
 
-    def cast(self, value: Array, dtype: Any) -> Array:
-        """A value in another dtype."""
 
-    def clipped(self, gradient: Array, bound: float | None) -> Array:
-        """A gradient within ``bound`` on both sides of zero."""
+def groups_of(tracked: list[Tracked]) -> list[Group]:
+    """Sort the variables that loops may serve by what a loop takes only once."""
+    groups: dict[tuple[str, bool, bool], Group] = {}
+    for index, entry in enumerate(tracked):
+        if is_low_precision(entry.variable):
+            continue
+        row = [v for v in (entry.variable, *entry.moments) if v is not None]
+        key = accumulator_dtype(entry.variable), entry.decays, entry.vhat is not None
+        group = groups.setdefault(key, Group(*key, [], [[] for _ in row]))
+        group.indices.append(index)
+        for column, variable in zip(group.variables, row, strict=True):
+            column.append(variable)
+    return list(groups.values())
 
 
 def update(
-    looping: Looping, scalars: StepScalars, pairs: list[tuple[Tracked, Array]], bound: float | None
-) -> list[tuple[Tracked, Array]]:
-    """Update what loops serve, gradients clipped by ``bound``; return the rest."""
-    rows = [
-        Row([v for v in (entry.variable, *entry.moments) if v is not None], [], [gradient])
-        for entry, gradient in pairs
-    ]
-    keys = [
-        (entry.decays, entry.vhat is None) if entry.master is None else None for entry, _ in pairs
-    ]
-
-    def own_rule(index: int) -> Elementwise:
-        return _own_rule(looping, scalars, pairs[index][0], bound)
-
-    served = _run(looping, rows, keys, own_rule)
-    return [pair for pair, done in zip(pairs, served, strict=True) if not done]
-
-
-def _own_rule(
-    looping: Looping, scalars: StepScalars, tracked: Tracked, bound: float | None
-) -> Elementwise:
-    xp = looping.array_namespace()
-    scalars = plain.own_scalars(xp, scalars, tracked)
-    scalars = plain.cast_scalars(scalars, lambda x: looping.cast(x, tracked.m.dtype))
-    return rule(xp, looping.cast, looping.clipped, scalars, bound)
-
-
-def rule(
-    xp: Any,
-    cast: plain.Cast,
-    clipped: Callable[[Array, float | None], Array],
+    runner: LoopRunner,
+    groups: list[Group],
     scalars: StepScalars,
+    gradients: list[Array],
     bound: float | None,
-) -> Elementwise:
-    """The rule for the numbers of one variable, whose gradient is clipped by ``bound``."""
-
-    def step(parameter: Array, m: Array, v: Array, *others: Array) -> list[Array]:
-        *vhat, gradient = others
-        state = plain.VariableState(parameter, Moments(m, v, *(vhat or [None])), None)
-        gradient = clipped(gradient, bound)
-        new = plain.stepped(xp, cast, state, gradient, scalars)
-        return [new.parameter, *(s for s in new.moments if s is not None)]
-
-    return step
-
-
-def assign_where(
-    running: Running,
-    condition: Array,
-    assignments: list[Assignment],
-    value: Callable[..., Array],
-) -> list[Assignment]:
-    """Assign what loops serve; return the rest."""
-    rows, keys = [], []
-    for targets, sources in assignments:
-        others = {id(s): s for s in sources if s is not None}
-        for target in targets:
-            others.pop(id(target), None)
-        rows.append(Row(targets, list(others.values()), []))
-        place = {id(v): i for i, v in enumerate(rows[-1].variables)}
-        keys.append((len(targets), *(place.get(id(source)) for source in sources)))
-
-    def assignment_for(index: int) -> Elementwise:
-        targets = rows[index].changed
-        places = keys[index][1:]
-
-        def assigned(*numbers: Array) -> list[Array]:
-            new = value(*(None if place is None else numbers[place] for place in places))
-            return [new] * len(targets)
-
-        return assigned
-
-    served = _run(running, rows, keys, assignment_for, condition)
-    return [a for a, done in zip(assignments, served, strict=True) if not done]
-
-
-def _run(
-    running: Running,
-    rows: list[Row],
-    keys: Sequence[tuple[Any, ...] | None],
-    function_for: Callable[[int], Elementwise],
-    condition: Array | None = None,
-) -> list[bool]:
-    """Run one loop for all rows of a dtype and a key, none for those without; tell which ran."""
-    alike: dict[Any, list[int]] = {}
-    for index, servable in enumerate(running.servable(rows)):
-        if servable and keys[index] is not None:
-            dtype = rows[index].changed[0].dtype
-            alike.setdefault((dtype, keys[index]), []).append(index)
-    done = [False] * len(rows)
-    for indices in alike.values():
-        function = function_for(indices[0])
-        if running.run(function, [rows[i] for i in indices], condition=condition):
-            for index in indices:
-                done[index] = True
+) -> set[int]:
+    """Update what loops serve, gradients clipped by ``bound``; return the indices of these."""
+    selections = [
+        runner.select(g.dtype, g.variables, [[gradients[i] for i in g.indices]]) for g in groups
+    ]
+    done: set[int] = set()
+    if not runner.is_possible():
+        return done
+    for group, selection in zip(groups, selections, strict=True):
+        if any(selection.served):
+            own = scalars if group.decays else scalars._replace(shrink=0.0)
+            body = rule_loop(
+                group.dtype, group.amsgrad, own.gradient_weight is not None, bound is not None
+            )
+            runner.run(body, selection, [x for x in (*own, bound) if x is not None])
+            done.update(i for i, s in zip(group.indices, selection.served, strict=True) if s)
     return done
 
 
-class Lines:
-    """The lines of a loop, and those that need to run only once, before it.
+@functools.cache
+def rule_loop(dtype: str, amsgrad: bool, nesterov: bool, clips: bool) -> Loop:
+    """The rule as a loop over parameter, m, v, perhaps vhat, and gradient."""
+    state = 4 if amsgrad else 3
+    return Loop(
+        function=functools.partial(_rule, nesterov=nesterov, clips=clips),
+        dtype=dtype,
+        scalars=len(StepScalars._fields) - (not nesterov) + clips,
+        inputs=state + 1,
+        outputs=state,
+    )
 
-    Args:
-        arrays: How many arrays the loop reads.
-        dtype: That of their numbers, float32 or float64.
-        scalars: The dtype of what it is given besides.
-        conditional: Whether the first of these says if there is anything to do.
-    """
 
-    def __init__(self, arrays: int, dtype: str, scalars: str, *, conditional: bool = False) -> None:
-        self._dtype = dtype
-        self._scalar_dtype = scalars
-        self._conditional = conditional
-        self._before: list[str] = []
-        self._within: list[str] = []
-        self._scalars = int(conditional)
-        self._count = 0
-        self.numbers = [f"x{place}" for place in range(arrays)]
-        self._varying = set(self.numbers)
+def _rule(
+    xp: Any, scalars: Sequence[Array], numbers: Sequence[Array], *, nesterov: bool, clips: bool
+) -> list[Array]:
+    names = [name for name in StepScalars._fields if nesterov or name != "gradient_weight"]
+    named = dict(zip(names, scalars, strict=False))
+    named["adaptive"] = named["adaptive"] != 0.0
+    parameter, m, v, *vhat, gradient = numbers
+    if clips:
+        gradient = xp.clip(gradient, -1.0 * scalars[-1], scalars[-1])
+    new = plain.stepped(
+        xp,
+        lambda value, dtype: value,
+        plain.VariableState(parameter, Moments(m, v, *(vhat or [None])), None),
+        gradient,
+        StepScalars(**{"gradient_weight": None, **named}),
+    )
+    return [new.parameter, *(moment for moment in new.moments if moment is not None)]
 
-    def scalar(self, dtype: str) -> str:
-        """The next of the scalars that the loop is given; the condition comes before them.
 
-        Args:
-            dtype: What it is: bool, or a float that the scalars hold exactly.
-        """
-        given = self._given(self._scalars)
-        self._scalars += 1
-        return self._line(f"{given} != {_ZERO}" if dtype == "bool" else f"{dtype}({given})", [])
-
-    def _given(self, place: int) -> str:
-        return f"float64(load_{self._scalar_dtype}(scalars, {place}))"
-
-    def number(self, value: float) -> str:
-        """A constant in the dtype of the arrays."""
-        return self.constant(value, self._dtype)
-
-    def constant(self, value: Any, dtype: str) -> str:
-        """A constant."""
-        return str(bool(value)) if dtype == "bool" else f"{dtype}({float(value)!r})"
-
-    def converted(self, operand: str, dtype: str) -> str:
-        """A number in another dtype of floats."""
-        return self._line(f"{dtype}({operand})", [operand])
-
-    def operation(self, name: str, *operands: str) -> str:
-        """The result of an operation.
-
-        Raises:
-            UnknownOperationError: If loops are not made of it.
-        """
-        if name not in EXPRESSIONS:
-            raise UnknownOperationError(name)
-        return self._line(EXPRESSIONS[name].format(*operands), list(operands))
-
-    def _line(self, expression: str, operands: list[str]) -> str:
-        name = f"t{self._count}"
-        self._count += 1
-        if self._varying.isdisjoint(operands):
-            self._before.append(f"{name} = {expression}")
-        else:
-            self._within.append(f"{name} = {expression}")
-            self._varying.add(name)
-        return name
-
-    def loop(self, results: list[str], kept: Iterable[int] = ()) -> Loop:
-        """The loop, whose arrays are followed by new ones for those kept.
-
-        Args:
-            results: What the first arrays hold afterwards.
-            kept: Which of these are not overwritten.
-        """
-        new = {place: f"a{len(self.numbers) + i}" for i, place in enumerate(sorted(kept))}
-        read = [
-            f"{number} = load_{self._dtype}(a{place}, i)"
-            for place, number in enumerate(self.numbers)
-        ]
-        written = [
-            f"store({new.get(place, f'a{place}')}, i, {result})"
-            for place, result in enumerate(results)
-            if place in new or result != self.numbers[place]
-        ]
-        return Loop(
-            arrays=len(self.numbers) + len(new),
-            idle=f"1 if {self._given(0)} == {_ZERO} else 0" if self._conditional else "0",
-            before=tuple(self._before),
-            within=(*read, *self._within, *written),
+def assign_where(
+    runner: LoopRunner,
+    condition: Array,
+    assignments: list[Assignment],
+    value: Callable[..., Array],
+    scalars: Sequence[Array],
+) -> list[Assignment]:
+    """Assign what loops serve, where ``condition`` holds; return the rest."""
+    alike: dict[Any, list[Assignment]] = {}
+    rest = []
+    for assignment in assignments:
+        targets, sources = assignment
+        known = [v for v in (*targets, *sources) if v is not None]
+        if any(map(is_low_precision, known)):
+            rest.append(assignment)
+            continue
+        row = _row(assignment)
+        place = {id(v): i for i, v in enumerate(row)}
+        places = tuple(None if s is None else place[id(s)] for s in sources)
+        key = accumulator_dtype(targets[0]), len(targets), len(row), places
+        alike.setdefault(key, []).append(assignment)
+    for (dtype, outputs, inputs, places), chosen in alike.items():
+        columns = [list(column) for column in zip(*map(_row, chosen), strict=True)]
+        selection = runner.select(dtype, columns, [])
+        if not runner.is_possible() or not any(selection.served):
+            rest += chosen
+            continue
+        body = Loop(
+            _assigned(value, outputs, places),
+            dtype,
+            len(scalars),
+            inputs,
+            outputs,
+            conditional=True,
         )
+        runner.run(body, selection, [condition, *scalars])
+        rest += [a for a, s in zip(chosen, selection.served, strict=True) if not s]
+    return rest
 
 
-_ZERO = "float64(0.0)"
+def _row(assignment: Assignment) -> list[Any]:
+    """The variables of an assignment, each once, the targets first."""
+    targets, sources = assignment
+    return list({id(v): v for v in (*targets, *sources) if v is not None}.values())
+
+
+@functools.cache
+def _assigned(
+    value: Callable[..., Array], outputs: int, places: tuple[int | None, ...]
+) -> Elementwise:
+    def assigned(xp: Any, scalars: Sequence[Array], numbers: Sequence[Array]) -> list[Array]:
+        sources = [None if place is None else numbers[place] for place in places]
+        return [value(xp, _as_it_is, scalars, *sources)] * outputs
+
+    return assigned
+
+
+def _as_it_is(value: Array, master: Array | None) -> Array:
+    """The exact value of a variable in full precision."""
+    del master
+    return value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from surefoot.engines import (
     loops,
     plain,
     tensorflow_distribution,
-    tensorflow_kernels,
     tensorflow_loops,
     tensorflow_plain,
+    tensorflow_xla,
 )
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, StepScalars
@@ -61,6 +61,9 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     return scope
 
 
+shape = tensorflow_plain.shape
+
+
 def slot_layout(reference: Any, shard: bool) -> Any:
     """Keras has no layouts on this backend."""
     del reference, shard
@@ -94,6 +97,9 @@ def clip(
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Trace an eager update as a whole, once for each set of variables."""
     gradients = list(gradients)
+    known = variables or optimizer._trainable_variables
+    if len(gradients) == len(known):  # else Keras complains
+        gradients = list(map(tensorflow_plain.fitting, gradients, known))
     inline = (
         not gradients
         or tf.inside_function()
@@ -103,7 +109,6 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     )
     # Nothing in it needs AutoGraph, which would take its time to find that out.
     inline_apply = tf.autograph.experimental.do_not_convert(optimizer.inline_apply)
-    known = variables or optimizer._trainable_variables
     strategy = (
         None
         if _step_key(optimizer, known) in optimizer.eager_steps and not tf.distribute.has_strategy()
@@ -113,9 +118,19 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     if strategy is not None and any(g is not None for g in gradients):
         tensorflow_distribution.run(strategy, optimizer, gradients, variables, inline_apply)
         return
-    if inline:
-        inline_apply(gradients, variables)
-        return
+    with optimizer.step_lock:  # one thread builds and traces, and counts
+        if inline:
+            inline_apply(gradients, variables)
+        else:
+            _traced_and_run(optimizer, gradients, variables, inline_apply)
+
+
+def _traced_and_run(
+    optimizer: ManagedOptimizer,
+    gradients: list[Any],
+    variables: list[Any] | None,
+    inline_apply: Callable[..., None],
+) -> None:
     variables = optimizer.all_trainable_variables(variables)
     gradients = [
         g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
@@ -168,25 +183,49 @@ def _step_key(optimizer: ManagedOptimizer, variables: list[Any]) -> tuple[int, .
 
 def update(
     optimizer: MomentOptimizer,
-    scalars: StepScalars,
+    scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
     """Clip the gradients by value; apply the rule to every variable."""
     bound = optimizer.clipvalue
     pairs = list(zip(tracked, gradients, strict=True))
-    if tensorflow_kernels.may_loop([t.variable for t in tracked]):
-        pairs = loops.update(tensorflow_loops, scalars, pairs, bound)
-    pairs = [(t, tensorflow_loops.clipped(g, bound)) for t, g in pairs]
-    fast = [(t, g) for t, g in pairs if tensorflow_kernels.serves(t, g)]
-    if not tensorflow_kernels.may_compile([t.variable for t, _ in fast]):
-        fast = []
-    served = {t.index for t, _ in fast}
+    dense = [p for p in pairs if not isinstance(p[1], tf.IndexedSlices)]
+    chosen = [(t, g) for t, g in dense if t.master is None or tensorflow_xla.is_traced_for_xla()]
+    if tf.executing_eagerly() or not tensorflow_xla.may_compile([t.variable for t, _ in chosen]):
+        chosen = []
+    if len(chosen) < len(pairs):
+        numbers = scalars()
+        compiled = {id(t) for t, _ in chosen}
+        _update_plainly(optimizer, numbers, [p for p in pairs if id(p[0]) not in compiled], bound)
+        scalars = _returning(numbers)
+
+    def run() -> None:
+        # Computed by XLA, too: as operations of a graph that wait for each other, they would take
+        # longer than to update a small model.
+        numbers = scalars()
+        groups = loops.groups_of([t for t, _ in chosen])
+        done = loops.update(tensorflow_loops, groups, numbers, [g for _, g in chosen], bound)
+        rest = [pair for index, pair in enumerate(chosen) if index not in done]
+        _update_plainly(optimizer, numbers, rest, bound)
+
+    if chosen:
+        tensorflow_xla.run(run)
+
+
+def _returning(numbers: StepScalars) -> Callable[[], StepScalars]:
+    return lambda: numbers
+
+
+def _update_plainly(
+    optimizer: MomentOptimizer,
+    scalars: StepScalars,
+    pairs: list[tuple[Tracked, Any]],
+    bound: float | None,
+) -> None:
     for entry, gradient in pairs:
-        if entry.index not in served:
-            tensorflow_plain.update_variable(optimizer, scalars, entry, gradient)
-    if fast:
-        tensorflow_kernels.update(optimizer, scalars, fast)
+        clipped = gradient if bound is None else keras.ops.clip(gradient, -bound, bound)
+        tensorflow_plain.update_variable(optimizer, scalars, entry, clipped)
 
 
 def update_variable(
@@ -197,41 +236,50 @@ def update_variable(
 
 
 def assign_where(
-    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
+    condition: Array,
+    assignments: list[Assignment],
+    value: Callable[..., Array],
+    scalars: Sequence[Array],
 ) -> None:
     """Assign in a branch that XLA compiles; within XLA, which would copy for it, by selection."""
 
-    def selected(new: Array, old: Array) -> Array:
-        return tensorflow_kernels.kept_apart(tf.where(condition, new, old))
-
-    def assign(chosen: Callable[[Array, Array], Array] = lambda new, old: new) -> None:
-        for targets, sources in assignments:
-            new = value(
-                *(None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources)
-            )
+    def assign(rest: list[Assignment], *, selects: bool) -> None:
+        for targets, sources in rest:
+            given = [tf.cast(s, accumulator_dtype(targets[0])) for s in scalars]
+            held = [None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources]
+            new = value(tf, exact_value, given, *held)
             for target in map(value_of, targets):
-                new = chosen(tf.cast(new, target.dtype), target)
+                new = tf.cast(new, target.dtype)
+                if selects:
+                    new = tensorflow_xla.kept_apart(tf.where(condition, new, target))
                 target.assign(new)
 
-    if tensorflow_kernels.is_traced_for_xla():
-        assign(selected)
-        return
+    in_branch = not tensorflow_xla.is_traced_for_xla()
+
+    def assign_in_xla() -> None:
+        rest = loops.assign_where(tensorflow_loops, condition, assignments, value, scalars)
+        assign(rest, selects=not in_branch)
+
     variables = [v for a in assignments for v in a.targets]
-    if tensorflow_kernels.may_loop(variables):
-        assignments = loops.assign_where(tensorflow_loops, condition, assignments, value)
-        variables = [v for a in assignments for v in a.targets]
-    if not assignments:
+    if not in_branch:
+        assign_in_xla()
+    elif not variables:
         return
-    if tensorflow_kernels.may_compile(variables):
-        compiled = tf.function(assign, jit_compile=True, autograph=False)
-        tensorflow_kernels.run_if(condition, compiled, value_of(variables[0]).device)
+    elif not tf.executing_eagerly() and tensorflow_xla.may_compile(variables):
+        tensorflow_xla.run_if(condition, assign_in_xla, value_of(variables[0]).device)
     else:
-        run_where(condition, assign, [])
+        run_where(condition, lambda: assign(assignments, selects=False), [])
 
 
 def original(variable: Any) -> Any:
     """The `tf.Variable` in a Keras variable."""
     return value_of(variable)
+
+
+def state_scope(optimizer: Any) -> AbstractContextManager[bool]:
+    """Variables hold their values all the time; a graph reads them when it runs."""
+    del optimizer
+    return contextlib.nullcontext(not tf.executing_eagerly())
 
 
 def reattach(variable: Any) -> None:
@@ -282,47 +330,10 @@ def whole(value: Array) -> Array:
     return value
 
 
-def like(scalar: Array, tensor: Array) -> Array:
-    """A scalar in the dtype of ``tensor``."""
-    return tf.cast(scalar, tensor.dtype)
-
-
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     with tf.init_scope():
-        slot.assign(tf.cast(value_of(variable), slot.dtype))
-
-
-def initialize(variable: Any, values: Callable[[], Array]) -> None:
-    """Give a new variable its first value, once, also while a graph is traced."""
-    with tf.init_scope():
-        variable.assign(values())
-
-
-def samples(variables: list[Any], count: int) -> Array:
-    """``count`` elements of each variable in float32, shaped (variables, count)."""
-    if not variables:
-        return tf.zeros((0, count), tf.float32)
-    found = tensorflow_loops.samples([value_of(v) for v in variables], count)
-    if found is not None:
-        return found
-    return tf.stack(
-        [
-            tf.cast(
-                tf.gather(
-                    tf.reshape(tf.convert_to_tensor(value_of(v)), [-1]),
-                    plain.probe_positions(math.prod(v.shape), count),
-                ),
-                tf.float32,
-            )
-            for v in variables
-        ]
-    )
-
-
-def differs(variable: Any, values: Array) -> Array:
-    """Whether any element of ``variable`` is not the one in ``values``."""
-    return tf.reduce_any(tf.convert_to_tensor(variable.value) != values)
+        slot.assign(tf.cast(tf.convert_to_tensor(value_of(variable)), slot.dtype))
 
 
 def finite(gradients: list[Any]) -> Array:

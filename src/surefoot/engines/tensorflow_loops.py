@@ -1,318 +1,183 @@
-"""Loops on TensorFlow, in place, as operations of the graph of a step.
+"""Compiled loops on TensorFlow, in place, called by XLA through its foreign function interface.
 
-A variable's memory belongs to it alone only while nobody holds a value read from it. TensorFlow
-sees to that before it updates rows of a variable, if need be by a copy; so no rows are updated,
-and the tensor read next shares the memory with the variable and with nobody else. The loop writes
-into it.
+XLA owns what a loop writes: it holds the locks of the variables while a step runs, and where
+somebody else holds a value read from one, it works on a copy, which the variable then takes over.
+The loop is called from a small program in StableHLO, the form in which XLA takes programs.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-from collections.abc import Callable
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from surefoot.engines import plain, tensorflow_foreign
-from surefoot.engines.loops import Elementwise, Lines, Row, UnknownOperationError
-from surefoot.engines.tensorflow_kernels import is_traced_for_xla, run_if
+from surefoot.engines.compiler import loop, xla
+from surefoot.engines.compiler.loop import Loop
+from surefoot.engines.loops import Columns, Selection
 from surefoot.rule import Array
 from surefoot.slots import value_of
 
-_NAMES = {
-    "Abs": "abs",
-    "AddV2": "add",
-    "Equal": "eq",
-    "Exp": "exp",
-    "Expm1": "expm1",
-    "Greater": "gt",
-    "GreaterEqual": "ge",
-    "Less": "lt",
-    "LessEqual": "le",
-    "Log1p": "log1p",
-    "LogicalAnd": "and",
-    "LogicalNot": "not",
-    "LogicalOr": "or",
-    "Maximum": "max",
-    "Minimum": "min",
-    "Mul": "mul",
-    "Neg": "neg",
-    "NotEqual": "ne",
-    "RealDiv": "div",
-    "SelectV2": "select",
-    "Sqrt": "sqrt",
-    "Square": "square",
-    "Sub": "sub",
-}
-"""Operations that loops are made of, by TensorFlow's names."""
-
-_DTYPES = (tf.bool, tf.float32, tf.float64)
-
-_UPDATES_OF_ROWS = {
-    1: ("ResourceSparseApplyProximalGradientDescent", 3, 0),
-    2: ("ResourceSparseApplyMomentum", 1, 1),
-    3: ("ResourceSparseApplyAdadelta", 3, 0),
-    4: ("ResourceSparseApplyCenteredRMSProp", 4, 0),
-}
-"""Operations that update rows of some variables together; how many factors they take before and
-after the gradient.
-
-TensorFlow leaves out the plain addition of no rows.
-"""
+_ELEMENTS = {"float32": "f32", "float64": "f64"}
 
 
-def array_namespace() -> Any:
-    """TensorFlow itself."""
-    return tf
+def is_possible() -> bool:
+    """Whether loops can be compiled, and TensorFlow's XLA can be told about them."""
+    return loop.is_available() and _interface() is not None
 
 
-def cast(value: Array, dtype: Any) -> Array:
-    """A value in another dtype."""
-    return tf.cast(value, dtype)
+def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
+    """Rows of dense tensors in the memory of this process, that are alike: see `LoopRunner`."""
+    count = len(variables)
+    rows = [
+        [*map(value_of, row[:count]), *row[count:]]
+        for row in zip(*variables, *tensors, strict=True)
+    ]
+    served = [
+        all(isinstance(t, tf.Variable) and _is_here(t) for t in row[:count])
+        and not any(isinstance(t, tf.IndexedSlices) for t in row[count:])
+        and row[0].shape.is_fully_defined()
+        and all(t.dtype.name == dtype and t.shape == row[0].shape for t in row)
+        for row in rows
+    ]
+    chosen = [(row[:count], row[count:]) for row, s in zip(rows, served, strict=True) if s]
+    return Selection(served, chosen)
 
 
-def clipped(gradient: Any, bound: float | None) -> Any:
-    """A gradient within ``bound`` on both sides of zero."""
-    return gradient if bound is None else keras.ops.clip(gradient, -bound, bound)
+def _is_here(variable: tf.Variable) -> bool:
+    return "/job:localhost/" in variable.device and "/device:CPU:" in variable.device
 
 
-def servable(rows: list[Row]) -> list[bool]:
-    """Whether a loop may take each of these rows."""
-    possible = _is_possible()
-    return [possible and _may_serve(row) for row in rows]
+def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
+    """Call a loop on what was selected, in a function that XLA compiles: see `LoopRunner`."""
+    from tensorflow.compiler.tf2xla.python import xla as operations
 
-
-def _is_possible() -> bool:
-    return (
-        not tf.executing_eagerly()
-        and not tf.distribute.has_strategy()
-        and not _xla_takes_parts()
-        and tensorflow_foreign.is_available()
-    )
-
-
-def _xla_takes_parts() -> bool:
-    """Whether XLA may read a variable in place of TensorFlow: it could hand on a copy."""
-    return bool(tf.config.optimizer.get_jit()) or "auto_jit" in os.environ.get("TF_XLA_FLAGS", "")
-
-
-def _may_serve(row: Row) -> bool:
-    """Whether all is dense, of one dtype, and in the memory of this process.
-
-    A variable of a single number has no rows to update, and so to do without.
-    """
-    tensors = [value_of(v) for v in row.variables]
-    alike = [*tensors, *row.given]
-    return (
-        not any(isinstance(t, tf.IndexedSlices) for t in alike)
-        and len({t.dtype for t in alike}) == 1
-        and tensors[0].dtype in (tf.float32, tf.float64)
-        and len(row.changed) in _UPDATES_OF_ROWS
-        and math.prod(tensors[0].shape) > 0
-        and all(t.shape.rank for t in tensors)
-        and all(t.shape.is_compatible_with(tensors[0].shape) for t in alike)
-        and all(_is_here(t) for t in tensors)
-    )
-
-
-def _is_here(variable: Any) -> bool:
-    return (
-        isinstance(variable, tf.Variable)
-        and "/job:localhost/" in variable.device
-        and "/device:CPU:" in variable.device
-    )
-
-
-def samples(variables: list[tf.Variable], count: int) -> tf.Tensor | None:
-    """``count`` numbers of each, in rows, unless there is one that they cannot be read from.
-
-    As operations of TensorFlow this would be four for each variable, twice a step.
-    """
-    usable = _is_possible() and not is_traced_for_xla()
-    if not usable or not all(_is_here(v) and v.dtype is tf.float32 for v in variables):
-        return None
-    strides = [plain.probe_stride(math.prod(v.shape), count) for v in variables]
-    with tf.device(variables[0].device):
-        handles = [v.handle for v in variables]
-        tensors = _read_together(handles, tf.float32)
-        (result,) = _create(
-            tensorflow_foreign.numbers(count),
-            [tf.constant(strides, tf.int64), *handles, *tensors],
-            [tf.float32],
-            M=len(handles),
-            N=len(tensors),
-        ).outputs
-    result.set_shape((len(variables), count))
-    return result
-
-
-def run(function: Elementwise, rows: list[Row], *, condition: Array | None = None) -> bool:
-    """Give each row's variables their new values, where ``condition`` holds: see `Looping`."""
-    dtype = value_of(rows[0].changed[0]).dtype
-    length = len(rows[0].variables) + len(rows[0].given)
-    traced = tf.function(function, autograph=False).get_concrete_function(
-        *[tf.TensorSpec((), dtype)] * length
-    )
-    lines = Lines(length, dtype.name, "float64")
-    written = _Written(lines)
-    try:
-        loop = lines.loop(written.results(traced))
-    except UnknownOperationError:
-        return False
-    operation = tensorflow_foreign.operation(loop, dtype.name, len(rows[0].variables))
-    device = value_of(rows[0].changed[0]).device
-    if condition is None:
-        with tf.device(device):
-            _call(operation, written.scalars, rows)
-    else:
-        # A branch, as to see who holds a variable's memory takes its time, too.
-        run_if(condition, lambda: _call(operation, written.scalars, rows), device)
-    return True
-
-
-def _call(operation: str, scalars: list[Array], rows: list[Row]) -> None:
-    vector = tf.stack([tf.cast(s, tf.float64) for s in scalars] or [tf.zeros([], tf.float64)])
-    variables = [[value_of(v) for v in row.variables] for row in rows]
-    _part_from_readers([v[: len(row.changed)] for v, row in zip(variables, rows, strict=True)])
-    # Of those read, too: who changes them later waits until this loop has let go of them.
-    handles = [v.handle for row in variables for v in row]
-    values = iter(_read_together(handles, variables[0][0].dtype))
+    interface = _interface()
+    assert interface is not None
+    rows = selection.arrays
+    body = body.returning(len(rows[0][0]))
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or loop.cores()
+    name = _HANDLERS.name_for(body, interface.version, threads)
+    dtype = tf.as_dtype(body.dtype)
+    handles = [[v.handle for v in variables] for variables, _ in rows]
+    shapes = [variables[0].shape for variables, _ in rows]
     tensors = [
         tensor
-        for row, of_row in zip(rows, variables, strict=True)
-        for tensor in [*itertools.islice(values, len(of_row)), *row.given]
+        for of_row, (_, given) in zip(handles, rows, strict=True)
+        for tensor in [*(_read(handle, dtype) for handle in of_row), *given]
     ]
-    _create(operation, [vector, *handles, *tensors], [], M=len(handles), N=len(tensors))
-
-
-def _read_together(handles: list[tf.Tensor], dtype: tf.DType) -> list[tf.Tensor]:
-    """The values of variables by one operation instead of one for each."""
-    dtypes = [dtype.as_datatype_enum] * len(handles)
-    return list(
-        _create(
-            "_ReadVariablesOp",
-            handles,
-            [dtype] * len(handles),
-            N=len(handles),
-            dtypes=tf.compat.v1.AttrValue.ListValue(type=dtypes),
-        ).outputs
+    vector = tf.stack([tf.cast(s, dtype) for s in scalars])
+    results = operations.call_module(
+        [vector, *tensors],
+        version=operations.call_module_maximum_supported_version(),
+        module=_program(name, body, [tuple(shape) for shape in shapes]),
+        Tout=[dtype] * (body.outputs * len(rows)),
+        Sout=[shape for shape in shapes for _ in range(body.outputs)],
+        platforms=["CPU"],
     )
+    for index, of_row in enumerate(handles):
+        new = results[body.outputs * index : body.outputs * (index + 1)]
+        for handle, value in zip(of_row, new, strict=False):
+            _assign(handle, value)
 
 
-def _create(
-    operation: str, inputs: list[tf.Tensor], results: list[tf.DType], **attributes: Any
+def _program(name: str, body: Loop, shapes: list[tuple[int, ...]]) -> str:
+    """A program that calls a handler, and says which results are in the memory of an argument."""
+    element = _ELEMENTS[body.dtype]
+    kinds = ["tensor<" + "".join(f"{size}x" for size in s) + f"{element}>" for s in shapes]
+    scalars = body.scalars + int(body.conditional)
+    arguments = [f"tensor<{scalars}x{element}>", *(k for k in kinds for _ in range(body.inputs))]
+    results = [k for k in kinds for _ in range(body.outputs)]
+    declared = ", ".join(f"%a{i}: {kind}" for i, kind in enumerate(arguments))
+    given = ", ".join(f"%a{i}" for i in range(len(arguments)))
+    several = len(results) > 1
+    aliases = ", ".join(
+        "#stablehlo.output_operand_alias<output_tuple_indices = "
+        f"[{body.outputs * row + place if several else ''}], "
+        f"operand_index = {1 + body.inputs * row + place}, operand_tuple_indices = []>"
+        for row in range(len(shapes))
+        for place in range(body.outputs)
+    )
+    returned = ", ".join(f"%r#{i}" for i in range(len(results))) if several else "%r"
+    kinds_of_results = ", ".join(results)
+    return f"""module {{
+  func.func public @main({declared}) -> ({kinds_of_results}) {{
+    %r{f":{len(results)}" if several else ""} = stablehlo.custom_call @{name}({given}) {{
+      api_version = 4 : i32, backend_config = {{}}, output_operand_aliases = [{aliases}]
+    }} : ({", ".join(arguments)}) -> ({kinds_of_results})
+    return {returned} : {kinds_of_results}
+  }}
+}}"""
+
+
+# TensorFlow's functions look at each argument for longer than it takes to make an operation.
+
+
+def _read(handle: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    (value,) = _operation("ReadVariableOp", [handle], [dtype], dtype).outputs
+    return value
+
+
+def _assign(handle: tf.Tensor, value: tf.Tensor) -> None:
+    _operation("AssignVariableOp", [handle, value], [], value.dtype)
+
+
+def _operation(
+    kind: str, inputs: list[tf.Tensor], results: list[tf.DType], dtype: tf.DType
 ) -> tf.Operation:
-    """Put an operation into the graph.
-
-    TensorFlow's functions know not all of them, and look at each argument for longer than it
-    takes to make one.
-    """
-    return tf.compat.v1.get_default_graph().create_op(
-        operation,
-        inputs,
-        results,
-        name="loop",
-        attrs={
-            name: tf.compat.v1.AttrValue(**{"i" if isinstance(value, int) else "list": value})
-            for name, value in attributes.items()
-        },
-    )
+    attributes = {"dtype": tf.compat.v1.AttrValue(type=dtype.as_datatype_enum)}
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op(kind, inputs, results, attrs=attributes)
 
 
-def _part_from_readers(rows: list[list[tf.Variable]]) -> None:
-    """Let nobody else hold the memory of these variables, as many of one shape in each row."""
-    update, before, after = _UPDATES_OF_ROWS[len(rows[0])]
-    dtype = rows[0][0].dtype
-    factor = tf.zeros([], dtype)
-    indices = tf.zeros([0], tf.int32)
-    gradients: dict[tuple[int, ...], tf.Tensor] = {}
-    for row in rows:
-        inner = tuple(row[0].shape[1:])
-        gradient = gradients.get(inner)
-        if gradient is None:
-            gradient = gradients[inner] = tf.zeros([0, *inner], dtype)
-        handles = [v.handle for v in row]
-        given = [*handles, *[factor] * before, gradient, indices, *[factor] * after]
-        _create(update, given, [])
-        # From now on reading makes copies: not for us, nor for the model's next pass.
-        for handle in handles:
-            _create("DisableCopyOnRead", [handle], [])
+class _Interface:
+    """XLA's foreign function interface, as TensorFlow's library has it (xla/ffi/api/c_api.h)."""
 
+    def __init__(self, address: int) -> None:
+        # Behind its size, an extension, and its version in three integers, and one more integer,
+        # come the functions: the fourth registers handlers.
+        fields = (ctypes.c_int64 * 10).from_address(address)
+        self.version = fields[4] & 0xFFFFFFFF, fields[4] >> 32
+        self._register = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(fields[9])
 
-class _Written:
-    """A traced function, and what computes the scalars that it closes over, written down.
-
-    As operations of the graph, some hundred that wait for each other, these would take longer
-    than to update a small model.
-
-    Attributes:
-        scalars: What it takes from the graph.
-    """
-
-    def __init__(self, lines: Lines) -> None:
-        self.scalars: list[tf.Tensor] = []
-        self._lines = lines
-        self._names: dict[tuple[int, str], str] = {}
-
-    def results(self, traced: Any) -> list[str]:
-        """The names of a traced function's results.
+    def register(self, name: str, address: int) -> None:
+        """Register a handler for CPUs.
 
         Raises:
-            UnknownOperationError: If loops are not made of it.
+            RuntimeError: If XLA refuses it.
         """
-        inputs = traced.graph.inputs
-        captured = inputs[len(self._lines.numbers) :]
-        for tensor, number in zip(inputs, self._lines.numbers, strict=False):
-            self._names[_key(tensor)] = number
-        for inner, outer in zip(captured, traced.captured_inputs, strict=True):
-            self._names[_key(inner)] = self._scalar(outer)
-        return [self._name(tensor) for tensor in traced.graph.outputs]
-
-    def _scalar(self, tensor: tf.Tensor) -> str:
-        """A scalar of the graph: computed in the loop if possible, else taken from there."""
-        key = _key(tensor)
-        if key not in self._names:
-            try:
-                self._names[key] = self._computed(tensor, self._scalar)
-            except UnknownOperationError:
-                if not _is_scalar(tensor):
-                    raise
-                self.scalars.append(tensor)
-                self._names[key] = self._lines.scalar(tensor.dtype.name)
-        return self._names[key]
-
-    def _name(self, tensor: tf.Tensor) -> str:
-        key = _key(tensor)
-        if key not in self._names:
-            self._names[key] = self._computed(tensor, self._name)
-        return self._names[key]
-
-    def _computed(self, tensor: tf.Tensor, name_of: Callable[[tf.Tensor], str]) -> str:
-        operation = tensor.op
-        if not _is_scalar(tensor):
-            raise UnknownOperationError(f"{operation.type} of {tensor.shape} {tensor.dtype}")
-        if operation.type == "Const":
-            return self._lines.constant(tf.get_static_value(tensor), tensor.dtype.name)
-        if operation.type == "Identity":
-            return name_of(operation.inputs[0])
-        if operation.type == "Cast":
-            (operand,) = operation.inputs
-            if tf.bool in (tensor.dtype, operand.dtype):
-                raise UnknownOperationError("Cast of booleans")
-            return self._lines.converted(name_of(operand), tensor.dtype.name)
-        if operation.type not in _NAMES:
-            raise UnknownOperationError(operation.type)
-        operands = [name_of(operand) for operand in operation.inputs]
-        return self._lines.operation(_NAMES[operation.type], *operands)
+        given, platform = (ctypes.create_string_buffer(s.encode()) for s in (name, "Host"))
+        arguments = (ctypes.c_int64 * 11)(
+            *(84, 0),  # the size of what is read, no extension
+            *(ctypes.addressof(given), len(name), ctypes.addressof(platform), len("Host")),
+            *(0, 0, 0, address),  # nothing is done at other stages than the execution
+            0,
+        )
+        if self._register(ctypes.addressof(arguments)):
+            raise RuntimeError(f"XLA refuses the handler {name}.")
 
 
-def _is_scalar(tensor: tf.Tensor) -> bool:
-    return tensor.shape.rank == 0 and tensor.dtype in _DTYPES
+@functools.cache
+def _interface() -> _Interface | None:
+    """The interface; None where TensorFlow does not hand it out, or another version of it."""
+    for path in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*")):
+        try:
+            function = ctypes.CDLL(str(path))["_ZN3xla3ffi12GetXlaFfiApiEv"]
+        except (OSError, AttributeError):
+            continue
+        function.restype = ctypes.c_void_p
+        interface = _Interface(function())
+        return interface if interface.version[0] == xla.KNOWN_MAJOR_VERSION else None
+    return None
 
 
-def _key(tensor: tf.Tensor) -> tuple[int, str]:
-    return id(tensor.graph), tensor.name
+def _register(name: str, address: int) -> None:
+    interface = _interface()
+    assert interface is not None
+    interface.register(name, address)
+
+
+_HANDLERS = xla.Handlers(_register)

@@ -94,11 +94,34 @@ def _slots_and_values(tracked: Tracked, state: plain.VariableState) -> list[tupl
 
 
 def _read(tracked: Tracked) -> plain.VariableState:
+    parameter = tf.convert_to_tensor(value_of(tracked.variable))
+    if is_shape_open(tracked.variable):  # may have been assigned another, and would be broadcast
+        parameter = tf.ensure_shape(parameter, tracked.m.shape)
     return plain.VariableState(
-        tf.convert_to_tensor(value_of(tracked.variable)),
+        parameter,
         Moments(*(None if s is None else tf.convert_to_tensor(s.value) for s in tracked.moments)),
         None if tracked.master is None else tf.convert_to_tensor(tracked.master.value),
     )
+
+
+def shape(variable: Any) -> tuple[int, ...]:
+    """The present shape of a variable, which may be declared with an open one."""
+    if is_shape_open(variable):
+        with tf.init_scope():
+            return tuple(tf.raw_ops.VariableShape(input=value_of(variable).handle).numpy().tolist())
+    return tuple(variable.shape)
+
+
+def is_shape_open(variable: Any) -> bool:
+    """Whether values of other shapes can be assigned to a `tf.Variable`."""
+    return not value_of(variable).shape.is_fully_defined()
+
+
+def fitting(gradient: Any, variable: Any) -> Any:
+    """A dense gradient of a graph that has to have the variable's shape when that runs."""
+    if isinstance(gradient, tf.Tensor) and not gradient.shape.is_fully_defined():
+        return tf.ensure_shape(gradient, shape(variable))
+    return gradient
 
 
 def dense_values(gradient: Any) -> tf.Tensor:
@@ -111,8 +134,9 @@ def check_rows(gradient: tf.IndexedSlices, variable: Any) -> None:
     rows = gradient.indices
     if "CPU" in rows.device and rows.shape[0]:  # elsewhere, asking would wait for the device
         first, last = int(tf.reduce_min(rows)), int(tf.reduce_max(rows))
-        if first < 0 or last >= variable.shape[0]:
+        count = shape(variable)[0]
+        if first < 0 or last >= count:
             raise ValueError(
                 f"The gradient of '{variable_path(variable)}' must have row indices in "
-                f"[0, {variable.shape[0]}). Received: indices from {first} to {last}"
+                f"[0, {count}). Received: indices from {first} to {last}"
             )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 
 from surefoot.engines import (
-    compiled,
     differentiation,
     failures,
     loops,
@@ -21,6 +19,7 @@ from surefoot.engines import (
     torch_kernels,
     torch_loops,
 )
+from surefoot.engines.torch_memory import held_tensor, require_memory
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
@@ -65,21 +64,32 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def shape(variable: Any) -> tuple[int, ...]:
+    """The shape of a variable, which never changes."""
+    return tuple(variable.shape)
+
+
 def slot_layout(reference: Any, shard: bool) -> Any:
     """Keras has no layouts on this backend."""
     del reference, shard
 
 
 def widen(gradients: list[Any]) -> list[Any]:
-    """Gradients in at least float32, and dense."""
+    """Gradients in at least float32, dense, and as they are in memory."""
     return [None if g is None else _widened(g) for g in gradients]
 
 
 def _widened(gradient: Any) -> torch.Tensor:
-    gradient = torch.as_tensor(gradient)
+    if not isinstance(gradient, torch.Tensor):
+        gradient = torch.as_tensor(gradient)
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    return gradient.float() if gradient.element_size() < 4 else gradient
+    if gradient.dtype.itemsize < 4:
+        gradient = gradient.float()
+    # Autograd hands on negations that are yet to be made, and zeros that are nowhere.
+    if not gradient.is_contiguous() or gradient.is_neg() or gradient._is_zerotensor():
+        return gradient.resolve_neg().clone(memory_format=torch.contiguous_format)
+    return gradient
 
 
 @torch.no_grad()
@@ -113,47 +123,52 @@ def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
     return bound / norm.clamp(min=bound)
 
 
+# What `torch.compile` traces would have to be operations of PyTorch all through: here it stops
+# tracing, runs the step as it is, and goes on behind it.
+@torch.compiler.disable
 @torch.no_grad()
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Run the update where it stands: PyTorch executes eagerly."""
-    optimizer.inline_apply(gradients, variables)
+    with optimizer.step_lock:
+        optimizer.inline_apply(gradients, variables)
 
 
 @torch.no_grad()
 def update(
     optimizer: MomentOptimizer,
-    scalars: StepScalars,
+    scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
 ) -> None:
     """Clip the gradients by value; apply the rule to every variable."""
     bound = optimizer.clipvalue
-    scalars = _host_numbers(scalars)
-    done: set[int] = set()
-    on_host = all(isinstance(x, float | bool | None) for x in scalars)
-    if on_host and not plain.is_stateless():
-        looping = compiled.is_available()
-        for group, table in _groups(optimizer, tracked):
-            chosen = [gradients[i] for i in group.indices]
-            if (
-                looping and torch_loops.update(scalars, group, table, chosen, bound)
-            ) or torch_kernels.update(scalars, group, chosen, bound):
-                done.update(group.indices)
-    if len(done) < len(tracked):
-        for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
-            if index not in done:
-                update_variable(optimizer, scalars, entry, _clamped(gradient, bound))
+    numbers = _host_numbers(scalars())
+    if plain.is_stateless():
+        done: set[int] = set()
+    else:
+        groups = _groups(optimizer, tracked)
+        grouped = set().union(*(group.indices for group in groups))
+        for index, entry in enumerate(tracked):
+            if index not in grouped:  # `loops` looks at the others
+                slots = [v for v in (entry.master, *entry.moments) if v is not None]
+                state = map(held_tensor, (entry.variable, *slots))
+                require_memory([*state, gradients[index]])
+        on_host = all(isinstance(x, float | bool | None) for x in numbers)
+        done = loops.update(torch_loops, groups, numbers, gradients, bound) if on_host else set()
+        if on_host and len(done) < len(tracked):
+            done |= torch_kernels.update(groups, numbers, gradients, bound, done)
+    for index, (entry, gradient) in enumerate(zip(tracked, gradients, strict=True)):
+        if index not in done:
+            update_variable(optimizer, numbers, entry, _clamped(gradient, bound))
 
 
-def _groups(
-    optimizer: MomentOptimizer, tracked: list[Tracked]
-) -> list[tuple[torch_kernels.Group, torch_loops.Table]]:
-    """The groups for these variables, made once for as long as their tensors are the same."""
-    tensors = [torch_kernels.held_tensor(t.variable) for t in tracked]
-    known, groups = optimizer.eager_steps.get("groups", ((), None))
-    if groups is None or len(known) != len(tensors) or not all(map(is_, known, tensors)):
-        groups = [(g, torch_loops.table_for(g)) for g in torch_kernels.groups(tracked)]
-        optimizer.eager_steps["groups"] = tensors, groups
+def _groups(optimizer: MomentOptimizer, tracked: list[Tracked]) -> list[loops.Group]:
+    """The groups of these variables; those of all variables are made once."""
+    if tracked is not optimizer.tracked_variables:
+        return loops.groups_of(tracked)
+    if "groups" not in optimizer.eager_steps:
+        optimizer.eager_steps["groups"] = loops.groups_of(tracked)
+    groups: list[loops.Group] = optimizer.eager_steps["groups"]
     return groups
 
 
@@ -230,37 +245,38 @@ def _read(tracked: Tracked) -> plain.VariableState:
 
 @torch.no_grad()
 def assign_where(
-    condition: Array, assignments: list[Assignment], value: Callable[..., Array]
+    condition: Array,
+    assignments: list[Assignment],
+    value: Callable[..., Array],
+    scalars: Sequence[Array],
 ) -> None:
     """Decide on the host where the state is; else compute and select, to read nothing back."""
     on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
     if on_host and not condition:
         return
-    if plain.is_stateless():
-        for targets, sources in assignments:
-            new = value(*(None if v is None else value_of(v).detach() for v in sources))
-            for target in targets:
-                old = value_of(target)
-                new = _cast(new, old.dtype)
-                target.assign(new if on_host else torch.where(condition, new, old))
-        return
-    if on_host:
-        assignments = loops.assign_where(torch_loops, condition, assignments, value)
-    rows = [
-        [[v if v is None else torch_kernels.held_tensor(v) for v in variables] for variables in a]
-        for a in assignments
-    ]
-    for part in torch_kernels.joined_parts(rows):
-        new = value(*part.sources())
-        for target in part.targets:
-            if not on_host:
-                new = torch.where(condition, new, torch_kernels.joined(target))
-            torch_kernels.copy_to(target, new)
+    in_place = not plain.is_stateless()
+    if on_host and in_place:
+        assignments = loops.assign_where(torch_loops, condition, assignments, value, scalars)
+    for targets, sources in assignments:
+        held = [None if v is None else value_of(v).detach() for v in sources]
+        dtype = getattr(torch, accumulator_dtype(targets[0]))
+        given = [s.item() if isinstance(s, np.generic) else _cast(s, dtype) for s in scalars]
+        new = value(torch, exact_value, given, *held)
+        for target in targets:
+            old = value_of(target)
+            new = _cast(new, old.dtype)
+            _assign(target, new if on_host else torch.where(condition, new, old))
 
 
 def original(variable: Any) -> Any:
     """The variable itself."""
     return variable
+
+
+def state_scope(optimizer: Any) -> AbstractContextManager[bool]:
+    """Variables hold their values all the time."""
+    del optimizer
+    return contextlib.nullcontext(False)
 
 
 def reattach(variable: Any) -> None:
@@ -317,45 +333,10 @@ def whole(value: Array) -> Array:
     return value
 
 
-def like(scalar: Array, tensor: Array) -> Array:
-    """A scalar in the dtype of ``tensor``."""
-    return scalar.item() if isinstance(scalar, np.generic) else _cast(scalar, tensor.dtype)
-
-
 @torch.no_grad()
 def initialize_as_copy(slot: Any, variable: Any) -> None:
     """Let a new slot start at the value of ``variable``, once."""
     slot.assign(value_of(variable).detach())
-
-
-def initialize(variable: Any, values: Callable[[], Array]) -> None:
-    """Give a new variable its first value."""
-    variable.assign(values())
-
-
-@torch.no_grad()
-def samples(variables: list[Any], count: int) -> Array:
-    """``count`` elements of each variable in float32, shaped (variables, count)."""
-    if not variables:
-        return torch.zeros((0, count))
-    stateless = plain.is_stateless()
-    tensors = [value_of(v) if stateless else torch_kernels.held_tensor(v) for v in variables]
-    found = torch_loops.samples(tensors, count)
-    if found is not None:
-        return found
-    return torch.stack([_probed(t, count) for t in tensors]).float()
-
-
-def _probed(tensor: torch.Tensor, count: int) -> torch.Tensor:
-    if not tensor.is_contiguous():
-        tensor = tensor.reshape(-1)
-    return tensor.as_strided((count,), (plain.probe_stride(tensor.numel(), count),))
-
-
-def differs(variable: Any, values: Array) -> Array:
-    """Whether any element of ``variable`` is not the one in ``values``."""
-    difference = (variable.value.detach() != values).any()
-    return np.bool_(difference) if difference.device.type == "cpu" else difference
 
 
 def finite(gradients: list[Any]) -> Array:

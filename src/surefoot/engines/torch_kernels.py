@@ -19,17 +19,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from surefoot.engines import plain
+from surefoot.engines import loops, plain
+from surefoot.engines.torch_memory import held_tensor, table_of
 from surefoot.rule import StepScalars
-from surefoot.slots import Tracked, value_of
 
 Row = tuple[torch.Tensor, ...]
-
-
-def held_tensor(variable: Any) -> torch.Tensor:
-    """A variable's tensor, past what Keras looks up each time it hands that out."""
-    tensor: torch.Tensor = getattr(variable, "_value", variable)
-    return tensor
 
 
 AnyRow = TypeVar("AnyRow", bound=Sequence[Any])
@@ -67,7 +61,9 @@ def kernel_for(scalars: StepScalars) -> Kernel | None:
         complement = (a + b * complement) / (a + b)
         kernel = Kernel((a + b) / scalars.root_scale, complement, a / b)
     fits = (
-        _fits(kernel.one_minus_beta_1)
+        # The kernel divides by 0 where the root of a moment and epsilon are 0.
+        scalars.epsilon > np.finfo("float32").tiny
+        and _fits(kernel.one_minus_beta_1)
         and _fits(scalars.one_minus_beta_2)
         and 0.0 <= kernel.correction <= _LARGEST_CORRECTION
     )
@@ -82,8 +78,6 @@ def _fits(complement: float) -> bool:
 class Group(NamedTuple):
     """Variables that one call of the kernel serves; each field is a list over them."""
 
-    decays: bool
-    indices: list[int]
     parameters: list[torch.Tensor]
     m: list[torch.Tensor]
     v: list[torch.Tensor]
@@ -95,57 +89,49 @@ class Group(NamedTuple):
         return zip(*streams, *([self.vhat] if self.vhat else []), strict=True)
 
 
-def groups(tracked: list[Tracked]) -> list[Group]:
-    """Sort the variables that the kernel may serve by what it takes only once."""
-    found: dict[tuple[torch.dtype, bool, bool], Group] = {}
-    for index, entry in enumerate(tracked):
-        # The tensors themselves, which stay the same when their storage is exchanged.
-        tensors = [value_of(s) for s in (entry.variable, *entry.moments) if s is not None]
-        dtype = tensors[0].dtype
-        served = dtype in (torch.float32, torch.float64) and entry.master is None
-        if not (served and are_alike(tensors, dtype)):
-            continue
-        group = found.setdefault(
-            (dtype, entry.decays, entry.vhat is not None), Group(entry.decays, [], [], [], [], [])
-        )
-        for column, value in zip(group[1:], (index, *tensors), strict=False):
-            column.append(value)
-    return list(found.values())
-
-
-def are_alike(tensors: list[torch.Tensor], dtype: torch.dtype) -> bool:
-    """Whether the kernel takes these tensors."""
-    strided = torch.strided
-    return all(
-        t.dtype is dtype and t.is_cpu and t.layout is strided and t.is_contiguous() for t in tensors
-    )
-
-
 def update(
+    groups: list[loops.Group],
+    scalars: StepScalars,
+    gradients: list[torch.Tensor],
+    clipvalue: float | None,
+    done: set[int],
+) -> set[int]:
+    """Update what the kernel serves, but not what is ``done``; return the indices of these."""
+    served: set[int] = set()
+    if kernel_for(scalars) is None:
+        return served
+    for group in groups:
+        places = [p for p, index in enumerate(group.indices) if index not in done]
+        indices = [group.indices[p] for p in places]
+        columns = [[held_tensor(column[p]) for p in places] for column in group.variables]
+        given = [gradients[i] for i in indices]
+        # The kernel looks at no shapes, and at no flags of a tensor.
+        if places and table_of([*columns, given]) is not None:
+            own = scalars if group.decays else scalars._replace(shrink=0.0)
+            kernel_group = Group(*columns, *([] if group.amsgrad else [[]]))
+            _update_group(own, kernel_group, given, clipvalue)
+            served.update(indices)
+    return served
+
+
+def _update_group(
     scalars: StepScalars, group: Group, gradients: list[torch.Tensor], clipvalue: float | None
-) -> bool:
-    """Update a group's variables, unless this is not the kernel's step, or not its tensors."""
+) -> None:
     kernel = kernel_for(scalars)
-    if kernel is None:
-        return False
+    assert kernel is not None
     dtype = group.parameters[0].dtype
-    # Storage may have moved since the groups were made: to another device, say.
-    if not (are_alike(gradients, dtype) and are_alike(group.parameters, dtype)):
-        return False
-    shrink = scalars.shrink if group.decays else 0.0
     if not kernel.correction and clipvalue is None:
-        _run(kernel, scalars, shrink, gradients, *group[2:])
-        return True
+        _run(kernel, scalars, gradients, *group)
+        return
     # A part is below twice the cached size, since it grows by less than that at a time.
     room = None if clipvalue is None else torch.empty(2 * _CACHED, dtype=dtype)
     for part in _cached_parts(group.rows(gradients)):
         parameters, given, m, v, *vhat = map(list, zip(*part, strict=True))
         if clipvalue is not None and room is not None:
             given = _clamped(given, clipvalue, room)
-        _run(kernel, scalars, shrink, given, parameters, m, v, *(vhat or [[]]))
+        _run(kernel, scalars, given, parameters, m, v, *(vhat or [[]]))
         if kernel.correction:
             torch._foreach_lerp_(m, given, -kernel.correction)
-    return True
 
 
 def _clamped(gradients: list[torch.Tensor], bound: float, room: torch.Tensor) -> list[torch.Tensor]:
@@ -164,7 +150,6 @@ def _clamped(gradients: list[torch.Tensor], bound: float, room: torch.Tensor) ->
 def _run(
     kernel: Kernel,
     scalars: StepScalars,
-    shrink: float,
     gradients: list[torch.Tensor],
     parameters: list[torch.Tensor],
     m: list[torch.Tensor],
@@ -182,7 +167,7 @@ def _run(
         lr=kernel.rate,
         beta1=1.0 - kernel.one_minus_beta_1,
         beta2=1.0 - scalars.one_minus_beta_2,
-        weight_decay=shrink / kernel.rate if kernel.rate else 0.0,
+        weight_decay=scalars.shrink / kernel.rate if kernel.rate else 0.0,
         eps=scalars.epsilon / scalars.root_scale,
         amsgrad=bool(vhat),
         maximize=False,
@@ -196,64 +181,6 @@ def _cached_slices(row: Sequence[Any], size: int = _CACHED) -> Iterator[tuple[An
         return iter([tuple(row)])
     none = itertools.repeat(None)
     return zip(*(none if t is None else t.view(-1).split(size) for t in row), strict=False)
-
-
-Column = list[torch.Tensor]
-
-
-class Part(NamedTuple):
-    """Some rows of tensors, by columns; a column that the rows do not have is None."""
-
-    targets: list[Column]
-    others: list[Column | None]
-
-    def sources(self) -> list[torch.Tensor | None]:
-        """What the targets' values are computed from, each column joined."""
-        return [None if column is None else joined(column) for column in self.others]
-
-
-def joined_parts(rows: list[list[list[Any]]]) -> Iterator[Part]:
-    """Rows, each of targets and others, in parts whose temporaries stay in the cache.
-
-    Large tensors go slice by slice, small ones together: for them the calls take longer than
-    the arithmetic.
-    """
-    small: dict[tuple[Any, ...], list[list[torch.Tensor | None]]] = {}
-    for targets, others in rows:
-        row = [*targets, *others]
-        given = [t for t in row if t is not None]
-        if given[0].numel() <= FEW and all(t.is_contiguous() for t in given):
-            # Where there is a master value, it is one target more.
-            kinds = [None if t is None else (t.dtype, t.device) for t in row]
-            small.setdefault((len(targets), *kinds), []).append(row)
-            continue
-        for slices in _cached_slices(row, FEW):
-            yield _part([slices], len(targets))
-    for (count, *_), alike in small.items():
-        for together in _filled(alike, FEW):
-            yield _part(together, count)
-
-
-def _part(rows: Sequence[Sequence[torch.Tensor | None]], targets: int) -> Part:
-    columns: list[Any] = [
-        None if column[0] is None else list(column) for column in zip(*rows, strict=True)
-    ]
-    return Part(columns[:targets], columns[targets:])
-
-
-def joined(column: Column) -> torch.Tensor:
-    """The numbers of a column's tensors; of a single one, itself."""
-    return column[0] if len(column) == 1 else torch.cat([t.view(-1) for t in column])
-
-
-def copy_to(column: Column, values: torch.Tensor) -> None:
-    """Write joined values back."""
-    if len(column) == 1:
-        column[0].copy_(values)
-    else:
-        torch._foreach_copy_(
-            [t.view(-1) for t in column], values.split([t.numel() for t in column])
-        )
 
 
 def _filled(rows: Sequence[AnyRow], size: int) -> Iterator[list[AnyRow]]:

@@ -78,9 +78,6 @@ class StateTransfer:
         """Makes the assignments."""
         for assignment in self._assignments:
             assignment()
-        if isinstance(self._optimizer, surefoot.Lookahead) and self._assignments:
-            # Weights that changed since a step begin a new period; these go on with the old one.
-            self._optimizer._last_seen.assign(self._optimizer._samples())
 
     def _plan_slots(
         self, slots: Mapping[str, Mapping[str, Array]], pairing: Pairing, partial: bool

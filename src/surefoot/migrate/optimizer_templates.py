@@ -85,14 +85,19 @@ def completed(
 
 def _check_classes(names: list[str], legacy: bool, template: Any, source: str) -> None:
     given = [template, getattr(template, "inner_optimizer", None)]
-    shown = "(".join(type(part).__name__ for part in given if part is not None)
+    shown = _nested([type(part).__name__ for part in given if part is not None])
     for name, part in zip(names, given, strict=False):
         expected = CLASSES.get((name, legacy))
         if expected is None or not isinstance(part, expected):
             raise MigrationError(
-                f"{source} has the state of the optimizer {'('.join(names)}, the model is compiled "
+                f"{source} has the state of the optimizer {_nested(names)}, the model is compiled "
                 f"with {shown}. Compile the model with the same optimizer, or not at all."
             )
+
+
+def _nested(names: list[str]) -> str:
+    """Classes as they are written one in the other: ``"Lookahead(RectifiedAdam)"``."""
+    return "(".join(names) + ")" * (len(names) - 1)
 
 
 def _inferred(saved: SavedOptimizer) -> list[str]:
@@ -126,7 +131,7 @@ def _without_template(
     if not whole or "learning_rate" not in config:
         raise MigrationError(
             f"{source} is a checkpoint, which does not hold all arguments of its optimizer "
-            f"{'('.join(names)}. Compile the model with that optimizer first, or pass it: "
+            f"{_nested(names)}. Compile the model with that optimizer first, or pass it: "
             "restore(..., optimizer=...). Its state and the arguments that are in the file "
             "replace yours."
         )

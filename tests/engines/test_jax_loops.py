@@ -18,7 +18,8 @@ if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
 
-    from surefoot.engines import jax_foreign, jax_loops, machine_code
+    from surefoot.engines import jax_loops
+    from surefoot.engines.compiler import llvm, xla
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -80,7 +81,7 @@ def test_gradients_pass_through_a_step(name: str, monkeypatch: pytest.MonkeyPatc
         return sum(jnp.sum(jnp.sin(p)) for p in parameters)
 
     ours = jax.jit(jax.grad(after, argnums=(0, 1)))(run.parameters, run.gradients)
-    monkeypatch.setattr(jax_loops, "may_serve", lambda arrays: False)
+    monkeypatch.setenv("SUREFOOT_LOOPS", "0")
     by_xla = jax.jit(jax.grad(after, argnums=(0, 1)))(run.parameters, run.gradients)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(by_xla), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerances.FUSED_KERNEL, atol=1e-6)
@@ -99,48 +100,13 @@ def test_many_models_step_at_once(name: str) -> None:
             np.testing.assert_array_equal(a[index], b)
 
 
-SPECIAL = [0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-30, 3e38]
-
-
-def every_operation(x: Any, y: Any, z: Any, flag: Any, scale: Any) -> list[Any]:
-    first = jnp.where((x < y) | ~(x >= z) & flag, jnp.maximum(x, y), jnp.minimum(y, -z))
-    second = jnp.clip(jnp.abs(x) / (jnp.square(y) + scale), -1.5, 1.5) - x**2
-    third = jnp.sqrt(jnp.abs(z)) * jnp.where((x == y) | (y != z), scale, jnp.nan)
-    return [first, second, third + jnp.where((x <= z) & (y > x), jnp.inf, x)]
-
-
-@pytest.mark.parametrize("flag", [True, False])
-def test_every_operation_on_special_numbers(flag: bool) -> None:
-    arrays = [a.ravel() for a in np.meshgrid(*[np.float32(SPECIAL)] * 3)]
-
-    @jax.jit
-    def by_loop(arrays: Any, flag: Any, scale: Any) -> Any:
-        loop = jax_loops.loop_of(
-            lambda x, y, z: every_operation(x, y, z, flag, scale), arrays, 3, condition=flag | True
-        )
-        return loop([arrays])[0]
-
-    scale = jnp.float32(0.7)
-    right = jax.jit(every_operation)(*arrays, jnp.asarray(flag), scale)
-    ours = by_loop([jnp.asarray(a) for a in arrays], jnp.asarray(flag), scale)
-    for a, b in zip(ours, right, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-7)
-
-
-def test_a_function_with_another_operation_is_left_to_xla() -> None:
-    number = jnp.float32(1.0)
-    assert jax_loops.loop_of(lambda x: [jnp.sin(x)], [number], 1) is None
-    assert jax_loops.loop_of(lambda x: [x.astype("int32").astype("float32")], [number], 1) is None
-    assert jax_loops.loop_of(lambda x: [jnp.sum(x * np.ones(3))], [number], 1) is None
-
-
 def another_interface(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(jax_foreign, "_KNOWN_MAJOR_VERSION", 9)
+    patch.setattr(xla, "KNOWN_MAJOR_VERSION", 9)
 
 
 @pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
 def test_without_loops_xla_does_it(reason: str) -> None:
-    cached = (machine_code._llvm, jax_foreign._interface_version)
+    cached = (llvm._llvm, jax_loops._interface_version)
     with without_loops(reason, another_interface, *cached):
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
 

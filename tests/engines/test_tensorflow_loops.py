@@ -1,7 +1,9 @@
-"""Loops on TensorFlow: they compute what its operations would, in the variables' own memory."""
+"""Loops on TensorFlow: they compute what XLA would, in the variables' own memory."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,8 @@ from loops import BACKEND, REASONS_AGAINST_LOOPS, to_numpy, without_loops
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    from surefoot.engines import loops, machine_code, tensorflow_foreign, tensorflow_loops
+    from surefoot.engines import tensorflow_loops
+    from surefoot.engines.compiler import llvm, xla
 
 pytestmark = pytest.mark.backends("tensorflow")
 
@@ -48,7 +51,7 @@ class Graph:
         specs = [tf.TensorSpec(v.shape, v.dtype) for v in self.variables]
         graph = self.step.get_concrete_function(specs).graph.as_graph_def()
         nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-        return sum(node.op.startswith("SurefootLoop") for node in nodes)
+        return sum(node.op == "XlaCallModule" for node in nodes)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -154,127 +157,82 @@ def test_steps_in_loops_and_branches_of_a_graph(
     np.testing.assert_allclose(total, to_numpy(inside).sum(), rtol=1e-6, atol=1e-5)
 
 
-def test_xla_gets_the_rule_itself() -> None:
+def test_a_step_that_xla_compiles_as_a_whole_is_a_loop_too() -> None:
     variables = [keras.Variable(random_values((4, 3))[0])]
     graph = Graph(surefoot.Nadam(0.1), variables, jit_compile=True)
-    assert graph.loops() == 0
+    assert graph.loops() == 1
     before = to_numpy(variables[0]).copy()
     graph.step([tf.ones((4, 3))])
     assert np.all(to_numpy(variables[0]) < before)
 
 
-def test_what_was_traced_without_xla_it_compiles_later_only_without_loops(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for own in ("1", "0"):
-        monkeypatch.setenv("SUREFOOT_LOOPS", own)
-        (variable,) = variables = [keras.Variable(random_values((4, 3))[0])]
-        graph = Graph(surefoot.Nadam(0.1), variables)
-        graph.step([tf.ones((4, 3))])
-        before = to_numpy(variable).copy()
-        later = tf.function(graph.step, autograph=False, jit_compile=True)
-        if own == "1":
-            with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
-                later([tf.ones((4, 3))])
-            np.testing.assert_array_equal(to_numpy(variable), before)
-        else:
-            later([tf.ones((4, 3))])
-            assert np.all(to_numpy(variable) < before)
+def test_what_was_traced_without_xla_it_compiles_later() -> None:
+    (variable,) = variables = [keras.Variable(random_values((4, 3))[0])]
+    graph = Graph(surefoot.Nadam(0.1), variables)
+    before = to_numpy(variable).copy()
+    later = tf.function(graph.step, autograph=False, jit_compile=True)
+    later([tf.ones((4, 3))])
+    assert np.all(to_numpy(variable) < before)
 
 
-@pytest.mark.parametrize("by", ["configuration", "environment"])
-def test_where_xla_chooses_what_to_compile_there_are_no_loops(
-    by: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    variables = [keras.Variable(random_values((4, 3))[0])]
-    if by == "environment":
-        monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit")
-    else:
-        tf.config.optimizer.set_jit("autoclustering")
-    try:
-        assert Graph(surefoot.Nadam(0.1), variables).loops() == 0
-    finally:
-        tf.config.optimizer.set_jit(False)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_values_that_another_thread_reads_do_not_change(name: str) -> None:
+    """XLA holds the variables' locks while a loop writes, and copies what somebody holds."""
+    variables = [keras.Variable(x) for x in random_values((512, 640), (512, 640))]
+    optimizer = OPTIMIZERS[name]()
+    optimizer.build(variables)
+    gradients = [tf.ones_like(v.value) for v in variables]
+    optimizer.apply(gradients, variables)
+    everything = [*variables, *optimizer.rule_state()]
+    changed, read, running = [], [], [True]
+
+    def look() -> None:
+        while running:
+            for variable in everything:
+                value = variable.value.read_value()
+                first = np.array(value)
+                time.sleep(0.001)
+                read.append(1)
+                if not np.array_equal(first, value):
+                    changed.append(variable.name)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(60):
+        optimizer.apply(gradients, variables)
+        time.sleep(0.002)
+    running.clear()
+    reader.join()
+    assert len(read) > 20
+    assert not changed
+
+
+def test_a_loop_may_follow_another_one_in_a_graph() -> None:
+    (value,) = random_values((4, 3))
+    one, two = keras.Variable(value), keras.Variable(value)
+    optimizers = surefoot.Nadam(0.1), surefoot.Nadam(0.1)
+
+    @tf.function
+    def twice() -> None:
+        for _ in range(2):
+            optimizers[0].apply([tf.ones((4, 3))], [one])
+
+    optimizers[0].build([one])
+    twice()
+    for _ in range(2):
+        optimizers[1].apply([tf.ones((4, 3))], [two])
+    np.testing.assert_allclose(to_numpy(one), to_numpy(two), rtol=1e-6)
 
 
 def another_interface(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(tensorflow_foreign._SIGNATURES, "TF_NoSuchFunction", (None,))
+    patch.setattr(xla, "KNOWN_MAJOR_VERSION", 9)
 
 
 @pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
-def test_without_loops_tensorflow_does_it(reason: str) -> None:
-    cached = (machine_code._llvm, tensorflow_foreign._interface)
+def test_without_loops_xla_does_it(reason: str) -> None:
+    cached = (llvm._llvm, tensorflow_loops._interface)
     with without_loops(reason, another_interface, *cached):
         variables = [keras.Variable(random_values((4, 3))[0])]
         graph = Graph(surefoot.Nadam(0.1), variables)
         assert graph.loops() == 0
         graph.step([tf.ones((4, 3))])
-
-
-SPECIAL = [0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 1e-30, 3e38]
-
-
-def every_operation(x: Any, y: Any, z: Any, flag: Any, scale: Any) -> list[Any]:
-    # What computes scalars becomes part of the loop.
-    scale = tf.math.log1p(tf.exp(scale)) - tf.math.expm1(tf.maximum(scale, 0.1))
-    either = (x < y) | ~(x >= z) & flag
-    first = tf.where(either, tf.maximum(x, y), tf.minimum(y, -z))
-    second = tf.minimum(tf.abs(x) / (tf.square(y) + tf.cast(scale, x.dtype)), 1.5) - x * x
-    root = tf.cast(tf.sqrt(tf.cast(tf.abs(z), tf.float64)), x.dtype)
-    third = root * tf.where((x == y) | (y != z), tf.ones_like(x), np.nan)
-    return [first, second, third + tf.where((x <= z) & (y > x), np.inf, tf.identity(x))]
-
-
-@pytest.mark.parametrize("flag", [True, False])
-def test_every_operation_on_special_numbers(flag: bool) -> None:
-    arrays = [a.ravel() for a in np.meshgrid(*[np.float32(SPECIAL)] * 3)]
-    variables = [keras.Variable(a) for a in arrays]
-
-    @tf.function(autograph=False)
-    def by_loop(flag: Any, scale: Any) -> None:
-        third = scale / 3.0
-        assert tensorflow_loops.run(
-            lambda x, y, z: every_operation(x, y, z, flag, third),
-            [loops.Row(variables, [], [])],
-            condition=flag | True,
-        )
-
-    scale = tf.constant(0.7, tf.float64)
-    right = every_operation(*map(tf.constant, arrays), tf.constant(flag), scale / 3.0)
-    by_loop(tf.constant(flag), scale)
-    for variable, b in zip(variables, right, strict=True):
-        np.testing.assert_allclose(to_numpy(variable), b, rtol=2e-7)
-
-
-def test_where_the_condition_fails_nothing_changes() -> None:
-    (value,) = random_values((4, 3))
-    variable = keras.Variable(value)
-
-    @tf.function(autograph=False)
-    def run(condition: Any) -> None:
-        row = loops.Row([variable], [], [])
-        assert tensorflow_loops.run(lambda x: [x + 1.0], [row], condition=condition)
-
-    run(tf.constant(False))
-    np.testing.assert_array_equal(to_numpy(variable), value)
-    run(tf.constant(True))
-    np.testing.assert_array_equal(to_numpy(variable), value + 1.0)
-
-
-UNKNOWN: dict[str, Callable[[Any], Any]] = {
-    "square of a power": lambda x: tf.pow(x, 2.0),
-    "another dtype": lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32),
-    "more than numbers": lambda x: tf.reduce_sum(x * tf.ones(3)),
-}
-
-
-@pytest.mark.parametrize("name", UNKNOWN)
-def test_a_function_with_another_operation_is_left_to_tensorflow(name: str) -> None:
-    variable = keras.Variable(random_values((4, 3))[0])
-
-    @tf.function(autograph=False)
-    def run() -> None:
-        row = loops.Row([variable], [], [])
-        assert not tensorflow_loops.run(lambda x: [UNKNOWN[name](x)], [row])
-
-    run()

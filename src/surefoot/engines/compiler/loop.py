@@ -1,0 +1,200 @@
+"""An elementwise function as a loop over rows of arrays."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from importlib import resources
+from string import Template
+from typing import Any, NamedTuple
+
+from surefoot.engines.compiler import llvm, symbols
+from surefoot.engines.compiler.symbols import Lines, Symbol
+
+Array = Any
+
+Elementwise = Callable[[Any, Sequence[Array], Sequence[Array]], list[Array]]
+"""``function(xp, scalars, numbers)`` returns the new values of the first of the numbers."""
+
+WORTH_A_THREAD = 1 << 19
+"""Numbers that take ten times as long as to start a thread."""
+
+CHUNK = 1 << 17
+"""Numbers that a thread takes at a time, in some 50 microseconds."""
+
+MOST_THREADS = 256
+
+
+class Loop(NamedTuple):
+    """A loop over the arrays of each row; it depends on the structure of a step alone.
+
+    Attributes:
+        function: The function of `symbols`, or of the arrays of a backend.
+        dtype: float32 or float64.
+        scalars: How many scalars it reads. They are of the same dtype.
+        inputs: How many arrays a row has that it reads.
+        outputs: How many of them, the first, it gives new values.
+        new: Which of these go into arrays of their own, which follow the inputs.
+        conditional: Whether it does nothing where a scalar before the others is 0.
+    """
+
+    function: Elementwise
+    dtype: str
+    scalars: int
+    inputs: int
+    outputs: int
+    new: tuple[int, ...] = ()
+    conditional: bool = False
+
+    @property
+    def arrays(self) -> int:
+        """How many arrays a row has."""
+        return self.inputs + len(self.new)
+
+    def returning(self, inputs: int) -> Loop:
+        """The same, with the first ``inputs`` arrays as outputs, those that it only reads as well.
+
+        XLA then knows that who overwrites them later has to wait for this loop, and makes no
+        copies; nothing is written there.
+        """
+        function = _returning(self.function, self.outputs, inputs)
+        return self._replace(function=function, outputs=max(self.outputs, inputs))
+
+    def representation(self) -> str:
+        """The loop in LLVM's intermediate representation: ``run``, and what it calls."""
+        lines = Lines(self.dtype)
+        first = int(self.conditional)
+        scalars = [Symbol(lines, f"%s{first + i}", varies=False) for i in range(self.scalars)]
+        numbers = [Symbol(lines, f"%x{i}", varies=True) for i in range(self.inputs)]
+        results = self.function(symbols, scalars, numbers)
+        kind = lines.type
+        loads = [
+            line
+            for i in range(first + self.scalars)
+            for line in (
+                f"%s{i}.at = getelementptr {kind}, ptr %scalars, i64 {i}",
+                f"%s{i} = load {kind}, ptr %s{i}.at",
+            )
+        ]
+        addresses = [
+            line
+            for i in range(self.arrays)
+            for line in (
+                f"%a{i}.at = getelementptr ptr, ptr %row, i64 {i}",
+                f"%a{i} = load ptr, ptr %a{i}.at",
+            )
+        ]
+        places = [f"%p{i} = getelementptr {kind}, ptr %a{i}, i64 %i" for i in range(self.arrays)]
+        reads = [
+            f"%x{i} = load {kind}, ptr %p{i}, !llvm.access.group !0" for i in range(self.inputs)
+        ]
+        targets = {place: self.inputs + i for i, place in enumerate(self.new)}
+        writes = [
+            f"store {kind} {result.name}, ptr %p{targets.get(place, place)}, !llvm.access.group !0"
+            for place, result in enumerate(results)
+            if place in targets or result.name != f"%x{place}"
+        ]
+        return _text("numbers.ll").substitute(
+            TYPE=kind,
+            BITS={"float": 32, "double": 64}[kind],
+            BEFORE=_block([*loads, *lines.before, *addresses]),
+            WITHIN=_block([*places, *reads, *lines.within, *writes]),
+            IDLE=_idle(kind) if self.conditional else "ret i1 false",
+        ) + _text("parallel_loop.ll").substitute(
+            ARRAYS=self.arrays,
+            WIDTH=self.arrays + 1,
+            CHUNK=CHUNK,
+            WORTH_A_THREAD=WORTH_A_THREAD,
+            MOST_THREADS=MOST_THREADS if llvm.has_threads() else 0,
+        )
+
+
+@functools.cache
+def _returning(function: Elementwise, first: int, last: int) -> Elementwise:
+    def with_inputs(xp: Any, scalars: Sequence[Array], numbers: Sequence[Array]) -> list[Array]:
+        return [*function(xp, scalars, numbers), *numbers[first:last]]
+
+    return with_inputs
+
+
+def is_available() -> bool:
+    """Whether loops can be compiled, and are not switched off.
+
+    A program that is exported to other processes must not call into this one: the environment
+    variable SUREFOOT_LOOPS=0 leaves all to the backend.
+    """
+    return os.environ.get("SUREFOOT_LOOPS") != "0" and llvm.is_available()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@functools.cache
+def _text(name: str) -> Template:
+    return Template(resources.files(__package__).joinpath(name).read_text("utf-8"))
+
+
+def _block(lines: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _idle(kind: str) -> str:
+    return _block(
+        [
+            f"%condition = load {kind}, ptr %scalars",
+            f"%idle = fcmp oeq {kind} %condition, 0.0",
+            "ret i1 %idle",
+        ]
+    ).strip()
+
+
+def xla_handler(loop: Loop, version: int, thread_count: int) -> str:
+    """The loop with the handler of XLA's foreign function interface that calls it.
+
+    Args:
+        loop: The loop. The handler's arguments are its scalars as a vector, the condition first,
+            and row after row of arrays of one shape; its results are row after row of outputs.
+        version: The version of the interface as XLA stores it: minor and major, four bytes each.
+        thread_count: How many threads may share the work.
+    """
+    entries: list[str] = []
+    flags = ["%fits"]
+
+    def enter(name: str, array: str, base: str, index: int, call: str) -> None:
+        entries.extend(
+            [
+                f"%{name}.place = add i64 {base}, {index}",
+                f"%{name} = call ptr @pointer(ptr {array}, i64 %{name}.place)",
+                f"%{name}.fits = call i1 {call}, ptr %{name})",
+            ]
+        )
+        flags.append(f"%{name}.fits")
+
+    for place in range(loop.inputs):
+        enter(f"in{place}", "%arguments", "%inputs", place, f"@enter(ptr %here, i64 {place}")
+    for place in range(loop.outputs):
+        if place in loop.new:
+            at = loop.inputs + loop.new.index(place)
+            call = f"@enter(ptr %here, i64 {at}"
+        else:
+            call = f"@is_aliased(ptr %here, i64 {place}"
+        enter(f"out{place}", "%results", "%outputs", place, call)
+    total = flags[0]
+    for i, flag in enumerate(flags[1:]):
+        name = "%fits.next" if i == len(flags) - 2 else f"%fits.{i}"
+        entries.append(f"{name} = and i1 {total}, {flag}")
+        total = name
+    return loop.representation() + _text("xla_handler.ll").substitute(
+        ARRAYS=loop.arrays,
+        WIDTH=loop.arrays + 1,
+        ROW_BYTES=8 * (loop.arrays + 1),
+        INPUTS=loop.inputs,
+        OUTPUTS=loop.outputs,
+        VERSION=version,
+        THREADS=thread_count,
+        ENTRIES=_block(entries),
+    )
