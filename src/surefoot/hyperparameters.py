@@ -204,7 +204,7 @@ def is_rounding_of(rounded: float, exact: Any) -> bool:
 
 def is_detached(variable: Any) -> bool:
     """Whether JAX's ``fit`` holds the value of ``variable`` outside of it."""
-    return getattr(variable, "_value", variable) is None
+    return isinstance(variable, keras.Variable) and variable._value is None
 
 
 def reattach(variable: Any) -> None:

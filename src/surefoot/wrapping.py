@@ -8,6 +8,7 @@ import keras
 
 from surefoot import foreign
 from surefoot.checkpoint import State
+from surefoot.hyperparameters import reattach, require_attached
 from surefoot.managed import ManagedOptimizer
 from surefoot.notebooks import tensor
 from surefoot.weight_lists import CallableList, WeightEntry
@@ -43,7 +44,7 @@ class WrappingOptimizer(ManagedOptimizer):
             AttributeError: If the inner optimizer has none, as `keras.optimizers.MultiOptimizer`.
         """
         try:
-            return self.inner_optimizer.learning_rate
+            rate = self.inner_optimizer.learning_rate
         except AttributeError as error:
             if self.__dict__.get("_is_stepping"):
                 return self._learning_rate
@@ -52,9 +53,12 @@ class WrappingOptimizer(ManagedOptimizer):
                 f"{type(self.inner_optimizer).__name__} has none of its own. Ask its parts: "
                 f"`optimizer.inner_optimizer.optimizers[0].learning_rate`. ({error})"
             ) from error
+        reattach(rate)
+        return rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
+        require_attached(self.inner_optimizer._learning_rate, "the learning rate")
         self.inner_optimizer.learning_rate = value
 
     def effective_learning_rate(self, step: Any = None) -> Any:
