@@ -11,8 +11,9 @@ from typing import Any
 import keras
 
 from surefoot.hyperparameters import positive_whole_number
-from surefoot.managed import ManagedOptimizer, with_inner_optimizers
+from surefoot.managed import ManagedOptimizer
 from surefoot.rectified_adam import RectifiedAdam
+from surefoot.structure import with_inner_optimizers
 
 EPOCH = "epoch"
 Write = Callable[[str, float, int], object]
@@ -58,7 +59,7 @@ class Diagnostics:
         self._skipped = 0
 
     def start(self) -> None:
-        """Measure from the next step on; compile functions that make steps after this."""
+        """Measure from the next step on; compile functions of your own after this."""
         self._outermost.measurement.active = True
         self._outermost.forget_compiled_steps()
         self.reset()
@@ -166,7 +167,7 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         self.async_safe = not self._every
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begin to measure, and let the model compile a step that does.
+        """Begin to measure.
 
         Raises:
             TypeError: If the model's optimizer has none of this package's in it.
@@ -183,7 +184,6 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
             )
         self._diagnostics = Diagnostics(self.model.optimizer)
         self._diagnostics.start()
-        self.model.make_train_function(force=True)
         self._batches = self._epoch_start = self._last_reading = 0
         if self._filename is not None:
             Path(self._filename).write_text("")
@@ -217,8 +217,6 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         del logs
         assert self._diagnostics is not None
         self._diagnostics.stop()
-        # The next `fit` compiles a step that does not measure.
-        self.model.train_function = None
 
     def _read(self, logs: dict[str, Any] | None) -> None:
         assert self._diagnostics is not None

@@ -8,38 +8,47 @@ from typing import Any
 
 import keras
 
-from surefoot.checkpoint import NamedState, State, assign, shape_mismatches, shapes, storable
+from surefoot.checkpoint import (
+    NamedState,
+    State,
+    assign,
+    lasting,
+    misfit_of_pending,
+    mismatches,
+    range_problems,
+    storable,
+)
+from surefoot.counter import widen_counter
 from surefoot.optimizer_v2 import parts_of
 from surefoot.slots import variable_path
 
 
 def deserialized_optimizer(optimizer: Any) -> Any:
-    """The optimizer that an object, a name or a config stands for.
+    """The optimizer that an object, a name or a config stands for; it counts as far as ours.
 
     Raises:
         TypeError: If it is none of these.
         ValueError: If the name or config is not known.
     """
-    if isinstance(optimizer, keras.optimizers.Optimizer):
-        return optimizer
     if isinstance(optimizer, str):
-        return keras.optimizers.get(optimizer)
-    if not isinstance(optimizer, Mapping):
+        made = keras.optimizers.get(optimizer)
+    elif isinstance(optimizer, Mapping):
+        parts = optimizer.get("class_name"), optimizer.get("config")
+        known = isinstance(parts[0], str) and isinstance(parts[1], Mapping)
+        made = _from_config(optimizer) if known else None
+        if not isinstance(made, keras.optimizers.Optimizer):
+            raise ValueError(
+                "The config of an optimizer must have the 'class_name' of a known one, and a "
+                f"dictionary as 'config'. Received: optimizer={optimizer!r}"
+            )
+    else:
+        made = optimizer
+    if not isinstance(made, keras.optimizers.Optimizer):
         raise TypeError(
             "`optimizer` must be a `keras.optimizers.Optimizer`, the name of one, or its config. "
             f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})"
         )
-    parts = optimizer.get("class_name"), optimizer.get("config")
-    made = (
-        _from_config(optimizer)
-        if isinstance(parts[0], str) and isinstance(parts[1], Mapping)
-        else None
-    )
-    if not isinstance(made, keras.optimizers.Optimizer):
-        raise ValueError(
-            "The config of an optimizer must have the 'class_name' of a known one, and a dictionary "
-            f"as 'config'. Received: optimizer={optimizer!r}"
-        )
+    widen_counter(made)
     return made
 
 
@@ -118,44 +127,56 @@ def misfits(optimizer: Any, state: State, prefix: str = "") -> list[str]:
     """What of ``state`` does not fit ``optimizer``, in words."""
     if isinstance(optimizer, NamedState):
         return optimizer.misfits(state, prefix)
-    if _waits(optimizer, state):
+    if _must_wait(optimizer, state):
         return []
-    return shape_mismatches(shapes(_variables_of(optimizer, state)), state, prefix)
+    variables = _variables_of(optimizer, state)
+    of_keras = (optimizer._iterations, optimizer._learning_rate)
+    numbers = {k: v for k, v in variables.items() if any(v is own for own in of_keras)}
+    return [
+        *mismatches(variables, state, prefix),
+        *range_problems(optimizer, numbers, state, prefix),
+    ]
 
 
 def restore(optimizer: Any, state: State) -> None:
     """Put a ``state`` without misfits into ``optimizer``, or keep it until that is built."""
     if isinstance(optimizer, NamedState):
         optimizer.restore(state)
-    elif _waits(optimizer, state):
+        return
+    _pending.pop(optimizer, None)
+    if _must_wait(optimizer, state):
         _pending[optimizer] = state
-    else:
+        return
+    with lasting(optimizer.name):
         assign(_variables_of(optimizer, state), state)
+
+
+def _must_wait(optimizer: Any, state: State) -> bool:
+    """Whether ``state`` is that of a built optimizer, and this one is not built yet."""
+    return not optimizer.built and len(state) > len(optimizer.variables)
 
 
 def restore_pending(optimizer: Any) -> None:
-    """Take what was loaded into a foreign optimizer before it was built.
+    """Take what was loaded into an optimizer before it was built.
 
     Raises:
-        ValueError: If it does not fit the optimizer's variables.
+        ValueError: If it does not fit the optimizer's variables. It waits on, so that no step is
+            made without it.
+        RuntimeError: If it would be lost here.
     """
-    state = _pending.pop(optimizer, None)
+    if isinstance(optimizer, NamedState):
+        optimizer.restore_pending_slots()
+        return
+    state = _pending.get(optimizer)
     if state is not None:
-        if problems := misfits(optimizer, state):
-            raise ValueError(
-                f"The state loaded into the optimizer '{optimizer.name}' before it was built does "
-                f"not fit its variables. {'; '.join(problems)}."
-            )
-        assign(_variables_of(optimizer, state), state)
+        problems = misfits(optimizer, state)
+        if problems:
+            raise misfit_of_pending(optimizer.name, problems)
+        restore(optimizer, state)
 
 
 # State that foreign optimizers, which have no place for it, wait for.
 _pending: weakref.WeakKeyDictionary[Any, State] = weakref.WeakKeyDictionary()
-
-
-def _waits(optimizer: Any, state: State) -> bool:
-    """Whether ``state`` is that of a built optimizer, and this one is not."""
-    return not optimizer.built and len(state) > len(optimizer.variables)
 
 
 def _variables_of(optimizer: Any, state: State) -> dict[str, Any]:

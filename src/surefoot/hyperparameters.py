@@ -9,10 +9,12 @@ compiled steps read, and a host copy in float64, which Python reads.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -292,17 +294,25 @@ class HyperparameterSet:
     Args:
         declared: The hyperparameters, in the order of the vector.
         values: Accepted values by name.
+        changing_structure: The scope in which a schedule is put in, or taken out.
     """
 
-    def __init__(self, declared: list[Hyperparameter], values: Mapping[str, Any]):
+    def __init__(
+        self,
+        declared: list[Hyperparameter],
+        values: Mapping[str, Any],
+        changing_structure: Callable[[str], AbstractContextManager[None]],
+    ):
         self.declared = declared
         self.values = dict(values)
         self.variable: Any = None
-        self.on_structure_change: Callable[[], None] = lambda: None
+        self._changing_structure = changing_structure
 
     def attach(self, variable: Any) -> None:
         """Keep ``variable`` equal to the values from here on."""
         self.variable = variable
+        for hyperparameter in self.declared:
+            self._require_held(hyperparameter, self.values[hyperparameter.name])
         self._write()
 
     def get(self, hyperparameter: Hyperparameter) -> Any:
@@ -313,12 +323,20 @@ class HyperparameterSet:
 
     def set(self, hyperparameter: Hyperparameter, value: Any) -> None:
         """Set an accepted value; the next step sees it, compiled or not."""
-        previous = self.values[hyperparameter.name]
-        self.values[hyperparameter.name] = value
-        if callable(previous) or callable(value):
-            # What is compiled holds the schedule itself, not its number.
-            self.on_structure_change()
-        self._write()
+        name = hyperparameter.name
+        if self.variable is not None:
+            require_attached(self.variable, "a hyperparameter")
+            self._require_held(hyperparameter, value)
+        previous = self.values[name]
+        # What is compiled holds the schedule itself, not its number.
+        structural = previous is not value and (callable(previous) or callable(value))
+        with (
+            self._changing_structure(f"{name}={value!r}")
+            if structural
+            else contextlib.nullcontext()
+        ):
+            self.values[name] = value
+            self._write()
 
     def stored(self) -> dict[str, float]:
         """What the variable holds, by name, in float64."""
@@ -332,6 +350,20 @@ class HyperparameterSet:
     def on_host(self) -> dict[str, np.float64]:
         """What the variable holds, as NumPy scalars; schedules, which are left out, aside."""
         return {name: np.float64(value) for name, value in self.stored().items()}
+
+    def problems(self, stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
+        """Which entries of ``stored`` are no accepted values, and why."""
+        for hyperparameter in self.declared:
+            name = hyperparameter.stored_name
+            if name in stored and not stored[name].shape:
+                try:
+                    number = as_number(name, stored[name])
+                    number = hyperparameter.decode(number)
+                    self._require_held(
+                        hyperparameter, hyperparameter.validate(hyperparameter.name, number)
+                    )
+                except (TypeError, ValueError) as error:
+                    yield name, str(error)
 
     def restore(self, stored: Mapping[str, float]) -> None:
         """Take the values of ``stored``; those not in it stay."""
@@ -371,6 +403,15 @@ class HyperparameterSet:
             ],
             dtype="float64",
         )
+
+    def _require_held(self, hyperparameter: Hyperparameter, value: Any) -> None:
+        """Refuse a number that would be infinite in the variable."""
+        dtype = self.variable.dtype
+        if not callable(value) and abs(value) > float(np.finfo(dtype).max):
+            raise ValueError(
+                f"`{hyperparameter.name}` must be a number that {dtype} has. "
+                f"Received: {hyperparameter.name}={value!r}"
+            )
 
     def _write(self) -> None:
         if self.variable is not None:

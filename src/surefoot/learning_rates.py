@@ -14,6 +14,7 @@ from surefoot.hyperparameters import (
     reattach,
     require_attached,
 )
+from surefoot.keras_variables import put_learning_rate
 from surefoot.managed import ManagedOptimizer
 from surefoot.rule import Array
 
@@ -32,11 +33,13 @@ class RatedOptimizer(ManagedOptimizer):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         value = number_or_schedule("learning_rate", value)
-        if isinstance(self._learning_rate, keras.Variable) and not callable(value):
-            require_attached(self._learning_rate, "the learning rate")
-        else:
-            self.forget_compiled_steps()
-        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+        rate = self._learning_rate
+        require_attached(self._iterations, "the learning rate")
+        if isinstance(rate, keras.Variable) and not callable(value):
+            rate.assign(value)
+        elif value is not rate:
+            with self.changing_structure(f"learning_rate={value!r}"):
+                put_learning_rate(self, value)
         self.__dict__["_given_rate"] = value
 
     def _get_current_learning_rate(self) -> Any:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
 from surefoot import arguments, engines
 from surefoot.checkpoint import NamedState
+from surefoot.counter import leave_room_to_count, widen_counter
 from surefoot.hyperparameters import Hyperparameter, HyperparameterSet
+from surefoot.known_variables import require_known, require_same
 from surefoot.measurement import FIELDS, Measurement
 from surefoot.optimizer_v2 import OptimizerV2Methods, empty
 from surefoot.slots import SlotRegistry, accumulator_dtype, variable_path
+from surefoot.structure import CompiledStructure, Traces
 
 NONFINITE = ("propagate", "skip", "raise")
 
 
-class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
+class ManagedOptimizer(
+    CompiledStructure, OptimizerV2Methods, NamedState, keras.optimizers.Optimizer
+):
     """A Keras optimizer that knows each of its variables by name.
 
     Subclasses declare `Hyperparameter`s as class attributes, and call
@@ -42,8 +47,9 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
                 "Received: shard_state=True"
             )
         declared = self.declared_hyperparameters()
-        hyperparameters = HyperparameterSet(declared, accepted_hyperparameters)
-        hyperparameters.on_structure_change = self.forget_compiled_steps
+        hyperparameters = HyperparameterSet(
+            declared, accepted_hyperparameters, self.changing_structure
+        )
         # Past Keras's and TensorFlow's attribute tracking, which would wrap
         # these and track variables twice.
         self.__dict__.update(
@@ -52,6 +58,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             pending_slots={},
             eager_steps={},
             step_lock=threading.RLock(),
+            traces=Traces(),
             _structure=0,
             _nonfinite=nonfinite,
             _shard_state=bool(shard_state),
@@ -62,6 +69,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
             # Keras's base class sets this attribute; let it set the right value.
             base_arguments["weight_decay"] = accepted_hyperparameters["weight_decay"]
         super().__init__(learning_rate=learning_rate, name=name, **base_arguments)
+        widen_counter(self)
         vector = self.add_variable(
             (len(declared),), dtype=engines.active().scalar_dtype(), name="hyperparameters"
         )
@@ -138,14 +146,37 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
                 those the optimizer was built for.
 
         Raises:
-            ValueError: If all gradients are None, or a variable is unknown.
+            ValueError: If all gradients are None, or the optimizer was built without a variable.
         """
-        grads = list(grads)
+        engine = engines.active()
+        grads = engine.as_tensors(grads)
         if trainable_variables is not None:
             trainable_variables = list(trainable_variables)
+            require_known(self, trainable_variables)
+        if self.built:
+            self.restore_pending_slots()
         # Here and not in the compiled step, whose shapes may have been relaxed.
         self._check_shapes(grads, trainable_variables or self._trainable_variables)
-        engines.active().run_step(self, grads, trainable_variables)
+        engine.run_step(self, grads, trainable_variables)
+
+    def stateless_apply(
+        self, optimizer_variables: list[Any], grads: list[Any], trainable_variables: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the variables' new values instead of assigning them; see Keras.
+
+        Args:
+            optimizer_variables: The values of `variables`.
+            grads: Gradients; None for a variable that is to stay.
+            trainable_variables: The values of the variables that the optimizer was built for.
+
+        Returns:
+            The new values of the trained variables, and of `variables`.
+
+        Raises:
+            ValueError: If the optimizer was not built for these variables.
+        """
+        require_same(self, trainable_variables)
+        return super().stateless_apply(optimizer_variables, grads, trainable_variables)
 
     def _check_shapes(self, gradients: list[Any], variables: list[Any]) -> None:
         """Refuse a gradient that would be broadcast.
@@ -179,6 +210,7 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
         self.measurement.count_call()
+        leave_room_to_count(self)
         self.guarded(
             grads,
             trainable_variables,
@@ -272,15 +304,6 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
         """Whether an eager step may be compiled: nothing in it is Python's to call."""
         return True
 
-    def forget_compiled_steps(self) -> None:
-        """Compile eager steps anew: something changed that they hold fixed."""
-        self.eager_steps.clear()
-        self.__dict__["_structure"] += 1
-
-    def structure(self) -> tuple[int, ...]:
-        """A number that changes with what compiled steps hold fixed."""
-        return (self.__dict__["_structure"],)
-
     def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
         """Raise for a gradient that is not finite while nothing has been started.
 
@@ -302,13 +325,6 @@ class ManagedOptimizer(OptimizerV2Methods, NamedState, keras.optimizers.Optimize
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error."""
         return self._nonfinite == "raise"
-
-
-def with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
-    """``optimizer`` and those that it wraps, from the outside in."""
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:

@@ -180,7 +180,6 @@ class MomentOptimizer(RatedOptimizer):
                 )
             )
         self.__dict__["tracked_variables"] = tracked
-        self.forget_compiled_steps()
 
     # Weight decay.
 
@@ -197,8 +196,9 @@ class MomentOptimizer(RatedOptimizer):
         Raises:
             TypeError: If ``var_names`` is a string or holds anything else.
         """
-        self.__dict__["_excluded"] = exclusion_test(var_list, var_names)
-        if self.built:
+        excluded = exclusion_test(var_list, var_names)
+        with self.changing_structure("a call of `exclude_from_weight_decay`"):
+            self.__dict__["_excluded"] = excluded
             self._track_variables([t.variable for t in self.tracked_variables])
 
     def _decays(self, variable: Any) -> bool:

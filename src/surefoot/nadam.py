@@ -175,7 +175,11 @@ class Nadam(MomentOptimizer):
                 rest = value.astype("float64") - value.astype("float32").astype("float64")
                 residual.assign(rest.astype("float32"))
 
-        return [WeightEntry("momentum_cache", (), read, write, least=0.0, most=1.0)]
+        def check(value: Any) -> None:
+            if not 0.0 <= WeightEntry.of("momentum_cache", cache).check(value) <= 1.0:
+                raise ValueError(f"must be in the range [0, 1]. Received: {value}")
+
+        return [WeightEntry("momentum_cache", (), read, write, check)]
 
     def get_config(self) -> dict[str, Any]:
         """The configuration that `from_config` reads; ``decay`` is for the original's."""

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
 
 from surefoot import engines
-from surefoot.hyperparameters import whole_number
+from surefoot.checkpoint import lasting
+from surefoot.counter import checked_updates, updates_done
+from surefoot.hyperparameters import require_attached
 from surefoot.notebooks import NotebookMethods
 from surefoot.slots import variable_path
 from surefoot.weight_lists import WeightLists
@@ -25,7 +26,7 @@ def empty(accumulators: Iterable[Any]) -> None:
     """Set sums of gradients to zero; a variable that its gradient overwrites has None."""
     for accumulator in accumulators:
         if accumulator is not None:
-            accumulator.assign(keras.ops.zeros_like(accumulator))
+            accumulator.assign(keras.ops.zeros_like(accumulator.value))
 
 
 def parts_of(optimizer: Any) -> list[Any]:
@@ -67,19 +68,18 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
     def iterations(self) -> Any:
         """The number of updates done: a variable, or a tensor under accumulation.
 
-        Assigning another number begins a new accumulation.
+        Assigning another number begins a new accumulation. It may be at most
+        2^53, and on JAX 2^31 - 1 unless ``jax_enable_x64`` is on.
         """
-        return super().iterations
+        return self._iterations if not self.gradient_accumulation_steps else updates_done(self)
 
     @iterations.setter
     def iterations(self, value: Any) -> None:
-        updates = int(whole_number("iterations", value))
-        largest = np.iinfo(keras.backend.standardize_dtype(self._iterations.dtype)).max
-        if updates * (self.gradient_accumulation_steps or 1) > largest:
-            raise ValueError(
-                f"`iterations` is counted up to {largest} here, calls of `apply` under gradient "
-                f"accumulation. Received: iterations={value!r}"
-            )
+        updates = checked_updates(self, value)
+        require_attached(self._iterations, "`iterations`")
+        self._set_iterations(updates)
+
+    def _set_iterations(self, updates: int) -> None:
         set_updates(self, updates)
 
     @property
@@ -112,7 +112,8 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
                 initializer, values = "zeros", initializer
             slot = self.add_variable_from_reference(var, slot_name, initializer)  # type: ignore[attr-defined]
             if values is not None:
-                slot.assign(values)
+                with lasting(self.name):
+                    slot.assign(values)
         return slot
 
     def get_slot(self, var: Any, slot_name: str) -> Any:

@@ -77,7 +77,7 @@ def identity(variable: Any) -> int | str:
 
 
 def distinct(variables: Iterable[Any]) -> list[Any]:
-    """Variables in their order, one that is listed twice, as that of a shared layer may be, once."""
+    """Variables in their order, each once: that of a shared layer may be listed twice."""
     return list({identity(variable): variable for variable in variables}.values())
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from surefoot.checkpoint import converted
+from surefoot.counter import checked_updates
+from surefoot.hyperparameters import require_attached
 from surefoot.slots import SlotRegistry, as_array
-
 
 _SQUARES = ("v of ", "vhat of ")
 
@@ -22,14 +23,23 @@ class WeightEntry(NamedTuple):
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None]
-    least: float = -math.inf
-    most: float = math.inf
+    check: Callable[[np.ndarray], Any]
+    """Raises a ValueError, which says why, for an array that cannot be written."""
 
     @classmethod
     def of(cls, name: str, variable: Any) -> WeightEntry:
         """The entry of a variable."""
-        least = 0.0 if name.startswith(_SQUARES) else -math.inf
-        return cls(name, tuple(variable.shape), lambda: as_array(variable), variable.assign, least)
+
+        def check(array: np.ndarray) -> np.ndarray:
+            return converted(variable, array)
+
+        return cls(
+            name,
+            tuple(variable.shape),
+            lambda: as_array(variable),
+            lambda array: variable.assign(check(array)),
+            check,
+        )
 
 
 class CallableList(list[Any]):
@@ -51,6 +61,7 @@ class WeightLists:
     built: bool
     name: str
     iterations: Any
+    _iterations: Any
 
     @property
     def variables(self) -> CallableList:
@@ -61,7 +72,7 @@ class WeightLists:
     def weights(self) -> list[Any]:
         """The originals' variables in their order: iterations, then slot by slot."""
         return [
-            self._iterations,  # type: ignore[attr-defined]
+            self._iterations,
             *self.leading_weights(),
             *(slot for _, slot in self.slots.named_in_columns()),
             *self.slots.added.values(),
@@ -84,8 +95,11 @@ class WeightLists:
         def write_iterations(value: np.ndarray) -> None:
             self.iterations = value
 
+        def check_iterations(value: np.ndarray) -> None:
+            checked_updates(self, value)
+
         return [
-            WeightEntry("iterations", (), read_iterations, write_iterations),
+            WeightEntry("iterations", (), read_iterations, write_iterations, check_iterations),
             *self.leading_weight_entries(),
             *(WeightEntry.of(*item) for item in self.slots.named_in_columns()),
             *(WeightEntry.of(*item) for item in self.slots.added.items()),
@@ -113,9 +127,8 @@ class WeightLists:
 
         Raises:
             ValueError: If the optimizer is not built, the list is of a wrong
-                length, or an entry cannot be what belongs at its place: by its
-                shape, or since an average of squares is never negative.
-                Nothing is changed then.
+                length, or an entry of a wrong shape or no possible value;
+                nothing is changed then.
         """
         if not self.built:
             raise ValueError(
@@ -139,17 +152,13 @@ class WeightLists:
                     f"Weight {index} of the optimizer '{self.name}', {entry.name}, has shape "
                     f"{entry.shape}. Received: an array of shape {array.shape}"
                 )
-            if not np.can_cast(array.dtype, "float64") and array.dtype.name != "bfloat16":
+            try:
+                entry.check(array)
+            except (TypeError, ValueError) as error:
                 raise ValueError(
-                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, has numbers. "
-                    f"Received: an array of {array.dtype}"
-                )
-            if np.any(array < entry.least) or np.any(array > entry.most):
-                raise ValueError(
-                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, lies in "
-                    f"[{entry.least}, {entry.most}], and the list goes by position: in which order "
-                    f"is it? Received: an array from {np.min(array)} to {np.max(array)}"
-                )
+                    f"Weight {index} of the optimizer '{self.name}', {entry.name}, {error}"
+                ) from error
+        require_attached(self._iterations, "the optimizer's weights")
         for entry, array in zip(entries, arrays, strict=True):
             entry.write(array)
 

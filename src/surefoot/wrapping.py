@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
@@ -58,8 +59,18 @@ class WrappingOptimizer(ManagedOptimizer):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        require_attached(self.inner_optimizer._learning_rate, "the learning rate")
-        self.inner_optimizer.learning_rate = value
+        inner = self.inner_optimizer
+        if isinstance(inner, ManagedOptimizer):
+            inner.learning_rate = value
+            return
+        require_attached(inner._iterations, "the learning rate")
+        is_number = isinstance(inner._learning_rate, keras.Variable) and not callable(value)
+        with (
+            contextlib.nullcontext()
+            if is_number
+            else self.changing_structure(f"learning_rate={value!r}")
+        ):
+            inner.learning_rate = value
 
     def effective_learning_rate(self, step: Any = None) -> Any:
         """The inner optimizer's; see `RectifiedAdam`.
@@ -114,7 +125,8 @@ class WrappingOptimizer(ManagedOptimizer):
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """Choose the variables that the inner optimizer's weight decay leaves alone."""
-        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+        with self.changing_structure("a call of `exclude_from_weight_decay`"):
+            self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     # The step.
 
@@ -214,6 +226,11 @@ class WrappingOptimizer(ManagedOptimizer):
         own, inner = _split(state)
         problems = super().misfits(own, prefix)
         return problems + foreign.misfits(self.inner_optimizer, inner, prefix + _INNER)
+
+    def restore_pending_slots(self) -> None:
+        """Take what was loaded before building, here and inside; see `ManagedOptimizer`."""
+        super().restore_pending_slots()
+        foreign.restore_pending(self.inner_optimizer)
 
     def restore(self, state: State) -> None:
         """Take a ``state`` without misfits."""

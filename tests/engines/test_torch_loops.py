@@ -145,7 +145,7 @@ def test_a_tensor_that_lost_its_memory_is_an_error(
         tensor.data = torch.ones(
             {"shorter": 5, "longer": 600, "empty": 0}[kind], dtype=tensor.dtype
         )
-    with pytest.raises(RuntimeError, match="memory of a tensor is gone|must have one shape"):
+    with pytest.raises(RuntimeError, match=r"memory of a tensor is gone|must have one shape"):
         optimizer.apply(gradients, variables)
     np.testing.assert_array_equal(to_numpy(variables[1]), other)
 
@@ -254,7 +254,7 @@ def test_tensors_without_memory_are_left_alone() -> None:
         optimizer.apply([gradient], [variable])
         return gradient.sum()
 
-    with pytest.raises(RuntimeError, match="vmap|Batching rule not implemented"):
+    with pytest.raises(RuntimeError, match=r"vmap|Batching rule not implemented"):
         torch.func.vmap(step)(torch.ones(4, 3, 2))
 
 

@@ -7,21 +7,27 @@ is being traced.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 
-def calling_variables() -> Iterator[Mapping[str, Any]]:
-    """The local variables of the functions that are being executed, the innermost first."""
+def calling_frames() -> Iterator[FrameType]:
+    """The frames that are being executed, the innermost first."""
     frame = inspect.currentframe()
     while frame is not None:
-        yield frame.f_locals
+        yield frame
         frame = frame.f_back
 
 
 def calling_objects() -> Iterator[Any]:
     """The objects whose methods are being executed, the innermost first."""
-    for names in calling_variables():
-        caller = names.get("self")
+    for frame in calling_frames():
+        caller = frame.f_locals.get("self")
         if caller is not None:
             yield caller
+
+
+def is_trainer(caller: Any) -> bool:
+    """Whether this is a Keras model, which compiles a training step for `fit`."""
+    return callable(getattr(type(caller), "make_train_function", None))

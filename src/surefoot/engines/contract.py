@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,9 @@ class Engine(Protocol):
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""
 
+    def counter_dtype(self) -> str:
+        """The widest dtype that whole numbers can have."""
+
     def scalar_namespace(self, hyperparameters: Any) -> Any:
         """The array namespace for step scalars, given the hyperparameter variable."""
 
@@ -40,8 +43,14 @@ class Engine(Protocol):
     def shape(self, variable: Any) -> tuple[int, ...]:
         """The present shape of a variable: TensorFlow's own may leave it open what that will be."""
 
+    def outside_of_traces(self) -> AbstractContextManager[Any]:
+        """A scope in which assignments are made at once and for good, not by a compiled step."""
+
     def slot_layout(self, reference: Any, shard: bool) -> Any:
         """The layout of a slot of ``reference``: the same, or split further if ``shard``."""
+
+    def as_tensors(self, gradients: Iterable[Any]) -> list[Any]:
+        """Gradients given as anything that the backend takes for tensors; None stays None."""
 
     def widen(self, gradients: list[Any]) -> list[Any]:
         """Gradients in at least float32; None stays None."""
@@ -96,6 +105,9 @@ class Engine(Protocol):
 
     def reattach(self, variable: Any) -> None:
         """Let a running ``fit`` hand back the value it has taken out of ``variable``."""
+
+    def hand_back(self, trainer: Any) -> None:
+        """Let a running ``fit`` of ``trainer``, which will fail, keep the values of variables."""
 
     def original(self, variable: Any) -> Any:
         """What code of 2020 expects in place of a Keras variable: a `tf.Variable`, where one is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,15 @@ import keras
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, failures, jax_loops, jax_trainer, loops, plain
+from surefoot.engines import (
+    differentiation,
+    failures,
+    jax_loops,
+    jax_tracing,
+    jax_trainer,
+    loops,
+    plain,
+)
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, Moments, StepScalars
 from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
@@ -34,6 +42,11 @@ def cast(value: Array, dtype: Any) -> Array:
 def scalar_dtype() -> str:
     """float64 if JAX has it switched on, else float32."""
     return "float64" if jax.config.jax_enable_x64 else "float32"
+
+
+def counter_dtype() -> str:
+    """int64 if JAX has it switched on, else int32."""
+    return "int64" if jax.config.jax_enable_x64 else "int32"
 
 
 def scalar_namespace(hyperparameters: Any) -> Any:
@@ -63,6 +76,12 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
 def shape(variable: Any) -> tuple[int, ...]:
     """The shape of a variable, which never changes."""
     return tuple(variable.shape)
+
+
+def outside_of_traces() -> AbstractContextManager[Any]:
+    """Computed at once, and not by what is being traced."""
+    scope: AbstractContextManager[Any] = jax.ensure_compile_time_eval()
+    return scope
 
 
 def slot_layout(reference: Any, shard: bool) -> Any:
@@ -95,6 +114,14 @@ def _placed(value: Array, variable: Any) -> Array:
     return value if layout is None else keras.distribution.distribute_tensor(value, layout)
 
 
+def as_tensors(gradients: Iterable[Any]) -> list[Any]:
+    """Gradients given as arrays of any kind, or lists."""
+    return [
+        g if g is None or isinstance(g, jax.Array | JAXSparse) else jnp.asarray(g)
+        for g in gradients
+    ]
+
+
 def widen(gradients: list[Any]) -> list[Any]:
     """Gradients in at least float32, and dense."""
     return [None if g is None else _widened(g) for g in gradients]
@@ -119,12 +146,13 @@ def clip(
 
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Compile an eager update as a whole: outside of jit each operation is dispatched alone."""
-    gradients = list(gradients)
     traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
     unknown = variables is None and not optimizer.built
     with optimizer.step_lock:  # another thread's step would find its state donated
         if not gradients or traced or unknown or not optimizer.compiles_eagerly():
             _inline_step(optimizer, gradients, variables)
+            if traced:
+                jax_tracing.note(optimizer)
         else:
             _compiled_and_run(optimizer, gradients, variables)
 
@@ -133,10 +161,6 @@ def _compiled_and_run(
     optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
 ) -> None:
     variables = optimizer.all_trainable_variables(variables)
-    gradients = [
-        g if g is None or isinstance(g, jax.Array | JAXSparse) else jnp.asarray(g)
-        for g in gradients
-    ]
     optimizer.refuse_nonfinite(gradients, variables)
     step = _compiled_step(optimizer, variables)
     stateless = plain.is_stateless()
@@ -304,6 +328,11 @@ def assign_where(
             chosen = jnp.where(condition, cast(new, target.dtype), target.value)
             new = jax.lax.optimization_barrier(chosen)
             target.assign(new)
+
+
+def hand_back(trainer: Any) -> None:
+    """Give the trainer the state that its ``fit`` holds; before it ends it puts that back."""
+    jax_tracing.hand_back(trainer)
 
 
 def original(variable: Any) -> Any:

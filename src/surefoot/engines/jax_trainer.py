@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from surefoot.engines import plain
-from surefoot.engines.callers import calling_objects, calling_variables
+from surefoot.engines.callers import calling_frames, calling_objects
 from surefoot.hyperparameters import is_detached
-from surefoot.managed import ManagedOptimizer, with_inner_optimizers
+from surefoot.managed import ManagedOptimizer
 from surefoot.rule import Array
+from surefoot.structure import with_inner_optimizers
 
 
 @contextlib.contextmanager
@@ -39,7 +40,7 @@ def _values_in_step(optimizer: ManagedOptimizer) -> list[tuple[Any, Array]]:
     counter = optimizer._iterations
     if counter._value is not None or _is_known(counter):
         return []
-    for names in calling_variables():
+    for names in (frame.f_locals for frame in calling_frames()):
         values = names.get("optimizer_variables")
         known = getattr(getattr(names.get("self"), "optimizer", None), "variables", ())
         if values is not None and any(v is counter for v in known):

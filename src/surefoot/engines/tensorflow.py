@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from surefoot.engines import (
     tensorflow_distribution,
     tensorflow_loops,
     tensorflow_plain,
+    tensorflow_tracing,
     tensorflow_xla,
 )
 from surefoot.moments import MomentOptimizer
@@ -36,6 +37,11 @@ SHARDS_STATE = False
 def scalar_dtype() -> str:
     """float64: a few scalars cost nothing, and the originals' counters fit."""
     return "float64"
+
+
+def counter_dtype() -> str:
+    """int64, which Keras has here."""
+    return "int64"
 
 
 def scalar_namespace(hyperparameters: Any) -> Any:
@@ -64,9 +70,33 @@ def colocated(reference: Any) -> AbstractContextManager[Any]:
 shape = tensorflow_plain.shape
 
 
+def outside_of_traces() -> AbstractContextManager[Any]:
+    """Out of the graph that is being traced, which would assign at each call."""
+    scope: AbstractContextManager[Any] = tf.init_scope()
+    return scope
+
+
 def slot_layout(reference: Any, shard: bool) -> Any:
     """Keras has no layouts on this backend."""
     del reference, shard
+
+
+def as_tensors(gradients: Iterable[Any]) -> list[Any]:
+    """Gradients given as tensors, arrays or lists, and sparse ones made of any of these."""
+    return [g if g is None or isinstance(g, tf.Tensor) else _as_tensor(g) for g in gradients]
+
+
+def _as_tensor(gradient: Any) -> Any:
+    if isinstance(gradient, tf.distribute.DistributedValues):
+        return gradient  # one for each replica
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient)
+    shape = gradient.dense_shape
+    return tf.IndexedSlices(
+        tf.convert_to_tensor(gradient.values),
+        tf.convert_to_tensor(gradient.indices),
+        None if shape is None else tf.convert_to_tensor(shape),
+    )
 
 
 def widen(gradients: list[Any]) -> list[Any]:
@@ -96,7 +126,6 @@ def clip(
 
 def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
     """Trace an eager update as a whole, once for each set of variables."""
-    gradients = list(gradients)
     known = variables or optimizer._trainable_variables
     if len(gradients) == len(known):  # else Keras complains
         gradients = list(map(tensorflow_plain.fitting, gradients, known))
@@ -121,6 +150,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
     with optimizer.step_lock:  # one thread builds and traces, and counts
         if inline:
             inline_apply(gradients, variables)
+            tensorflow_tracing.note(optimizer)
         else:
             _traced_and_run(optimizer, gradients, variables, inline_apply)
 
@@ -132,10 +162,6 @@ def _traced_and_run(
     inline_apply: Callable[..., None],
 ) -> None:
     variables = optimizer.all_trainable_variables(variables)
-    gradients = [
-        g if g is None or isinstance(g, tf.IndexedSlices) else tf.convert_to_tensor(g)
-        for g in gradients
-    ]
     for gradient, variable in zip(gradients, variables, strict=False):
         if isinstance(gradient, tf.IndexedSlices):
             tensorflow_plain.check_rows(gradient, variable)
@@ -269,6 +295,11 @@ def assign_where(
         tensorflow_xla.run_if(condition, assign_in_xla, value_of(variables[0]).device)
     else:
         run_where(condition, lambda: assign(assignments, selects=False), [])
+
+
+def hand_back(trainer: Any) -> None:
+    """Nothing to do: variables hold their values all the time."""
+    del trainer
 
 
 def original(variable: Any) -> Any:

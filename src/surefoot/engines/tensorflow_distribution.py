@@ -16,8 +16,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from surefoot.managed import ManagedOptimizer, with_inner_optimizers
+from surefoot.engines import tensorflow_tracing
+from surefoot.managed import ManagedOptimizer
 from surefoot.slots import value_of, variable_path
+from surefoot.structure import with_inner_optimizers
 
 # Methods of Keras's that look for other replicas, which here have their own turn.
 _CROSS_REPLICA_METHODS = (
@@ -68,6 +70,7 @@ def run(
                 step(gradients, known)
 
         strategy.extended.update(value_of(known[0]), on_one_replica, args=(gradients,), group=False)
+        tensorflow_tracing.note(optimizer)
 
     if replica is None:
         merged(strategy, gradients)

@@ -1,4 +1,4 @@
-"""Parts of a step that XLA compiles on TensorFlow: one pass over memory instead of one an operation.
+"""Parts of a step that XLA compiles on TensorFlow, to pass over memory once.
 
 XLA holds the locks of all variables that it updates while it runs, and works in their memory only
 where nobody else holds a value that was read from it.

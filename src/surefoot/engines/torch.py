@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,11 @@ SHARDS_STATE = False
 def scalar_dtype() -> str:
     """float64, except on Apple's GPUs, which have none."""
     return "float32" if str(keras.ops.zeros(()).device).startswith("mps") else "float64"
+
+
+def counter_dtype() -> str:
+    """int64."""
+    return "int64"
 
 
 def scalar_namespace(hyperparameters: Any) -> Any:
@@ -69,9 +74,21 @@ def shape(variable: Any) -> tuple[int, ...]:
     return tuple(variable.shape)
 
 
+def outside_of_traces() -> AbstractContextManager[Any]:
+    """Nothing to do: nothing is traced."""
+    return contextlib.nullcontext()
+
+
 def slot_layout(reference: Any, shard: bool) -> Any:
     """Keras has no layouts on this backend."""
     del reference, shard
+
+
+def as_tensors(gradients: Iterable[Any]) -> list[Any]:
+    """Gradients given as tensors, arrays or lists."""
+    return [
+        g if g is None or isinstance(g, torch.Tensor) else torch.as_tensor(g) for g in gradients
+    ]
 
 
 def widen(gradients: list[Any]) -> list[Any]:
@@ -266,6 +283,11 @@ def assign_where(
             old = value_of(target)
             new = _cast(new, old.dtype)
             _assign(target, new if on_host else torch.where(condition, new, old))
+
+
+def hand_back(trainer: Any) -> None:
+    """Nothing to do: variables hold their values all the time."""
+    del trainer
 
 
 def original(variable: Any) -> Any:

@@ -106,7 +106,7 @@ class Symbol:
         raise TypeError("A loop makes no decision in Python; use `where`.")
 
 
-def abs(x: Symbol) -> Symbol:  # noqa: A001 - the names are those of array namespaces
+def abs(x: Symbol) -> Symbol:
     """The absolute value."""
     return x.operation("call T @fabs(T {})")
 
@@ -123,7 +123,8 @@ def where(condition: Symbol, x: Any, y: Any) -> Symbol:
 
 def maximum(x: Symbol, y: Any) -> Symbol:
     """The larger one; NaN if one is, as in the backends."""
-    return where(x > y, x, where(x != x, x, y))
+    nan = x.operation("fcmp uno T {}, {}", x, flag=True)
+    return where(x > y, x, where(nan, x, y))
 
 
 def clip(x: Symbol, low: Any, high: Any) -> Symbol:
