@@ -68,7 +68,9 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
     def iterations(self) -> Any:
         """The number of updates done: a variable, or a tensor under accumulation.
 
-        Assigning another number begins a new accumulation. It may be at most
+        Assigning another number begins a new accumulation. A variable that is
+        assigned is copied; the originals took it as their own, so that several
+        optimizers could share a step. The number may be at most
         2^53, and on JAX 2^31 - 1 unless ``jax_enable_x64`` is on.
         """
         return self._iterations if not self.gradient_accumulation_steps else updates_done(self)

@@ -31,7 +31,13 @@ class WeightEntry(NamedTuple):
         """The entry of a variable."""
 
         def check(array: np.ndarray) -> np.ndarray:
-            return converted(variable, array)
+            taken = converted(variable, array)
+            if name.startswith(_SQUARES) and np.any(taken < 0):
+                raise ValueError(
+                    f"is an average of squares, and the array has {np.min(taken)} in it. The list "
+                    "goes by position: perhaps it is in another order"
+                )
+            return taken
 
         return cls(
             name,
@@ -127,8 +133,8 @@ class WeightLists:
 
         Raises:
             ValueError: If the optimizer is not built, the list is of a wrong
-                length, or an entry of a wrong shape or no possible value;
-                nothing is changed then.
+                length, or an entry of a wrong shape or no possible value,
+                such as a negative average of squares; nothing is changed then.
         """
         if not self.built:
             raise ValueError(

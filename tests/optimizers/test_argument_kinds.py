@@ -111,7 +111,7 @@ def test_flags_of_numpy_are_taken(cls: type, name: str) -> None:
 def test_iterations_of_a_wrong_kind(cls: type) -> None:
     optimizer = make(cls)
     for wrong in (*WRONG.values(), lambda: 2**63, lambda: 2**70):
-        with pytest.raises((TypeError, ValueError), match=r"`iterations`.*Received: iterations="):
+        with pytest.raises((TypeError, ValueError), match="Received: iterations="):
             optimizer.iterations = wrong()
     assert int(to_numpy(optimizer.iterations)) == 0
 

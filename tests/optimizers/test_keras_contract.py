@@ -309,6 +309,25 @@ def test_lookahead_around_a_multi_optimizer_in_fit(tmp_path: Path) -> None:
     assert [int(to_numpy(part.iterations)) for part in parts] == [2, 2, 2]
 
 
+SCALED_INSIDE: dict[str, Callable[[], Any]] = {
+    "by a factor": lambda: keras.optimizers.SGD(0.25, loss_scale_factor=8.0),
+    "ours": lambda: surefoot.RectifiedAdam(0.25, loss_scale_factor=8.0),
+    "dynamically": lambda: scaled(keras.optimizers.SGD(0.25)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("inner", SCALED_INSIDE)
+def test_lookahead_around_what_scales_the_loss(inner: str, way: str) -> None:
+    """What is divided out of the gradients was multiplied into the loss."""
+    plain = surefoot.RectifiedAdam if inner == "ours" else keras.optimizers.SGD
+    model = new_model(surefoot.Lookahead(SCALED_INSIDE[inner](), 3), **WAYS[way])
+    other = new_model(surefoot.Lookahead(plain(0.25), 3))
+    fit(model)
+    fit(other)
+    close(model, other, 1e-5)
+
+
 # ---- averages that Keras's callback puts into the model ----
 
 AVERAGE: dict[str, Any] = {"use_ema": True, "ema_momentum": 0.5}

@@ -286,7 +286,7 @@ def test_set_weights_refuses_what_cannot_be_at_its_place(name: str) -> None:
     exchanged = list(weights)
     exchanged[first], exchanged[second] = weights[second], weights[first]
     words = [*weights[:-1], weights[-1].astype(str)]
-    wrong = [(exchanged, "v of kernel"), (words, "numbers"), ([-1, *weights[1:]], "iterations")]
+    wrong = [(exchanged, "v of kernel"), (words, "dtype"), ([-1, *weights[1:]], "iterations")]
     if name == "nadam":
         wrong.append(([weights[0], 1.5, *weights[2:]], "momentum_cache"))
     for given, match in wrong:

@@ -24,7 +24,7 @@ from surefoot.engines import (
 )
 from surefoot.moments import MomentOptimizer
 from surefoot.rule import Array, StepScalars
-from surefoot.slots import Assignment, Tracked, accumulator_dtype, value_of
+from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision, value_of
 
 if TYPE_CHECKING:
     from surefoot.managed import ManagedOptimizer
@@ -63,8 +63,15 @@ def scalar(value: Any) -> Array:
 def colocated(reference: Any) -> AbstractContextManager[Any]:
     """The devices of ``reference``, also under a distribution strategy."""
     extended = tf.distribute.get_strategy().extended
-    scope: AbstractContextManager[Any] = extended.colocate_vars_with(value_of(reference))
-    return scope
+    scopes = contextlib.ExitStack()
+    scopes.enter_context(extended.colocate_vars_with(value_of(reference)))
+    scopes.enter_context(tf.variable_creator_scope(_named_alike))
+    return scopes
+
+
+def _named_alike(create: Callable[..., Any], **arguments: Any) -> Any:
+    """A variable by a name that TensorFlow has seen: for each new one it keeps 35 KB for ever."""
+    return create(**arguments | {"name": "slot"})
 
 
 shape = tensorflow_plain.shape
@@ -215,32 +222,22 @@ def update(
 ) -> None:
     """Clip the gradients by value; apply the rule to every variable."""
     bound = optimizer.clipvalue
+    numbers = scalars()
     pairs = list(zip(tracked, gradients, strict=True))
-    dense = [p for p in pairs if not isinstance(p[1], tf.IndexedSlices)]
-    chosen = [(t, g) for t, g in dense if t.master is None or tensorflow_xla.is_traced_for_xla()]
-    if tf.executing_eagerly() or not tensorflow_xla.may_compile([t.variable for t, _ in chosen]):
-        chosen = []
-    if len(chosen) < len(pairs):
-        numbers = scalars()
-        compiled = {id(t) for t, _ in chosen}
-        _update_plainly(optimizer, numbers, [p for p in pairs if id(p[0]) not in compiled], bound)
-        scalars = _returning(numbers)
-
-    def run() -> None:
-        # Computed by XLA, too: as operations of a graph that wait for each other, they would take
-        # longer than to update a small model.
-        numbers = scalars()
-        groups = loops.groups_of([t for t, _ in chosen])
-        done = loops.update(tensorflow_loops, groups, numbers, [g for _, g in chosen], bound)
-        rest = [pair for index, pair in enumerate(chosen) if index not in done]
-        _update_plainly(optimizer, numbers, rest, bound)
-
-    if chosen:
-        tensorflow_xla.run(run)
-
-
-def _returning(numbers: StepScalars) -> Callable[[], StepScalars]:
-    return lambda: numbers
+    dense = [pair for pair in pairs if not isinstance(pair[1], tf.IndexedSlices)]
+    in_graph = not tf.executing_eagerly()
+    if in_graph and tensorflow_xla.may_compile([t.variable for t, _ in dense]):
+        groups = loops.groups_of([t for t, _ in dense])
+        done = loops.update(tensorflow_loops, groups, numbers, [g for _, g in dense], bound)
+        served = {id(dense[i][0]) for i in done}
+        rest = [
+            (t, g) for t, g in dense if id(t) not in served and not is_low_precision(t.variable)
+        ]
+        if rest:
+            tensorflow_xla.run(lambda: _update_plainly(optimizer, numbers, rest, bound))
+            served.update(id(t) for t, _ in rest)
+        pairs = [(t, g) for t, g in pairs if id(t) not in served]
+    _update_plainly(optimizer, numbers, pairs, bound)
 
 
 def _update_plainly(
@@ -280,19 +277,19 @@ def assign_where(
                     new = tensorflow_xla.kept_apart(tf.where(condition, new, target))
                 target.assign(new)
 
-    in_branch = not tensorflow_xla.is_traced_for_xla()
-
-    def assign_in_xla() -> None:
+    def assign_in_loops(*, selects: bool) -> None:
         rest = loops.assign_where(tensorflow_loops, condition, assignments, value, scalars)
-        assign(rest, selects=not in_branch)
+        if rest:
+            tensorflow_xla.run(lambda: assign(rest, selects=selects))
 
     variables = [v for a in assignments for v in a.targets]
-    if not in_branch:
-        assign_in_xla()
+    if tensorflow_xla.is_traced_for_xla():
+        assign_in_loops(selects=True)
     elif not variables:
         return
     elif not tf.executing_eagerly() and tensorflow_xla.may_compile(variables):
-        tensorflow_xla.run_if(condition, assign_in_xla, value_of(variables[0]).device)
+        device = value_of(variables[0]).device
+        tensorflow_xla.run_if(condition, lambda: assign_in_loops(selects=False), device)
     else:
         run_where(condition, lambda: assign(assignments, selects=False), [])
 

@@ -11,9 +11,11 @@ import ctypes
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from surefoot.engines import tensorflow_xla
 from surefoot.engines.compiler import loop, xla
 from surefoot.engines.compiler.loop import Loop
 from surefoot.engines.loops import Columns, Selection
@@ -51,39 +53,80 @@ def _is_here(variable: tf.Variable) -> bool:
 
 
 def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
-    """Call a loop on what was selected, in a function that XLA compiles: see `LoopRunner`."""
-    from tensorflow.compiler.tf2xla.python import xla as operations
-
+    """Call a loop on what was selected: see `LoopRunner`."""
     interface = _interface()
     assert interface is not None
     rows = selection.arrays
     body = body.returning(len(rows[0][0]))
     threads = tf.config.threading.get_intra_op_parallelism_threads() or loop.cores()
     name = _HANDLERS.name_for(body, interface.version, threads)
+    shapes = tuple(tuple(variables[0].shape) for variables, _ in rows)
+    vector = tf.stack([tf.cast(s, body.dtype) for s in scalars])
+    handles = [v.handle for variables, _ in rows for v in variables]
+    tensors = [tensor for _, given in rows for tensor in given]
+    if tensorflow_xla.is_traced_for_xla():
+        _call(name, body, shapes, vector, handles, tensors)
+        return
+    with tf.device(rows[0][0][0].device):
+        _compiled(name, body, shapes)(vector, *handles, *tensors)
+
+
+@functools.cache
+def _compiled(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    """The call of a loop compiled by XLA, for variables given as handles.
+
+    One for all optimizers that need the same: XLA never forgets what it has compiled.
+    """
     dtype = tf.as_dtype(body.dtype)
-    handles = [[v.handle for v in variables] for variables, _ in rows]
-    shapes = [variables[0].shape for variables, _ in rows]
-    tensors = [
-        tensor
-        for of_row, (_, given) in zip(handles, rows, strict=True)
-        for tensor in [*(_read(handle, dtype) for handle in of_row), *given]
+    count = len(shapes) * body.outputs
+
+    def call(vector: tf.Tensor, *given: tf.Tensor) -> None:
+        _call(name, body, shapes, vector, list(given[:count]), list(given[count:]))
+
+    read_only = body.inputs - body.outputs
+    with tf.init_scope():  # not a part of what is being traced
+        return tf.function(call, jit_compile=True, autograph=False).get_concrete_function(
+            tf.TensorSpec([body.scalars + int(body.conditional)], dtype),
+            *[tf.TensorSpec([], tf.resource)] * count,
+            *[tf.TensorSpec(shape, dtype) for shape in shapes for _ in range(read_only)],
+        )
+
+
+def _call(
+    name: str,
+    body: Loop,
+    shapes: tuple[tuple[int, ...], ...],
+    vector: tf.Tensor,
+    handles: list[tf.Tensor],
+    tensors: list[tf.Tensor],
+) -> None:
+    """Read the variables, row after row, call the loop, and assign what it returns."""
+    from tensorflow.compiler.tf2xla.python import xla as operations
+
+    dtype = tf.as_dtype(body.dtype)
+    of_row = len(handles) // len(shapes)
+    rest = len(tensors) // len(shapes)
+    values = [
+        value
+        for row in range(len(shapes))
+        for value in [
+            *(_read(handle, dtype) for handle in handles[of_row * row : of_row * (row + 1)]),
+            *tensors[rest * row : rest * (row + 1)],
+        ]
     ]
-    vector = tf.stack([tf.cast(s, dtype) for s in scalars])
     results = operations.call_module(
-        [vector, *tensors],
+        [vector, *values],
         version=operations.call_module_maximum_supported_version(),
-        module=_program(name, body, [tuple(shape) for shape in shapes]),
-        Tout=[dtype] * (body.outputs * len(rows)),
+        module=_program(name, body, shapes),
+        Tout=[dtype] * len(handles),
         Sout=[shape for shape in shapes for _ in range(body.outputs)],
         platforms=["CPU"],
     )
-    for index, of_row in enumerate(handles):
-        new = results[body.outputs * index : body.outputs * (index + 1)]
-        for handle, value in zip(of_row, new, strict=False):
-            _assign(handle, value)
+    for handle, value in zip(handles, results, strict=True):
+        _assign(handle, value)
 
 
-def _program(name: str, body: Loop, shapes: list[tuple[int, ...]]) -> str:
+def _program(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> str:
     """A program that calls a handler, and says which results are in the memory of an argument."""
     element = _ELEMENTS[body.dtype]
     kinds = ["tensor<" + "".join(f"{size}x" for size in s) + f"{element}>" for s in shapes]

@@ -36,16 +36,15 @@ def run(action: Callable[[], None]) -> None:
 
 
 def run_if(condition: tf.Tensor, action: Callable[[], None], device: str) -> None:
-    """Run ``action``, compiled by XLA, on one device, if ``condition`` of the graph holds.
+    """Run ``action`` on one device if ``condition`` of the graph holds.
 
     As `tf.cond` would, which passes each of the some hundred tensors that a
     branch uses through an operation of its own, at every step.
     """
-    compiled = tf.function(action, jit_compile=True, autograph=False)
 
     def taken() -> None:
         with tf.device(device):
-            compiled()
+            action()
 
     branch = tf.function(taken, autograph=False).get_concrete_function()
     inputs = branch.captured_inputs
