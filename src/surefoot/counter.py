@@ -53,14 +53,14 @@ def leave_room_to_count(optimizer: Any) -> None:
 
 
 def updates_done(optimizer: Any) -> Any:
-    """The number of updates that any Keras optimizer has made, as a tensor of the counter's dtype.
+    """The number of updates that any Keras optimizer has made, in the counter's dtype.
 
-    Keras's own division makes an int32 of it on PyTorch.
+    It is a tensor of its own, which the next step leaves alone. Keras's own division makes an
+    int32 of it on PyTorch.
     """
     steps = optimizer.gradient_accumulation_steps
-    if not steps:
-        return keras.ops.convert_to_tensor(optimizer.iterations)
-    return keras.ops.convert_to_tensor(optimizer._iterations) // steps
+    counter = optimizer._iterations if steps else optimizer.iterations
+    return keras.ops.convert_to_tensor(counter) // (steps or 1)
 
 
 def checked_updates(optimizer: Any, value: Any) -> int:

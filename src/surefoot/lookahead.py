@@ -9,6 +9,8 @@ from typing import Any, Unpack
 import keras
 
 from surefoot import arguments, engines, foreign, registration
+from surefoot.checkpoint import State
+from surefoot.counter import updates_done
 from surefoot.hyperparameters import (
     Hyperparameter,
     positive_whole_number,
@@ -247,11 +249,10 @@ class Lookahead(WrappingOptimizer):
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         inner = self.inner_optimizer
-        first = engine.scalar(self.iterations) == 0.0
-        engine.assign_where(first, self._starts, _fast_value, [])
-        done = engine.scalar(inner.iterations)
+        engine.assign_where(updates_done(self) == 0, self._starts, _fast_value, [])
+        done = updates_done(inner)
         apply_unconstrained(inner, grads, trainable_variables)
-        now_done = engine.scalar(inner.iterations)
+        now_done = updates_done(inner)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
         # As in the original, a variable that has no gradient in this update stays as it is.
@@ -259,13 +260,20 @@ class Lookahead(WrappingOptimizer):
         synchronizations = [
             self._synchronizations[key] for key in given if key in self._synchronizations
         ]
-        ends = moved & (now_done % own["sync_period"] == 0.0)
+        period = keras.ops.cast(own["sync_period"], keras.backend.standardize_dtype(done.dtype))
+        ends = moved & (now_done % period == 0)
         engine.assign_where(ends, synchronizations, _synchronized, [own["slow_step_size"]])
         # Keras will count this step; take that back if it was none.
         dtype = keras.backend.standardize_dtype(self._iterations.dtype)
         self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
 
     # Weights and configuration.
+
+    def restore(self, state: State) -> None:
+        """Take a ``state`` without misfits; one without slow weights lets them start anew."""
+        super().restore(state)
+        if self.built and not any(name.startswith("slow|") for name in state):
+            self.reset_slow_weights()
 
     def leading_weights(self) -> list[Any]:
         """None: in the original, only the iterations come before the slow weights."""

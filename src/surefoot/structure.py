@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from surefoot import arguments
+from surefoot.hyperparameters import require_attached
 
 
 class Traces:
@@ -57,6 +58,7 @@ class CompiledStructure:
     """The part of an optimizer that knows where its steps are compiled; mixed in before Keras's."""
 
     name: str
+    _iterations: Any
     eager_steps: dict[Any, Any]
     """Steps that an engine has compiled, by whatever it holds fixed."""
     traces: Traces
@@ -83,6 +85,7 @@ class CompiledStructure:
 
         Raises:
             ValueError: If a function that cannot be compiled anew would not see it.
+            RuntimeError: On JAX, inside of an epoch, if not from a callback of ``fit``.
         """
         if not self.traces.are_renewable():
             raise ValueError(
@@ -93,6 +96,7 @@ class CompiledStructure:
                 "called. Set them earlier, or make a new optimizer and a new function. "
                 f"Received: {change}"
             )
+        require_attached(self._iterations, change)
         yield
         self.forget_compiled_steps()
 

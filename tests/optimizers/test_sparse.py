@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -149,6 +150,34 @@ def test_gradients_of_a_lookup_come_as_rows(compiled: bool) -> None:
         np.testing.assert_allclose(
             loop.parameters[0], plain.parameters[0], rtol=0, atol=tolerances.REFERENCE_FLOAT64
         )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("form", [tuple, list, np.asarray])
+@pytest.mark.parametrize("name", ["radam", "radam_clipnorm", "radam_lazy", "nadam", "ranger"])
+def test_rows_given_as_anything(name: str, form: Callable[[Any], Any], mode: str) -> None:
+    """Keras's optimizers take them, too; with a shape and without."""
+    import tensorflow as tf
+
+    def end(make: Callable[[Any], Any], shape: tuple[int, ...] | None) -> np.ndarray:
+        kind, options = OPTIONS[name]
+        optimizer = getattr(surefoot, kind)(**BASE, **options)
+        table = keras.Variable(np.ones(TABLE, "float32"))
+        values, indices = make([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), make([1, 4, 1])
+
+        def step() -> None:
+            rows = tf.IndexedSlices(values, indices, None if shape is None else make(shape))
+            optimizer.apply_gradients([(rows, table)])
+
+        run = tf.function(step) if mode == "graph" else step
+        for _ in range(2):
+            run()
+        return table.numpy()
+
+    right = end(tf.constant, TABLE)
+    assert not np.array_equal(right, np.ones(TABLE))
+    np.testing.assert_array_equal(end(form, TABLE), right)
+    np.testing.assert_array_equal(end(form, None), right)
 
 
 def test_rows_outside_the_table_are_refused() -> None:

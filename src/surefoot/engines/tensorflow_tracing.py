@@ -23,8 +23,11 @@ def note(optimizer: Any) -> None:
     function = next(
         (c for c in callers if isinstance(c, tf.types.experimental.PolymorphicFunction)), None
     )
-    module = getattr(getattr(function, "python_function", None), "__module__", None) or ""
-    trainer = next(filter(is_trainer, callers), None) if module.startswith("keras.") else None
+    python_function = getattr(function, "python_function", None)
+    module, name = (getattr(python_function, n, "") for n in ("__module__", "__qualname__"))
+    # One of Keras's methods, such as `Model.train_step`, only somebody else makes a function of.
+    of_keras = str(module).startswith("keras.") and "<locals>" in name
+    trainer = next(filter(is_trainer, callers), None) if of_keras else None
     graphs = []
     graph = tf.compat.v1.get_default_graph()
     while hasattr(graph, "outer_graph"):  # that of a condition or a loop is in the function's
