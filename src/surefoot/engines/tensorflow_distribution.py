@@ -113,7 +113,7 @@ def _alone(optimizer: Any) -> Iterator[None]:
     """Let Keras's optimizers, ours and those inside of them, update one replica."""
     shadowed = []
     for one in with_inner_optimizers(optimizer):
-        base = _base_optimizer(type(one))
+        base = _base_optimizer()
         for name in _CROSS_REPLICA_METHODS:
             if _defining(type(one), name) is _defining(keras.optimizers.Optimizer, name):
                 # Past Keras's attribute tracking, and never saved.
@@ -130,6 +130,6 @@ def _defining(owner: type, name: str) -> type:
     return next(c for c in owner.__mro__ if name in vars(c))
 
 
-def _base_optimizer(owner: type) -> type:
+def _base_optimizer() -> type:
     """Keras's optimizer without what it adds for TensorFlow's strategies."""
-    return _defining(owner, "_backend_apply_gradients")
+    return _defining(keras.optimizers.Optimizer, "_backend_apply_gradients")
