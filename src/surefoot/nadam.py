@@ -159,7 +159,11 @@ class Nadam(MomentOptimizer):
         return [self._momentum_cache]
 
     def leading_weight_entries(self) -> list[WeightEntry]:
-        """The momentum cache with its residual, as one exact number."""
+        """The momentum cache with its residual, as one exact number.
+
+        Raises:
+            ValueError: By an entry's check, if a product of momenta is not in the range [0, 1].
+        """
         cache, residual = self._momentum_cache, self._momentum_cache_residual
 
         def read() -> Any:

@@ -39,8 +39,6 @@ def test_slots_live_with_their_variables(runs: dict[str, Outcome], name: str) ->
     assert {tuple(d[-5:] for d in row) for row in devices} == {("CPU:0", "CPU:1", "CPU:2")}
 
 
-def test_the_fused_kernel_runs_on_each_replica(runs: dict[str, Outcome]) -> None:
+def test_a_compiled_step_runs_on_each_replica(runs: dict[str, Outcome]) -> None:
     kernels = runs["operations, all, mirrored"]["kernels"]
-    variables = len(problem.model().trainable_variables)
-    assert {d[-5:] for d in kernels} == {"CPU:0", "CPU:1", "CPU:2"}
-    assert len(kernels) == 3 * variables
+    assert sorted(d[-5:] for d in kernels) == ["CPU:0", "CPU:1", "CPU:2"]

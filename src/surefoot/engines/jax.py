@@ -192,8 +192,7 @@ def _inline_step(
 def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
     """Split the state into what a step may update in place, and the rest.
 
-    Only the rule writes the first part, so nothing else shares its buffers; an
-    average, say, is handed to the model at the end of training.
+    Only the rule writes the first part, and nothing else shares its buffers.
     """
     if plain.is_stateless():
         return [], list(optimizer.variables)
@@ -316,10 +315,8 @@ def assign_where(
 ) -> None:
     """In loops of ours that may do nothing, or else select.
 
-    A loop of XLA's or a conditional would copy the values that go in and out.
-    So would selections that read each other's old values. The barriers keep
-    them apart, else XLA fuses them: each then reads only what was written
-    before, and writes in place.
+    A loop of XLA's or a conditional would copy what goes in and out. So would selections that read
+    each other's old values: barriers keep them apart, and each writes in place.
     """
     for targets, sources in loops.assign_where(jax_loops, condition, assignments, value, scalars):
         given = [cast(s, accumulator_dtype(targets[0])) for s in scalars]

@@ -70,7 +70,7 @@ def custom_loop(strategy: Any, name: str, eager: bool = False, **kwargs: Any) ->
 
 
 def kernels(strategy: Any) -> list[str]:
-    """The fused kernels in the graph of a step, each with its device."""
+    """The calls of what XLA compiles in the graph of a step, each with its device."""
     with strategy.scope():
         model = problem.model()
         optimizer = problem.OPTIMIZERS["RectifiedAdam without decay"]()
@@ -85,11 +85,12 @@ def kernels(strategy: Any) -> list[str]:
 
     graph = step.get_concrete_function().graph
     functions = graph.as_graph_def().library.function
+    compiled = {f.signature.name for f in functions if f.attr["_XlaMustCompile"].b}
     return [
         node.device
         for nodes in [graph.as_graph_def().node, *(f.node_def for f in functions)]
         for node in nodes
-        if node.op == "ResourceApplyAdam"
+        if node.attr["f"].func.name in compiled
     ]
 
 
