@@ -46,12 +46,17 @@ def test_variable_with_an_open_shape(name: str, shape: str, mode: str) -> None:
         loop.step([gradient])
     np.testing.assert_allclose(variable.numpy(), loop.parameters[0], rtol=0, atol=1e-6)
     assert all(w.shape in ((), (3,)) for w in optimizer.get_weights())
+
+    def slots() -> list[np.ndarray]:
+        """Without the scalars, which a graph has already advanced when it fails."""
+        return [w for w in optimizer.get_weights() if w.ndim or mode != "graph"]
+
     trained = variable.numpy()
     for size in (4, 1):
         with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="shape"):
             step(tf.ones(size))
         np.testing.assert_array_equal(variable.numpy(), trained)
-    weights = optimizer.get_weights()[mode == "graph" :]  # there, the step is counted
+    weights = slots()
     for size in (4, 1):
         variable.assign(np.ones(size))
         match = r"\(3,\).*built.*new optimizer" if mode == "eager" else "shape"
@@ -60,7 +65,7 @@ def test_variable_with_an_open_shape(name: str, shape: str, mode: str) -> None:
         np.testing.assert_array_equal(variable.numpy(), 1)
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="shape"):
         step(tf.ones(3))
-    for ours, theirs in zip(optimizer.get_weights()[-len(weights) :], weights, strict=True):
+    for ours, theirs in zip(slots(), weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
