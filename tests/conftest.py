@@ -3,12 +3,15 @@
 The environment variable KERAS_BACKEND picks the backend. A test that says the same on
 every backend is marked ``once`` and runs with JAX only (SUREFOOT_ONCE=1 or 0 decides
 otherwise); one for some backends only is marked ``backends("tensorflow", ...)``. Such
-tests are deselected, never skipped: a skip in the report is a mistake.
+tests are deselected, never skipped: a skip in the report is a mistake. Of a large matrix
+marked ``sampled(n)`` every n-th case runs on a backend, on each backend another one; the
+rest are extended tests.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import keras
 import pytest
 
 BACKEND = keras.backend.backend()
+BACKENDS = ("tensorflow", "jax", "torch")
 
 # Many tests compile the same program: hyperparameters are inputs of a step, not constants in
 # it. The processes of a run share what each has compiled, which halves the time on JAX.
@@ -38,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if BACKEND == "jax":
         _share_compiled_programs()
     config.addinivalue_line("markers", "backends(*names): makes sense on the named backends only")
+    config.addinivalue_line("markers", "sampled(n): every n-th case; the others are extended")
     # Keras turns tensors of TensorFlow and PyTorch into arrays in a way NumPy 2 deprecates.
     config.addinivalue_line(
         "filterwarnings",
@@ -53,11 +58,24 @@ def _wanted(item: pytest.Item) -> bool:
     return backends is None or BACKEND in backends.args
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects what is extended
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     unwanted = [item for item in items if not _wanted(item)]
     if unwanted:
         items[:] = [item for item in items if _wanted(item)]
         config.hook.pytest_deselected(items=unwanted)
+    _extend_what_is_not_sampled(items)
+
+
+def _extend_what_is_not_sampled(items: list[pytest.Item]) -> None:
+    places: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            test = item.nodeid.partition("[")[0]
+            if (places[test] + BACKENDS.index(BACKEND)) % sampled.args[0]:
+                item.add_marker(pytest.mark.extended)
+            places[test] += 1
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ step by step in the tests.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 Array = Any
@@ -71,14 +70,16 @@ def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
     that it stays infinite, as in the weighted sum of the originals, and does
     not become NaN.
     """
-    # No number is below a limit of 0: beyond the middle all of ``start`` is left out.
+    finite = xp.isfinite(start)
     if isinstance(part, float):
-        weight, limit = (1.0, math.inf) if part <= 0.5 else (1.0 - part, 0.0)
+        if part > 0.5:
+            return (1.0 - part) * start + part * end
+        weight: Array = 1.0
     else:
         near, one = part <= 0.5, xp.ones_like(part)
         weight = xp.where(near, one, one - part)
-        limit = xp.where(near, math.inf * one, xp.zeros_like(part))
-    subtracted = xp.where(xp.abs(start) < limit, start, xp.zeros_like(start))
+        finite = finite & near
+    subtracted = xp.where(finite, start, xp.zeros_like(start))
     return weight * start + part * (end - subtracted)
 
 

@@ -33,6 +33,7 @@ class PowerCut(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_backup_and_restore(name: str, measured: bool, tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ def test_backup_and_restore(name: str, measured: bool, tmp_path: Path) -> None:
     assert int(keras.ops.convert_to_numpy(optimizer.iterations.value)) == EPOCHS * softmax.BATCHES
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_model_checkpoint(name: str, tmp_path: Path) -> None:
     """A model that was saved while it was measured goes on where it was, and unmeasured."""

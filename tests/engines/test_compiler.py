@@ -26,6 +26,7 @@ SPECIAL = (0.0, -0.0, 1.5, -2.0, math.inf, -math.inf, math.nan, 1e-30, 1e38, 0.3
 NUMPY = SimpleNamespace(
     abs=np.abs,
     clip=np.clip,
+    isfinite=np.isfinite,
     maximum=np.maximum,
     ones_like=np.ones_like,
     sqrt=np.sqrt,
@@ -57,6 +58,7 @@ OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "less_equal": lambda xp, x, y, z: xp.where(x <= y, y, z),
     "greater": lambda xp, x, y, z: xp.where(x > y, y, z),
     "not_equal": lambda xp, x, y, z: xp.where(x != y, y, z),
+    "isfinite": lambda xp, x, y, z: xp.where(xp.isfinite(x), y, z),
     "and": lambda xp, x, y, z: xp.where((x < y) & (y > z), y, z),
     "like": lambda xp, x, y, z: x * xp.ones_like(x) + xp.zeros_like(x),
 }

@@ -193,6 +193,7 @@ def expected_rows(follow: Follow, epochs: int) -> list[dict[str, float]]:
     return rows
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("way", "wrapped"), [*((way, False) for way in softmax.WAYS), ("default", True)]
 )

@@ -72,6 +72,7 @@ def trajectory(name: str, mode: str) -> list[list[np.ndarray]]:
 LOOPS = {"tensorflow": ["1", "0"], "jax": ["1"], "torch": ["1", "0"]}[BACKEND]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("loops", LOOPS)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", OPTIMIZERS)

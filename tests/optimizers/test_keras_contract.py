@@ -44,6 +44,7 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     keras.config.set_dtype_policy(policy)
 
 
+@pytest.mark.sampled(3)
 @each
 def test_fit_save_and_load(name: str, variant: str, tmp_path: Path) -> None:
     """Compiled, not compiled and eagerly they end alike; loaded, they are and go on the same."""
@@ -189,6 +190,7 @@ class Seen(keras.callbacks.Callback):
         self.pairs.append((self.model.get_weights()[0], to_numpy(average)))
 
 
+@pytest.mark.sampled(3)
 @wrapped
 @pytest.mark.parametrize("name", AVERAGING)
 def test_swap_ema_weights(name: str, wrap: Callable[..., Any], tmp_path: Path) -> None:
@@ -226,6 +228,7 @@ RATED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "default"])
 @wrapped
 @pytest.mark.parametrize("name", RATED)

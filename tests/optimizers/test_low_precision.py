@@ -155,6 +155,7 @@ def test_unknown_low_precision_is_refused(wrong: Any) -> None:
         surefoot.Nadam(low_precision=wrong)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "policy"),
     [(name, "mixed_float16") for name in OPTIMIZERS]

@@ -286,6 +286,7 @@ def trained(name: str, batches: int = 1) -> keras.Model:
     return model
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_state_is_refused_or_loaded_right(name: str, tmp_path: Path) -> None:
     """As they stand in an HDF5 file, one after the other."""

@@ -106,6 +106,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }[BACKEND]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", MAKE)
 def test_schedule_between_two_fits(name: str, way: str) -> None:
@@ -141,6 +142,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["radam", "ranger"])
 def test_any_change_counts_as_if_made_before(name: str, change: str) -> None:
@@ -322,6 +324,7 @@ def in_two_parts() -> keras.Model:
     )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("thawed", ["first", "both"])
 @pytest.mark.parametrize("name", ["radam", "ranger", "scaled"])

@@ -37,6 +37,7 @@ FOREIGN: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("form", ["model.keras", "model.weights.h5"])
 @pytest.mark.parametrize("inner", FOREIGN)
 def test_lookahead_saved_before_its_first_step(inner: str, form: str, tmp_path: Path) -> None:

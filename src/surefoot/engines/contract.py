@@ -31,9 +31,6 @@ class Engine(Protocol):
     def scalar_namespace(self, hyperparameters: Any) -> Any:
         """The array namespace for step scalars, given the hyperparameter variable."""
 
-    def array_namespace(self) -> Any:
-        """The array namespace for the rule."""
-
     def scalar(self, value: Any) -> Array:
         """``value``, a number, variable or tensor, in the scalar dtype, unread."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,9 @@ from jax.experimental.sparse import JAXSparse
 from surefoot.engines import (
     differentiation,
     failures,
+    jax_layouts,
     jax_loops,
+    jax_steps,
     jax_tracing,
     jax_trainer,
     loops,
@@ -55,11 +57,6 @@ def scalar_namespace(hyperparameters: Any) -> Any:
     return jnp
 
 
-def array_namespace() -> Any:
-    """`jax.numpy`."""
-    return jnp
-
-
 def scalar(value: Any) -> Array:
     """``value`` as a JAX scalar (or vector) of the scalar dtype."""
     if isinstance(value, keras.Variable):
@@ -82,36 +79,6 @@ def outside_of_traces() -> AbstractContextManager[Any]:
     """Computed at once, and not by what is being traced."""
     scope: AbstractContextManager[Any] = jax.ensure_compile_time_eval()
     return scope
-
-
-def slot_layout(reference: Any, shard: bool) -> Any:
-    """The layout of a slot of ``reference``: the same, or also split over the batch's axis.
-
-    Split is the longest dimension that is whole in ``reference`` and can be divided evenly;
-    a slot without one, such as a short bias, stays as it is.
-    """
-    layout = getattr(reference, "_layout", None)
-    distribution = keras.distribution.distribution()
-    if not shard or distribution is None or not isinstance(layout, keras.distribution.TensorLayout):
-        return layout
-    batch, mesh = distribution.batch_dim_name, distribution.device_mesh
-    parts = mesh.shape[mesh.axis_names.index(batch)]
-    whole = [
-        (size, -position)
-        for position, (size, axis) in enumerate(zip(reference.shape, layout.axes, strict=True))
-        if axis is None and size % parts == 0
-    ]
-    if not whole or batch in layout.axes:
-        return layout
-    axes = list(layout.axes)
-    axes[-max(whole)[1]] = batch
-    return keras.distribution.TensorLayout(axes, mesh)
-
-
-def _placed(value: Array, variable: Any) -> Array:
-    """``value`` laid out as ``variable``; inside of jit, a constraint for XLA."""
-    layout = getattr(variable, "_layout", None)
-    return value if layout is None else keras.distribution.distribute_tensor(value, layout)
 
 
 def as_tensors(gradients: Iterable[Any]) -> list[Any]:
@@ -144,101 +111,6 @@ def clip(
     return keras_clip(gradients)
 
 
-def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
-    """Compile an eager update as a whole: outside of jit each operation is dispatched alone."""
-    traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
-    unknown = variables is None and not optimizer.built
-    with optimizer.step_lock:  # another thread's step would find its state donated
-        if not gradients or traced or unknown or not optimizer.compiles_eagerly():
-            _inline_step(optimizer, gradients, variables)
-            if traced:
-                jax_tracing.note(optimizer)
-        else:
-            _compiled_and_run(optimizer, gradients, variables)
-
-
-def _compiled_and_run(
-    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
-) -> None:
-    variables = optimizer.all_trainable_variables(variables)
-    optimizer.refuse_nonfinite(gradients, variables)
-    step = _compiled_step(optimizer, variables)
-    stateless = plain.is_stateless()
-    state = [*step.donated, *step.kept, *step.parameters]
-    held = [
-        [v.value if stateless or v._value is None else v._value for v in part]
-        for part in (step.donated, step.kept, step.parameters)
-    ]
-    new_values = step.run(*held, gradients)
-    # Past what Keras looks at each time, which takes longer than to update a small model; what
-    # is assigned was looked at when the step was traced.
-    for variable, value in zip(state, new_values, strict=True):
-        if stateless:
-            variable.assign(value)
-        else:
-            variable._direct_assign(value)
-
-
-def _inline_step(
-    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
-) -> None:
-    optimizer.inline_apply(gradients, variables)
-    if keras.distribution.distribution() is not None:
-        # XLA may have chosen another place for a result, by what it was computed from.
-        for variable in [*optimizer._trainable_variables, *optimizer.variables]:
-            variable.assign(_placed(variable.value, variable))
-
-
-def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
-    """Split the state into what a step may update in place, and the rest.
-
-    Only the rule writes the first part, and nothing else shares its buffers.
-    """
-    if plain.is_stateless():
-        return [], list(optimizer.variables)
-    owned = optimizer.rule_state()
-    ids = {id(v) for v in owned}
-    return owned, [v for v in optimizer.variables if id(v) not in ids]
-
-
-class _Step(NamedTuple):
-    """A compiled step, with the state that it updates in place, the rest, and all parameters."""
-
-    run: Any
-    donated: list[Any]
-    kept: list[Any]
-    parameters: list[Any]
-
-
-def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
-    key = (plain.is_stateless(), *optimizer.structure(), *(id(v) for v in variables))
-    steps = optimizer.eager_steps
-    if key not in steps:
-        donated, kept = _donated_and_kept(optimizer)
-        # All of them, also where this step is for some: averages and slow weights read the others,
-        # whose values would else be constants of the compiled step.
-        parameters = list(optimizer._trainable_variables)
-
-        def step(
-            donated_values: list[Array],
-            kept_values: list[Array],
-            parameter_values: list[Array],
-            gradients: list[Array | None],
-        ) -> list[Array]:
-            state = [*donated, *kept, *parameters]
-            values = [*donated_values, *kept_values, *parameter_values]
-            with (
-                keras.StatelessScope(list(zip(state, values, strict=True))) as scope,
-                jax_loops.parameters_not_donated(),  # the caller may hold the arrays
-            ):
-                _inline_step(optimizer, gradients, variables)
-            return [scope.get_current_value(v) for v in state]
-
-        steps[key] = _Step(jax.jit(step, donate_argnums=(0,)), donated, kept, parameters)
-    found: _Step = steps[key]
-    return found
-
-
 def update(
     optimizer: MomentOptimizer,
     scalars: Callable[[], StepScalars],
@@ -261,8 +133,8 @@ def update_variable(
     """Apply the rule to one variable."""
     state = _read(tracked)
     # Where the moments are split further than their variable, so is the work.
-    state = state._replace(parameter=_placed(state.parameter, tracked.m))
-    gradient = _placed(gradient, tracked.m)
+    state = state._replace(parameter=jax_layouts.placed(state.parameter, tracked.m))
+    gradient = jax_layouts.placed(gradient, tracked.m)
     dtype = state.moments.m.dtype
     scalars = plain.own_scalars(jnp, scalars, tracked)
     new = plain.stepped(
@@ -277,7 +149,7 @@ def update_variable(
     values = [new.parameter, *new.moments, new.master]
     for variable, value in zip(variables, values, strict=True):
         if variable is not None:
-            variable.assign(_placed(value, variable))
+            variable.assign(jax_layouts.placed(value, variable))
 
 
 _BITS = plain.BitCasts(
@@ -337,6 +209,8 @@ def original(variable: Any) -> Any:
     return variable
 
 
+run_step = jax_steps.run_step
+slot_layout = jax_layouts.slot_layout
 state_scope = jax_trainer.state_scope
 reattach = jax_trainer.reattach
 

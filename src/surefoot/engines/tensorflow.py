@@ -50,11 +50,6 @@ def scalar_namespace(hyperparameters: Any) -> Any:
     return keras.ops
 
 
-def array_namespace() -> Any:
-    """TensorFlow itself."""
-    return tf
-
-
 def scalar(value: Any) -> Array:
     """``value`` as a float64 tensor."""
     return tf.cast(value_of(value), tf.float64)
@@ -270,7 +265,7 @@ def assign_where(
         for targets, sources in rest:
             given = [tf.cast(s, accumulator_dtype(targets[0])) for s in scalars]
             held = [None if v is None else tf.convert_to_tensor(value_of(v)) for v in sources]
-            new = value(tf, exact_value, given, *held)
+            new = value(tensorflow_plain.ARRAYS, exact_value, given, *held)
             for target in map(value_of, targets):
                 new = tf.cast(new, target.dtype)
                 if selects:
@@ -350,7 +345,9 @@ def symbolic_gradients(loss: Any, params: list[Any]) -> list[Any]:
 
 def exact_value(value: Array, master: Array | None) -> Array:
     """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
-    return plain.exact_parameter(tf, tf.cast, value, master, accumulator_dtype(value))
+    return plain.exact_parameter(
+        tensorflow_plain.ARRAYS, tf.cast, value, master, accumulator_dtype(value)
+    )
 
 
 def whole(value: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -13,19 +14,30 @@ from surefoot.slots import Tracked, is_low_precision, value_of, variable_path
 if TYPE_CHECKING:
     from surefoot.moments import MomentOptimizer
 
+ARRAYS = SimpleNamespace(
+    abs=tf.abs,
+    isfinite=tf.math.is_finite,
+    maximum=tf.maximum,
+    ones_like=tf.ones_like,
+    sqrt=tf.sqrt,
+    where=tf.where,
+    zeros_like=tf.zeros_like,
+)
+"""TensorFlow's functions under the names of NumPy, as the rule calls them."""
+
 
 def update_variable(
     optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    scalars = plain.own_scalars(tf, scalars, tracked)
+    scalars = plain.own_scalars(ARRAYS, scalars, tracked)
     dtype = tf.as_dtype(tracked.m.dtype)
     scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
     if isinstance(gradient, tf.IndexedSlices):
         _update_rows(optimizer, scalars, tracked, gradient)
         return
     rounded = _stochastic(optimizer, tracked, tf.shape(gradient))
-    new = plain.stepped(tf, tf.cast, _read(tracked), gradient, scalars, rounded)
+    new = plain.stepped(ARRAYS, tf.cast, _read(tracked), gradient, scalars, rounded)
     value_of(tracked.variable).assign(new.parameter)
     for slot, value in _slots_and_values(tracked, new):
         slot.assign(value)
@@ -53,9 +65,9 @@ def _update_rows(
         gathered(tracked.master),
     )
     rounded = _stochastic(optimizer, tracked, tf.shape(values))
-    new = plain.stepped(tf, tf.cast, touched, values, scalars, rounded)
+    new = plain.stepped(ARRAYS, tf.cast, touched, values, scalars, rounded)
     if not optimizer.lazy:
-        resting = plain.rested(tf, _read(tracked).moments, scalars)
+        resting = plain.rested(ARRAYS, _read(tracked).moments, scalars)
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 slot.value.assign(moment)
@@ -83,7 +95,7 @@ def _stochastic(
     seed = tf.stack([tf.constant(optimizer.seed * 1_000_003 + tracked.index, tf.int64), step])
     uniform = tf.random.stateless_uniform(shape, seed)
     return lambda exact, dtype: plain.stochastically_rounded(
-        tf, tf.cast, _BITS, exact, dtype, uniform
+        ARRAYS, tf.cast, _BITS, exact, dtype, uniform
     )
 
 

@@ -47,11 +47,6 @@ def scalar_namespace(hyperparameters: Any) -> Any:
     return np if value_of(hyperparameters).device.type == "cpu" else keras.ops
 
 
-def array_namespace() -> Any:
-    """PyTorch itself."""
-    return torch
-
-
 def scalar(value: Any) -> Array:
     """``value`` in the scalar dtype: a NumPy scalar or vector if in host memory."""
     value = value_of(value)

@@ -6,6 +6,7 @@ representation. A line that depends on scalars only runs once, before the loop.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -109,6 +110,11 @@ class Symbol:
 def abs(x: Symbol) -> Symbol:
     """The absolute value."""
     return x.operation("call T @fabs(T {})")
+
+
+def isfinite(x: Symbol) -> Symbol:
+    """Whether it is neither infinite nor NaN."""
+    return abs(x) < math.inf
 
 
 def sqrt(x: Symbol) -> Symbol:
