@@ -10,10 +10,10 @@ ensure_backend()
 
 from surefoot import diagnostics, optimizers  # noqa: E402
 from surefoot.diagnostics import OptimizerDiagnostics  # noqa: E402
-from surefoot.lookahead import Lookahead  # noqa: E402
-from surefoot.nadam import Nadam  # noqa: E402
-from surefoot.ranger import Ranger  # noqa: E402
-from surefoot.rectified_adam import RectifiedAdam  # noqa: E402
+from surefoot.optimizers.lookahead import Lookahead  # noqa: E402
+from surefoot.optimizers.nadam import Nadam  # noqa: E402
+from surefoot.optimizers.ranger import Ranger  # noqa: E402
+from surefoot.optimizers.rectified_adam import RectifiedAdam  # noqa: E402
 
 __version__ = "0.1.0"
 

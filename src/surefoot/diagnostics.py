@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 
-from surefoot.hyperparameters import positive_whole_number
-from surefoot.managed import ManagedOptimizer
-from surefoot.rectified_adam import RectifiedAdam
-from surefoot.structure import with_inner_optimizers
+from surefoot.arguments.checks import positive_whole_number
+from surefoot.base.optimizer import ManagedOptimizer
+from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 EPOCH = "epoch"
 Write = Callable[[str, float, int], object]

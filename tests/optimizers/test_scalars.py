@@ -16,8 +16,8 @@ import surefoot
 import surefoot.engines
 import tolerances
 from loops import BACKEND, COMPILED, EAGER_AND_COMPILED, Loop, to_numpy
-from surefoot.nadam import MomentumProduct, nadam_scalars
-from surefoot.rectified_adam import rectified_adam_scalars
+from surefoot.optimizers.nadam import MomentumProduct, nadam_scalars
+from surefoot.optimizers.rectified_adam import rectified_adam_scalars
 
 BETA_1 = (0.0, 0.5, 0.9, 0.99, 0.999)
 BETA_2 = (0.9, 0.99, 0.999, 0.9999, 0.99999)

@@ -16,7 +16,7 @@ import pytest
 
 import surefoot
 import surefoot.migrate
-from surefoot import signatures
+from surefoot.arguments import signatures
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "surefoot"

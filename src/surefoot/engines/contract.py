@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from surefoot.rule import Array, StepScalars
-from surefoot.slots import Assignment, Tracked
+from surefoot.rule.update import Array, StepScalars
+from surefoot.variables.tracked import Assignment, Tracked
 
 if TYPE_CHECKING:
-    from surefoot.moments import MomentOptimizer
+    from surefoot.base.moment_optimizer import MomentOptimizer
 
 
 class Engine(Protocol):

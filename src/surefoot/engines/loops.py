@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 from surefoot.engines import plain
 from surefoot.engines.compiler.loop import Elementwise, Loop
-from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision
+from surefoot.rule.update import Array, Moments, StepScalars
+from surefoot.variables.tracked import Assignment, Tracked
+from surefoot.variables.variable import accumulator_dtype, is_low_precision
 
 Columns = list[list[Any]]
 """Lists of equal length; what is at the same place of each has one shape, and is a row."""

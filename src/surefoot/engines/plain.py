@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_parameter
-from surefoot.slots import Tracked
+from surefoot.rule.update import Array, Moments, StepScalars, update_moments, updated_parameter
+from surefoot.variables.tracked import Tracked
 
 Cast = Callable[[Array, Any], Array]
 
@@ -29,7 +29,7 @@ class BitCasts(NamedTuple):
 
 
 class VariableState(NamedTuple):
-    """The values behind a `surefoot.slots.Tracked`."""
+    """The values behind a `surefoot.variables.slots.Tracked`."""
 
     parameter: Array
     moments: Moments

@@ -10,18 +10,10 @@ import h5py
 import keras
 
 from surefoot.migrate.allowed import CustomObjects
-from surefoot.migrate.checkpoint_reader import (
-    checkpoint_prefix,
-    read_checkpoint,
-    read_savedmodel,
-)
+from surefoot.migrate.checkpoint_reader import checkpoint_prefix, read_checkpoint, read_savedmodel
 from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.description import SavedModel
-from surefoot.migrate.errors import (
-    MigrationError,
-    MissingOptimizerStateWarning,
-    refusing_malformed,
-)
+from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning, refusing_malformed
 from surefoot.migrate.h5_reader import read_h5
 from surefoot.migrate.keras_reader import read_keras
 from surefoot.migrate.model_builder import ModelBuilder
