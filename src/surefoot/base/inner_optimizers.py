@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from surefoot.base.registration import PACKAGE
 from surefoot.legacy_api.methods import parts_of
 from surefoot.state.counter import widen_counter
 from surefoot.state.named_state import (
@@ -78,9 +79,9 @@ def legacy_optimizer(class_name: str, config: Mapping[str, Any]) -> Any:
     """
     arguments = dict(config)
     if class_name.lower() == "nadam":
-        from surefoot.optimizers.nadam import Nadam
-
-        return Nadam.from_config(arguments)
+        # By its registered name, since optimizers are built on this module.
+        nadam = keras.saving.get_registered_object(f"{PACKAGE}>Nadam")
+        return nadam.from_config(arguments)
     decay = arguments.pop("decay", 0.0)
     if decay and "learning_rate" not in arguments:
         raise ValueError(

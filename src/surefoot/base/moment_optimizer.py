@@ -167,6 +167,10 @@ class MomentOptimizer(RatedOptimizer):
             if slot is not None
         ]
 
+    def clips_in_update(self) -> bool:
+        """True: the engine's update clips gradients by value, in its pass over memory."""
+        return True
+
     def _track_variables(self, variables: list[Any]) -> None:
         tracked = []
         for index, variable in enumerate(variables):

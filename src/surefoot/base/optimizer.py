@@ -307,6 +307,10 @@ class ManagedOptimizer(
         """Whether an eager step may be compiled: nothing in it is Python's to call."""
         return True
 
+    def clips_in_update(self) -> bool:
+        """Whether the engine's update clips gradients by value, in its pass over memory."""
+        return False
+
     def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
         """Raise for a gradient that is not finite while nothing has been started.
 

@@ -4,13 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from surefoot.rule.update import Array, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 
-if TYPE_CHECKING:
-    from surefoot.base.moment_optimizer import MomentOptimizer
+
+class SteppedOptimizer(Protocol):
+    """What an engine asks of the optimizer whose step it runs; see `surefoot.base`."""
+
+    name: str
+    built: bool
+    iterations: Any
+    variables: Any
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    aggregates_gradients: bool
+    step_lock: AbstractContextManager[Any]
+    eager_steps: dict[Any, Any]
+    _iterations: Any
+    _trainable_variables: list[Any]
+
+    def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """The update itself, traced or executed where it stands."""
+
+    def all_trainable_variables(self, variables: Any) -> list[Any]:
+        """The variables of a step, after building for them if need be."""
+
+    def structure(self) -> tuple[int, ...]:
+        """A number that changes with what compiled steps hold fixed."""
+
+    def compiles_eagerly(self) -> bool:
+        """Whether an eager step may be compiled."""
+
+    def clips_in_update(self) -> bool:
+        """Whether `Engine.update` clips gradients by value, in its pass over memory."""
+
+    def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
+        """Raise for a gradient that is not finite while nothing has been started."""
+
+    def rule_state(self) -> list[Any]:
+        """The slots that only the rule writes, so that a step may reuse their memory."""
+
+
+class RuleOptimizer(SteppedOptimizer, Protocol):
+    """What an engine asks of an optimizer whose step is the rule."""
+
+    tracked_variables: list[Tracked]
+
+    @property
+    def low_precision(self) -> str:
+        """How variables below float32 are rounded."""
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a sparse gradient leaves the moments of other rows alone."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the stochastic rounding."""
 
 
 class Engine(Protocol):
@@ -54,7 +107,7 @@ class Engine(Protocol):
 
     def clip(
         self,
-        optimizer: Any,
+        optimizer: SteppedOptimizer,
         gradients: list[Any],
         keras_clip: Callable[[list[Any]], list[Any]],
     ) -> list[Any]:
@@ -63,12 +116,12 @@ class Engine(Protocol):
         Clipping by value may be left to `update`.
         """
 
-    def run_step(self, optimizer: MomentOptimizer, gradients: Any, variables: Any) -> None:
+    def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
         """Run ``optimizer.inline_apply``, compiled once where that pays."""
 
     def update(
         self,
-        optimizer: MomentOptimizer,
+        optimizer: RuleOptimizer,
         scalars: Callable[[], StepScalars],
         tracked: list[Tracked],
         gradients: list[Any],
@@ -76,7 +129,7 @@ class Engine(Protocol):
         """Apply the rule to every variable of ``tracked``; ``scalars`` is called once."""
 
     def update_variable(
-        self, optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+        self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
         """Apply the rule to one variable, the plain way."""
 

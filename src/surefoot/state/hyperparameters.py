@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,9 +23,6 @@ from surefoot.arguments.schedules import evaluated, number_or_schedule
 from surefoot.state.attachment import require_attached
 from surefoot.state.live import live
 from surefoot.variables.variable import is_detached
-
-if TYPE_CHECKING:
-    from surefoot.base.moment_optimizer import MomentOptimizer
 
 
 class Hyperparameter:
@@ -74,13 +71,13 @@ class Hyperparameter:
 
     decode = encode
 
-    def __get__(self, optimizer: MomentOptimizer | None, owner: type | None = None) -> Any:
+    def __get__(self, optimizer: Any, owner: type | None = None) -> Any:
         if optimizer is None:
             return self
         value = optimizer.hyperparameters.get(self)
         return value if callable(value) else live(value, optimizer, self.name)
 
-    def __set__(self, optimizer: MomentOptimizer, value: Any) -> None:
+    def __set__(self, optimizer: Any, value: Any) -> None:
         optimizer.hyperparameters.set(self, self.accept(value))
 
 

@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from surefoot import engines
 from surefoot.rule.update import Array
-
-if TYPE_CHECKING:
-    from surefoot.base.optimizer import ManagedOptimizer
 
 FIELDS = (
     "calls",  # of `apply`, whether they moved the weights or not
@@ -98,7 +95,7 @@ def measured(update_step: UpdateStep) -> UpdateStep:
 
     @functools.wraps(update_step)
     def step(
-        self: ManagedOptimizer, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
+        self: Any, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
         measurement = self.measurement
         if not measurement.active:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,12 @@ import keras
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.jax import fit, layouts, loop_runner, steps, tracing
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
-
-if TYPE_CHECKING:
-    from surefoot.base.optimizer import ManagedOptimizer
-
 
 SPARSE_GRADIENTS = False
 SHARDS_STATE = True
@@ -93,18 +89,18 @@ def _widened(gradient: Any) -> Array:
 
 
 def clip(
-    optimizer: ManagedOptimizer,
+    optimizer: SteppedOptimizer,
     gradients: list[Any],
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
     """Clip as Keras does."""
-    if optimizer.clipvalue is not None and isinstance(optimizer, MomentOptimizer):
+    if optimizer.clipvalue is not None and optimizer.clips_in_update():
         return gradients  # `update` clips them, in its pass over memory
     return keras_clip(gradients)
 
 
 def update(
-    optimizer: MomentOptimizer,
+    optimizer: RuleOptimizer,
     scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
@@ -120,7 +116,7 @@ def update(
 
 
 def update_variable(
-    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable."""
     state = _read(tracked)
@@ -150,7 +146,7 @@ _BITS = plain.BitCasts(
 )
 
 
-def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | None:
+def _stochastic(optimizer: RuleOptimizer, tracked: Tracked) -> plain.Cast | None:
     """Random rounding whose randomness is a function of seed, step and variable."""
     if not is_low_precision(tracked.variable):
         return None

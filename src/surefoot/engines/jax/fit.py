@@ -11,16 +11,16 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from surefoot.base.optimizer import ManagedOptimizer
 from surefoot.engines import plain
 from surefoot.engines.callers import calling_frames, calling_objects
+from surefoot.engines.contract import SteppedOptimizer
 from surefoot.rule.update import Array
 from surefoot.variables.keras_optimizer import with_inner_optimizers
 from surefoot.variables.variable import is_detached
 
 
 @contextlib.contextmanager
-def state_scope(optimizer: ManagedOptimizer) -> Iterator[bool]:
+def state_scope(optimizer: SteppedOptimizer) -> Iterator[bool]:
     """The values in the step of the trainer that has taken them out of the variables.
 
     Where a function is traced that does not have the state among its arguments, such as the
@@ -35,7 +35,7 @@ def state_scope(optimizer: ManagedOptimizer) -> Iterator[bool]:
         yield isinstance(optimizer._iterations.value, jax.core.Tracer)
 
 
-def _values_in_step(optimizer: ManagedOptimizer) -> list[tuple[Any, Array]]:
+def _values_in_step(optimizer: SteppedOptimizer) -> list[tuple[Any, Array]]:
     """What stands for the variables in the step of a running ``fit``, if it knows them."""
     counter = optimizer._iterations
     if counter._value is not None or _is_known(counter):

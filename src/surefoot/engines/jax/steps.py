@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import keras
 
 from surefoot.engines import plain
+from surefoot.engines.contract import SteppedOptimizer
 from surefoot.engines.jax import layouts, loop_runner, programs, tracing
 from surefoot.rule.update import Array
 
-if TYPE_CHECKING:
-    from surefoot.base.optimizer import ManagedOptimizer
 
-
-def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+def run_step(optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
     """Compile an eager update as a whole: outside of jit each operation is dispatched alone."""
     traced = any(isinstance(g, jax.core.Tracer) for g in gradients)
     unknown = variables is None and not optimizer.built
@@ -29,7 +27,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
 
 
 def _compiled_and_run(
-    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
+    optimizer: SteppedOptimizer, gradients: list[Any], variables: list[Any] | None
 ) -> None:
     variables = optimizer.all_trainable_variables(variables)
     optimizer.refuse_nonfinite(gradients, variables)
@@ -54,7 +52,7 @@ def _compiled_and_run(
 
 
 def _inline_step(
-    optimizer: ManagedOptimizer, gradients: list[Any], variables: list[Any] | None
+    optimizer: SteppedOptimizer, gradients: list[Any], variables: list[Any] | None
 ) -> None:
     optimizer.inline_apply(gradients, variables)
     if keras.distribution.distribution() is not None:
@@ -63,7 +61,7 @@ def _inline_step(
             variable.assign(layouts.placed(variable.value, variable))
 
 
-def _donated_and_kept(optimizer: ManagedOptimizer) -> tuple[list[Any], list[Any]]:
+def _donated_and_kept(optimizer: SteppedOptimizer) -> tuple[list[Any], list[Any]]:
     """Split the state into what a step may update in place, and the rest.
 
     Only the rule writes the first part, and nothing else shares its buffers.
@@ -100,7 +98,7 @@ class _Step(NamedTuple):
         return self.compiled[key]
 
 
-def _compiled_step(optimizer: ManagedOptimizer, variables: list[Any]) -> _Step:
+def _compiled_step(optimizer: SteppedOptimizer, variables: list[Any]) -> _Step:
     key = (plain.is_stateless(), *optimizer.structure(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:

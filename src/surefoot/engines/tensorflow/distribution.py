@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from surefoot.base.optimizer import ManagedOptimizer
+from surefoot.engines.contract import SteppedOptimizer
 from surefoot.engines.tensorflow import tracing
 from surefoot.variables.keras_optimizer import with_inner_optimizers
 from surefoot.variables.variable import value_of, variable_path
@@ -45,7 +45,7 @@ def _owner(variable: Any) -> tf.distribute.Strategy | None:
 @tf.autograph.experimental.do_not_convert
 def run(
     strategy: tf.distribute.Strategy,
-    optimizer: ManagedOptimizer,
+    optimizer: SteppedOptimizer,
     gradients: list[Any],
     variables: list[Any] | None,
     step: Callable[[list[Any], list[Any]], None],
@@ -97,7 +97,7 @@ def _summed(replica: Any, gradients: list[Any], variables: list[Any] | None) -> 
     return result
 
 
-def _require_replicated(strategy: tf.distribute.Strategy, optimizer: ManagedOptimizer) -> None:
+def _require_replicated(strategy: tf.distribute.Strategy, optimizer: SteppedOptimizer) -> None:
     """Refuse state that the replicas would share, and each advance."""
     elsewhere = [v for v in optimizer.variables if _owner(v) is not strategy]
     if elsewhere and _owner(optimizer._trainable_variables[0]) is strategy:

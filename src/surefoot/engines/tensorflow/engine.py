@@ -5,22 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.tensorflow import distribution, jit_compile, loop_runner, operations, tracing
 from surefoot.rule.update import Array, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
-
-if TYPE_CHECKING:
-    from surefoot.base.optimizer import ManagedOptimizer
-
 
 SPARSE_GRADIENTS = True
 SHARDS_STATE = False
@@ -105,12 +101,12 @@ def _widened(gradient: Any) -> Any:
 
 
 def clip(
-    optimizer: ManagedOptimizer,
+    optimizer: SteppedOptimizer,
     gradients: list[Any],
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
     """Clip as Keras does; by the norm of all as the originals, sparse gradients included."""
-    if optimizer.clipvalue is not None and isinstance(optimizer, MomentOptimizer):
+    if optimizer.clipvalue is not None and optimizer.clips_in_update():
         return gradients  # `update` clips them, in its pass over memory
     if optimizer.global_clipnorm is None:
         return keras_clip(gradients)
@@ -118,7 +114,7 @@ def clip(
     return list(clipped)
 
 
-def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+def run_step(optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
     """Trace an eager update as a whole, once for each set of variables."""
     known = variables or optimizer._trainable_variables
     if len(gradients) == len(known):  # else Keras complains
@@ -150,7 +146,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
 
 
 def _traced_and_run(
-    optimizer: ManagedOptimizer,
+    optimizer: SteppedOptimizer,
     gradients: list[Any],
     variables: list[Any] | None,
     inline_apply: Callable[..., None],
@@ -197,12 +193,12 @@ class _TracedStep:
         context.context().call_function(traced.name, [*given, *traced.captured_inputs], 0)
 
 
-def _step_key(optimizer: ManagedOptimizer, variables: list[Any]) -> tuple[int, ...]:
+def _step_key(optimizer: SteppedOptimizer, variables: list[Any]) -> tuple[int, ...]:
     return (*optimizer.structure(), *(id(v) for v in variables))
 
 
 def update(
-    optimizer: MomentOptimizer,
+    optimizer: RuleOptimizer,
     scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
@@ -228,7 +224,7 @@ def update(
 
 
 def _update_plainly(
-    optimizer: MomentOptimizer,
+    optimizer: RuleOptimizer,
     scalars: StepScalars,
     pairs: list[tuple[Tracked, Any]],
     bound: float | None,
@@ -239,7 +235,7 @@ def _update_plainly(
 
 
 def update_variable(
-    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
     operations.update_variable(optimizer, scalars, tracked, gradient)

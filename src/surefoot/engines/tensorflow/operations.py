@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from surefoot.engines import plain
+from surefoot.engines.contract import RuleOptimizer
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Tracked
 from surefoot.variables.variable import is_low_precision, value_of, variable_path
-
-if TYPE_CHECKING:
-    from surefoot.base.moment_optimizer import MomentOptimizer
 
 ARRAYS = SimpleNamespace(
     abs=tf.abs,
@@ -28,7 +26,7 @@ ARRAYS = SimpleNamespace(
 
 
 def update_variable(
-    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
     scalars = plain.own_scalars(ARRAYS, scalars, tracked)
@@ -45,7 +43,7 @@ def update_variable(
 
 
 def _update_rows(
-    optimizer: MomentOptimizer,
+    optimizer: RuleOptimizer,
     scalars: StepScalars,
     tracked: Tracked,
     gradient: tf.IndexedSlices,
@@ -86,9 +84,7 @@ def summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]
 _BITS = plain.BitCasts(lambda x: tf.bitcast(x, tf.int16), tf.bitcast)
 
 
-def _stochastic(
-    optimizer: MomentOptimizer, tracked: Tracked, shape: tf.Tensor
-) -> plain.Cast | None:
+def _stochastic(optimizer: RuleOptimizer, tracked: Tracked, shape: tf.Tensor) -> plain.Cast | None:
     """Random rounding whose randomness is a function of seed, step and variable."""
     if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
         return None

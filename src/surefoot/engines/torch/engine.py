@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import torch
 
-from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.torch import fused_kernels, loop_runner
 from surefoot.engines.torch.memory import held_tensor, require_memory
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
-
-if TYPE_CHECKING:
-    from surefoot.base.optimizer import ManagedOptimizer
-
 
 SPARSE_GRADIENTS = False
 SHARDS_STATE = False
@@ -101,7 +97,7 @@ def _widened(gradient: Any) -> torch.Tensor:
 
 @torch.no_grad()
 def clip(
-    optimizer: ManagedOptimizer,
+    optimizer: SteppedOptimizer,
     gradients: list[Any],
     keras_clip: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
@@ -109,7 +105,7 @@ def clip(
     del keras_clip
     given = [g for g in gradients if g is not None]
     if optimizer.clipvalue is not None:
-        if isinstance(optimizer, MomentOptimizer):
+        if optimizer.clips_in_update():
             return gradients  # `update` clips them, in its pass over memory
         return [None if g is None else _clamped(g, optimizer.clipvalue) for g in gradients]
     if optimizer.clipnorm is not None:
@@ -134,7 +130,7 @@ def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
 # tracing, runs the step as it is, and goes on behind it.
 @torch.compiler.disable
 @torch.no_grad()
-def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> None:
+def run_step(optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
     """Run the update where it stands: PyTorch executes eagerly."""
     with optimizer.step_lock:
         optimizer.inline_apply(gradients, variables)
@@ -142,7 +138,7 @@ def run_step(optimizer: ManagedOptimizer, gradients: Any, variables: Any) -> Non
 
 @torch.no_grad()
 def update(
-    optimizer: MomentOptimizer,
+    optimizer: RuleOptimizer,
     scalars: Callable[[], StepScalars],
     tracked: list[Tracked],
     gradients: list[Any],
@@ -169,7 +165,7 @@ def update(
             update_variable(optimizer, numbers, entry, _clamped(gradient, bound))
 
 
-def _groups(optimizer: MomentOptimizer, tracked: list[Tracked]) -> list[loops.Group]:
+def _groups(optimizer: RuleOptimizer, tracked: list[Tracked]) -> list[loops.Group]:
     """The groups of these variables; those of all variables are made once."""
     if tracked is not optimizer.tracked_variables:
         return loops.groups_of(tracked)
@@ -188,7 +184,7 @@ def _host_numbers(scalars: StepScalars) -> StepScalars:
 
 @torch.no_grad()
 def update_variable(
-    optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable."""
     scalars = _host_numbers(scalars)
@@ -229,7 +225,7 @@ _BITS = plain.BitCasts(
 )
 
 
-def _stochastic(optimizer: MomentOptimizer, tracked: Tracked) -> plain.Cast | None:
+def _stochastic(optimizer: RuleOptimizer, tracked: Tracked) -> plain.Cast | None:
     """Random rounding whose randomness is a function of seed, step and variable."""
     if not is_low_precision(tracked.variable):
         return None
