@@ -10,20 +10,14 @@ ensure_backend()
 
 from surefoot import diagnostics, optimizers  # noqa: E402
 from surefoot.diagnostics import OptimizerDiagnostics  # noqa: E402
-from surefoot.optimizers.lookahead import Lookahead  # noqa: E402
-from surefoot.optimizers.nadam import Nadam  # noqa: E402
-from surefoot.optimizers.ranger import Ranger  # noqa: E402
-from surefoot.optimizers.rectified_adam import RectifiedAdam  # noqa: E402
+from surefoot.optimizers import *  # noqa: E402, F403
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Lookahead",
-    "Nadam",
     "OptimizerDiagnostics",
-    "Ranger",
-    "RectifiedAdam",
     "__version__",
     "diagnostics",
     "optimizers",
 ]
+__all__ += optimizers.__all__

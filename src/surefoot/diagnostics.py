@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from surefoot.arguments.checks import positive_whole_number
-from surefoot.base.optimizer import ManagedOptimizer
+from surefoot.base.optimizer import BaseOptimizer
 from surefoot.optimizers.rectified_adam import RectifiedAdam
 from surefoot.variables.keras_optimizer import with_inner_optimizers
 
@@ -47,7 +47,7 @@ class Diagnostics:
 
     def __init__(self, optimizer: Any):
         self._chain = list(with_inner_optimizers(optimizer))
-        managed = [o for o in self._chain if isinstance(o, ManagedOptimizer)]
+        managed = [o for o in self._chain if isinstance(o, BaseOptimizer)]
         if not managed:
             raise TypeError(
                 "The steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured, and "

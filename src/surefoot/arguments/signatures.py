@@ -55,26 +55,3 @@ class MomentArguments(KerasArguments, total=False):
     seed: int
     lazy: bool
     decay: Number
-
-
-class RectifiedAdamArguments(MomentArguments, total=False):
-    """The keywords of `RectifiedAdam`."""
-
-    unrectified_update: Literal["momentum", "skip"]
-
-
-class NadamArguments(MomentArguments, total=False):
-    """The keywords of `Nadam`, whose ``decay`` is the old name of ``schedule_decay``."""
-
-    schedule_decay: Number
-    weight_decay: NumberOrSchedule | None
-
-
-class LookaheadArguments(KerasArguments, total=False):
-    """The keywords of `Lookahead`."""
-
-    finalize: Literal["fast", "slow"]
-
-
-class RangerArguments(RectifiedAdamArguments, LookaheadArguments, total=False):
-    """The keywords of `Ranger`: those of the two it is made of."""

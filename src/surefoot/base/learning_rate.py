@@ -9,7 +9,7 @@ import numpy as np
 
 from surefoot import engines
 from surefoot.arguments.schedules import evaluated, number_or_schedule
-from surefoot.base.optimizer import ManagedOptimizer
+from surefoot.base.optimizer import BaseOptimizer
 from surefoot.rule.update import Array
 from surefoot.state.attachment import reattach, require_attached
 from surefoot.variables.keras_optimizer import put_learning_rate
@@ -18,7 +18,7 @@ StepArguments = tuple[Array, Array, dict[str, Array], Any]
 """What the functions of a step take: its number, the rate, hyperparameters and a namespace."""
 
 
-class RatedOptimizer(ManagedOptimizer):
+class RatedOptimizer(BaseOptimizer):
     """An optimizer with a learning rate of its own, which may be a schedule."""
 
     @property

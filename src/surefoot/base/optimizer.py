@@ -24,9 +24,7 @@ from surefoot.variables.variable import accumulator_dtype, variable_path
 NONFINITE = ("propagate", "skip", "raise")
 
 
-class ManagedOptimizer(
-    CompiledStructure, OptimizerV2Methods, NamedState, keras.optimizers.Optimizer
-):
+class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
     """A Keras optimizer that knows each of its variables by name.
 
     Subclasses declare `Hyperparameter`s as class attributes, and call
@@ -340,7 +338,7 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
     The constraints of variables are left to the wrapper, which moves them once
     more. An optimizer with an ``apply`` of its own is asked to do what it does.
     """
-    managed = isinstance(optimizer, ManagedOptimizer)
+    managed = isinstance(optimizer, BaseOptimizer)
     if not managed and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
         # Of all variables, which Keras's `MultiOptimizer` insists on.
         given = {id(v): g for g, v in zip(grads, variables, strict=True)}

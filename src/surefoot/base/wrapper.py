@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from surefoot.base import inner_optimizers
-from surefoot.base.optimizer import ManagedOptimizer
+from surefoot.base.optimizer import BaseOptimizer
 from surefoot.legacy_api.notebooks import tensor
 from surefoot.legacy_api.weight_lists import CallableList, WeightEntry
 from surefoot.state.attachment import reattach, require_attached
@@ -17,7 +17,7 @@ from surefoot.state.named_state import State
 _INNER = "inner."
 
 
-class WrappingOptimizer(ManagedOptimizer):
+class WrappingOptimizer(BaseOptimizer):
     """What holds for any optimizer around an ``inner_optimizer``, ours or a foreign one."""
 
     inner_optimizer: Any
@@ -60,7 +60,7 @@ class WrappingOptimizer(ManagedOptimizer):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         inner = self.inner_optimizer
-        if isinstance(inner, ManagedOptimizer):
+        if isinstance(inner, BaseOptimizer):
             inner.learning_rate = value
             return
         require_attached(inner._iterations, "the learning rate")
@@ -83,7 +83,7 @@ class WrappingOptimizer(ManagedOptimizer):
     def decayed_rate(self) -> Any:
         """The inner optimizer's."""
         inner = self.inner_optimizer
-        return inner.decayed_rate() if isinstance(inner, ManagedOptimizer) else inner.learning_rate
+        return inner.decayed_rate() if isinstance(inner, BaseOptimizer) else inner.learning_rate
 
     @property
     def _optimizer(self) -> Any:
@@ -94,7 +94,7 @@ class WrappingOptimizer(ManagedOptimizer):
         inner = self.inner_optimizer
         if name in self._own_names():
             return super()._get_hyper(name, dtype)
-        if isinstance(inner, ManagedOptimizer):
+        if isinstance(inner, BaseOptimizer):
             return inner._get_hyper(name, dtype)
         return getattr(inner, name) if dtype is None else tensor(getattr(inner, name), dtype)
 
@@ -102,7 +102,7 @@ class WrappingOptimizer(ManagedOptimizer):
         inner = self.inner_optimizer
         if name in self._own_names():
             super()._set_hyper(name, value)
-        elif isinstance(inner, ManagedOptimizer):
+        elif isinstance(inner, BaseOptimizer):
             inner._set_hyper(name, value)
         else:
             getattr(inner, name)  # an error, where it has none
@@ -116,7 +116,7 @@ class WrappingOptimizer(ManagedOptimizer):
         del learning_rate
         inner = self.inner_optimizer
         rate = getattr(inner, "learning_rate", float("nan"))  # a MultiOptimizer has no one rate
-        managed = isinstance(inner, ManagedOptimizer)
+        managed = isinstance(inner, BaseOptimizer)
         return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
 
     def _apply_weight_decay(self, variables: Any) -> None:
@@ -145,24 +145,24 @@ class WrappingOptimizer(ManagedOptimizer):
     def rule_state(self) -> list[Any]:
         """The inner optimizer's."""
         inner = self.inner_optimizer
-        return inner.rule_state() if isinstance(inner, ManagedOptimizer) else []
+        return inner.rule_state() if isinstance(inner, BaseOptimizer) else []
 
     def structure(self) -> tuple[int, ...]:
         """A number that changes with what compiled steps hold fixed, here or inside."""
         inner = self.inner_optimizer
-        inside = inner.structure() if isinstance(inner, ManagedOptimizer) else ()
+        inside = inner.structure() if isinstance(inner, BaseOptimizer) else ()
         return (*super().structure(), *inside)
 
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error, here or inside."""
         inner = self.inner_optimizer
-        inside = isinstance(inner, ManagedOptimizer) and inner.raises_nonfinite()
+        inside = isinstance(inner, BaseOptimizer) and inner.raises_nonfinite()
         return super().raises_nonfinite() or inside
 
     def compiles_eagerly(self) -> bool:
         """As the inner optimizer; a foreign one may hold Python numbers that change."""
         inner = self.inner_optimizer
-        return isinstance(inner, ManagedOptimizer) and inner.compiles_eagerly()
+        return isinstance(inner, BaseOptimizer) and inner.compiles_eagerly()
 
     # State.
 
@@ -179,14 +179,14 @@ class WrappingOptimizer(ManagedOptimizer):
     def weights(self) -> list[Any]:
         """The originals' variables in their order: iterations, our slots, the inner ones."""
         inner = self.inner_optimizer
-        if isinstance(inner, ManagedOptimizer):
+        if isinstance(inner, BaseOptimizer):
             return [*super().weights, *inner.weights[1:]]
         return [*super().weights, *(v for _, v in inner_optimizers.weight_entries(inner))]
 
     def weight_entries(self) -> list[WeightEntry]:
         """The entries of `get_weights`: iterations, our slots, then the inner ones."""
         inner = self.inner_optimizer
-        if isinstance(inner, ManagedOptimizer):
+        if isinstance(inner, BaseOptimizer):
             return [*super().weight_entries(), *inner.weight_entries()[1:]]
         return [
             *super().weight_entries(),
@@ -196,12 +196,12 @@ class WrappingOptimizer(ManagedOptimizer):
     def surplus_weights(self) -> int:
         """The inner optimizer's."""
         inner = self.inner_optimizer
-        return inner.surplus_weights() if isinstance(inner, ManagedOptimizer) else 0
+        return inner.surplus_weights() if isinstance(inner, BaseOptimizer) else 0
 
     def inner_slot(self, variable: Any, slot_name: str) -> Any:
         """A slot of the inner optimizer, or None."""
         inner = self.inner_optimizer
-        if not isinstance(inner, ManagedOptimizer):
+        if not isinstance(inner, BaseOptimizer):
             return None
         return inner.slots.of(variable).get(slot_name)
 
@@ -228,7 +228,7 @@ class WrappingOptimizer(ManagedOptimizer):
         return problems + inner_optimizers.misfits(self.inner_optimizer, inner, prefix + _INNER)
 
     def restore_pending_slots(self) -> None:
-        """Take what was loaded before building, here and inside; see `ManagedOptimizer`."""
+        """Take what was loaded before building, here and inside; see `BaseOptimizer`."""
         super().restore_pending_slots()
         inner_optimizers.restore_pending(self.inner_optimizer)
 

@@ -20,7 +20,7 @@ from surefoot.compare.expression import Call, Expression
 from surefoot.compare.importing import import_object
 from surefoot.compare.schedule import Schedule
 
-_OURS = ("RectifiedAdam", "Nadam", "Lookahead", "Ranger")
+_OURS = surefoot.optimizers.__all__
 _SHORT = {"radam": "rectifiedadam"}
 
 

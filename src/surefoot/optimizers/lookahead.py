@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import keras
 
 from surefoot import engines
 from surefoot.arguments import checks, keywords
 from surefoot.arguments.checks import positive_whole_number, proportion
-from surefoot.arguments.signatures import LookaheadArguments, Number
+from surefoot.arguments.signatures import KerasArguments, Number
 from surefoot.base import inner_optimizers, registration
 from surefoot.base.optimizer import apply_unconstrained
 from surefoot.base.wrapper import WrappingOptimizer
@@ -25,6 +25,12 @@ from surefoot.variables.tracked import Assignment
 from surefoot.variables.variable import distinct, identity, is_low_precision
 
 FINALIZE = ("fast", "slow")
+
+
+class LookaheadArguments(KerasArguments, total=False):
+    """The keywords of `Lookahead`."""
+
+    finalize: Literal["fast", "slow"]
 
 
 class Lookahead(WrappingOptimizer):

@@ -7,13 +7,20 @@ from typing import Any, NamedTuple, Unpack
 from surefoot import engines
 from surefoot.arguments import keywords
 from surefoot.arguments.checks import decay_rate, epsilon_or_default, non_negative
-from surefoot.arguments.signatures import NadamArguments, Number, NumberOrSchedule
+from surefoot.arguments.signatures import MomentArguments, Number, NumberOrSchedule
 from surefoot.base import registration
 from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.legacy_api.weight_lists import WeightEntry
 from surefoot.rule import formulas
 from surefoot.rule.update import Array, StepScalars
 from surefoot.state.hyperparameters import Hyperparameter
+
+
+class NadamArguments(MomentArguments, total=False):
+    """The keywords of `Nadam`, whose ``decay`` is the old name of ``schedule_decay``."""
+
+    schedule_decay: Number
+    weight_decay: NumberOrSchedule | None
 
 
 class Nadam(MomentOptimizer):

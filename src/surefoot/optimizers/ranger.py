@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from surefoot.arguments import keywords
-from surefoot.arguments.signatures import Number, NumberOrSchedule, RangerArguments
+from surefoot.arguments.signatures import Number, NumberOrSchedule
 from surefoot.base import registration
-from surefoot.optimizers.lookahead import Lookahead
-from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.optimizers.lookahead import Lookahead, LookaheadArguments
+from surefoot.optimizers.rectified_adam import RectifiedAdam, RectifiedAdamArguments
 from surefoot.state.hyperparameters import Hyperparameter
 
 _LOOKAHEAD_ARGUMENTS = (*keywords.BASE_ARGUMENTS, "nonfinite", "finalize")
+
+
+class RangerArguments(RectifiedAdamArguments, LookaheadArguments, total=False):
+    """The keywords of `Ranger`: those of the two it is made of."""
 
 
 class Ranger(Lookahead):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from surefoot.arguments import checks
 from surefoot.arguments.checks import (
@@ -13,7 +13,7 @@ from surefoot.arguments.checks import (
     proportion,
     whole_number,
 )
-from surefoot.arguments.signatures import Number, NumberOrSchedule, RectifiedAdamArguments
+from surefoot.arguments.signatures import MomentArguments, Number, NumberOrSchedule
 from surefoot.base import registration
 from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.rule import formulas
@@ -21,6 +21,12 @@ from surefoot.rule.update import Array, StepScalars
 from surefoot.state.hyperparameters import Hyperparameter
 
 UNRECTIFIED_UPDATES = ("momentum", "skip")
+
+
+class RectifiedAdamArguments(MomentArguments, total=False):
+    """The keywords of `RectifiedAdam`."""
+
+    unrectified_update: Literal["momentum", "skip"]
 
 
 class RectifiedAdam(MomentOptimizer):
