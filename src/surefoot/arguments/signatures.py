@@ -54,4 +54,3 @@ class MomentArguments(KerasArguments, total=False):
     low_precision: Literal["master", "stochastic", "nearest"]
     seed: int
     lazy: bool
-    decay: Number

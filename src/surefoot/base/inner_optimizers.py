@@ -62,8 +62,9 @@ def _from_config(config: Mapping[str, Any]) -> Any:
         registered = config.get("registered_name") or f"Addons>{config['class_name']}"
         original = keras.saving.get_registered_object(registered)
         if original is None:
+            known = [n for n in keras.saving.get_custom_objects() if n.startswith("Addons>")]
             raise ValueError(
-                "Of TensorFlow Addons, surefoot has RectifiedAdam and Lookahead. "
+                f"Of TensorFlow Addons, these optimizers are known: {', '.join(sorted(known))}. "
                 f"Received: {registered}"
             )
         return original.from_config(config["config"])

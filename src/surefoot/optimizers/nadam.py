@@ -20,6 +20,7 @@ class NadamArguments(MomentArguments, total=False):
     """The keywords of `Nadam`, whose ``decay`` is the old name of ``schedule_decay``."""
 
     schedule_decay: Number
+    decay: Number
     weight_decay: NumberOrSchedule | None
 
 

@@ -27,6 +27,7 @@ class RectifiedAdamArguments(MomentArguments, total=False):
     """The keywords of `RectifiedAdam`."""
 
     unrectified_update: Literal["momentum", "skip"]
+    decay: Number
 
 
 class RectifiedAdam(MomentOptimizer):
