@@ -8,7 +8,7 @@ from typing import Any
 from docs.pictures import COLOURS, GREY
 from evidence.claims import Estimate
 from evidence.comparison import Trials
-from surefoot.compare.numbers import rate as rate_text
+from surefoot.compare.formatting import rate as rate_text
 
 MARKERS = "osD^vP*X"
 STYLES = ("-", "--", ":", "-.")

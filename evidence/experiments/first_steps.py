@@ -47,8 +47,8 @@ def _watch(task: Any, expression: str, seed: int) -> list[dict[str, Any]]:
     import jax
     import keras
 
-    from surefoot.compare.expression import parse
-    from surefoot.compare.registry import resolve
+    from surefoot.compare.search.expression import parse
+    from surefoot.compare.search.registry import resolve
 
     recipe = resolve(parse(expression))
     keras.utils.set_random_seed(seed)

@@ -18,7 +18,7 @@ import pytest
 
 from compare.conftest import command, wait_for_trials, without_times
 from surefoot.cli import main
-from surefoot.compare import ray_engine
+from surefoot.compare.trials import ray_engine
 
 pytestmark = pytest.mark.once
 

@@ -8,8 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from surefoot.migrate.activations import hard_sigmoid
-    from surefoot.migrate.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.conversion import convert
     from surefoot.migrate.errors import (
         MigrationError,
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
         MissingTensorFlowError,
         UnsafeFileError,
     )
-    from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
+    from surefoot.migrate.layers.activations import hard_sigmoid
+    from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.loading import inspect, load_model
-    from surefoot.migrate.report import Report
-    from surefoot.migrate.restoring import restore
-    from surefoot.migrate.table_optimizers import (
+    from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
+    from surefoot.migrate.optimizers.table_optimizers import (
         TableAdam,
         TableKerasNadam,
         TableLegacyRMSprop,
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
         TableRectifiedAdam,
         TableRMSprop,
     )
+    from surefoot.migrate.report import Report
+    from surefoot.migrate.restoring import restore
 
 _HOMES = {
     "FusedBatchNormalization": "batch_normalization",
