@@ -61,13 +61,13 @@ class Diagnostics:
     def start(self) -> None:
         """Measure from the next step on; compile functions of your own after this."""
         self._outermost.measurement.active = True
-        self._outermost.forget_compiled_steps()
+        self._outermost.invalidate_compiled_steps()
         self.reset()
 
     def stop(self) -> None:
         """Measure no longer in what is compiled from now on."""
         self._outermost.measurement.active = False
-        self._outermost.forget_compiled_steps()
+        self._outermost.invalidate_compiled_steps()
 
     def reset(self) -> None:
         """Begin a new interval."""

@@ -212,13 +212,13 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         """The update itself, traced or executed where it stands."""
         self.measurement.count_call()
         leave_room_to_count(self)
-        self.guarded(
+        self.apply_if_finite(
             grads,
             trainable_variables,
             lambda: keras.optimizers.Optimizer.apply(self, grads, trainable_variables),
         )
 
-    def guarded(
+    def apply_if_finite(
         self, gradients: list[Any], variables: list[Any] | None, update: Callable[[], None]
     ) -> None:
         """Run ``update``; as `nonfinite` says, only for finite gradients."""
@@ -284,7 +284,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         # Norms of float16 gradients overflow; at 300 already its squares do.
         engine = engines.active()
         grads = engine.widen(grads)
-        self.measurement.see_gradients(grads)
+        self.measurement.record_gradient_norm(grads)
         return list(engine.clip(self, grads, super()._clip_gradients))
 
     def step_rates(self, learning_rate: Any) -> dict[str, Any]:
@@ -362,6 +362,6 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
         optimizer._iterations.assign_add(1)
 
     if managed:
-        optimizer.guarded(grads, variables, update)
+        optimizer.apply_if_finite(grads, variables, update)
     else:
         update()

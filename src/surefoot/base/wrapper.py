@@ -147,11 +147,11 @@ class WrappingOptimizer(BaseOptimizer):
         inner = self.inner_optimizer
         return inner.rule_state() if isinstance(inner, BaseOptimizer) else []
 
-    def structure(self) -> tuple[int, ...]:
+    def compile_key(self) -> tuple[int, ...]:
         """A number that changes with what compiled steps hold fixed, here or inside."""
         inner = self.inner_optimizer
-        inside = inner.structure() if isinstance(inner, BaseOptimizer) else ()
-        return (*super().structure(), *inside)
+        inside = inner.compile_key() if isinstance(inner, BaseOptimizer) else ()
+        return (*super().compile_key(), *inside)
 
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error, here or inside."""

@@ -32,7 +32,7 @@ class SteppedOptimizer(Protocol):
     def all_trainable_variables(self, variables: Any) -> list[Any]:
         """The variables of a step, after building for them if need be."""
 
-    def structure(self) -> tuple[int, ...]:
+    def compile_key(self) -> tuple[int, ...]:
         """A number that changes with what compiled steps hold fixed."""
 
     def compiles_eagerly(self) -> bool:
@@ -159,10 +159,10 @@ class Engine(Protocol):
     def hand_back(self, trainer: Any) -> None:
         """Let a running ``fit`` of ``trainer``, which will fail, keep the values of variables."""
 
-    def original(self, variable: Any) -> Any:
+    def native_variable(self, variable: Any) -> Any:
         """What code of 2020 expects in place of a Keras variable: a `tf.Variable`, where one is."""
 
-    def completion(self, optimizer: Any) -> Any:
+    def apply_result(self, optimizer: Any) -> Any:
         """What `apply_gradients` returns: the operation in a graph, else the counter."""
 
     def gradients(
@@ -176,7 +176,7 @@ class Engine(Protocol):
     def exact_value(self, value: Array, master: Array | None) -> Array:
         """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
 
-    def whole(self, value: Array) -> Array:
+    def gathered(self, value: Array) -> Array:
         """All of a value, also of what other processes hold; then all of them have to call it."""
 
     def initialize_as_copy(self, slot: Any, variable: Any) -> None:

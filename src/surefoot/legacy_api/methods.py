@@ -87,7 +87,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
     @property
     def lr(self) -> Any:
         """Old name of ``learning_rate``: on TensorFlow a `tf.Variable`, as it was."""
-        return engines.active().original(self.learning_rate)
+        return engines.active().native_variable(self.learning_rate)
 
     @lr.setter
     def lr(self, value: Any) -> None:
@@ -214,14 +214,14 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
         del name
         pairs = _pairs(grads_and_vars)
         if not pairs:
-            return engines.active().completion(self)
+            return engines.active().apply_result(self)
         gradients, variables = zip(*pairs, strict=True)
         self.__dict__["_aggregates_gradients"] = bool(experimental_aggregate_gradients)
         try:
             self.apply(list(gradients), list(variables))  # type: ignore[attr-defined]
         finally:
             self.__dict__["_aggregates_gradients"] = True
-        return engines.active().completion(self)
+        return engines.active().apply_result(self)
 
     @property
     def aggregates_gradients(self) -> bool:

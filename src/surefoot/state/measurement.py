@@ -51,7 +51,7 @@ class Measurement:
         if self.active:
             self.variable.assign_add(_CALL)
 
-    def see_gradients(self, gradients: list[Any]) -> None:
+    def record_gradient_norm(self, gradients: list[Any]) -> None:
         """Take the norm of gradients that are yet to be clipped; part of the step."""
         if self.active:
             given = [g for g in gradients if g is not None]

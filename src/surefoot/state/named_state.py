@@ -291,4 +291,4 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 def as_array(variable: Any) -> np.ndarray:
     """A copy of the whole value of a Keras variable or a backend's own."""
-    return np.array(keras.ops.convert_to_numpy(engines.active().whole(value_of(variable))))
+    return np.array(keras.ops.convert_to_numpy(engines.active().gathered(value_of(variable))))

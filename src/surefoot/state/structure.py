@@ -26,13 +26,13 @@ class CompiledStructure:
     """Steps that an engine has compiled, by whatever it holds fixed."""
     traces: Traces
 
-    def forget_compiled_steps(self) -> None:
+    def invalidate_compiled_steps(self) -> None:
         """Compile steps anew, except those in functions of which only their owners know."""
         self.eager_steps.clear()
         self.__dict__["_structure"] += 1
         self.traces.renew()
 
-    def structure(self) -> tuple[int, ...]:
+    def compile_key(self) -> tuple[int, ...]:
         """A number that changes with what compiled steps hold fixed."""
         return (self.__dict__["_structure"],)
 
@@ -61,7 +61,7 @@ class CompiledStructure:
             )
         require_attached(self._iterations, change)
         yield
-        self.forget_compiled_steps()
+        self.invalidate_compiled_steps()
 
     # What Keras keeps as plain attributes.
 

@@ -124,7 +124,7 @@ def update_variable(
     state = state._replace(parameter=layouts.placed(state.parameter, tracked.m))
     gradient = layouts.placed(gradient, tracked.m)
     dtype = state.moments.m.dtype
-    scalars = plain.own_scalars(jnp, scalars, tracked)
+    scalars = plain.scalars_of_variable(jnp, scalars, tracked)
     new = plain.stepped(
         jnp,
         cast,
@@ -192,7 +192,7 @@ def hand_back(trainer: Any) -> None:
     tracing.hand_back(trainer)
 
 
-def original(variable: Any) -> Any:
+def native_variable(variable: Any) -> Any:
     """The variable itself."""
     return variable
 
@@ -203,7 +203,7 @@ state_scope = fit.state_scope
 reattach = fit.reattach
 
 
-def completion(optimizer: Any) -> Any:
+def apply_result(optimizer: Any) -> Any:
     """The counter."""
     return optimizer.iterations
 
@@ -241,7 +241,7 @@ def exact_value(value: Array, master: Array | None) -> Array:
     return plain.exact_parameter(jnp, cast, value, master, accumulator_dtype(value))
 
 
-def whole(value: Array) -> Array:
+def gathered(value: Array) -> Array:
     """Gathered, if other processes hold parts of it."""
     if isinstance(value, jax.Array) and not (
         value.is_fully_addressable or value.is_fully_replicated

@@ -99,7 +99,7 @@ class _Step(NamedTuple):
 
 
 def _compiled_step(optimizer: SteppedOptimizer, variables: list[Any]) -> _Step:
-    key = (plain.is_stateless(), *optimizer.structure(), *(id(v) for v in variables))
+    key = (plain.is_stateless(), *optimizer.compile_key(), *(id(v) for v in variables))
     steps = optimizer.eager_steps
     if key not in steps:
         donated, kept = _donated_and_kept(optimizer)

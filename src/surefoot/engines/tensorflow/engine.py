@@ -194,7 +194,7 @@ class _TracedStep:
 
 
 def _step_key(optimizer: SteppedOptimizer, variables: list[Any]) -> tuple[int, ...]:
-    return (*optimizer.structure(), *(id(v) for v in variables))
+    return (*optimizer.compile_key(), *(id(v) for v in variables))
 
 
 def update(
@@ -282,7 +282,7 @@ def hand_back(trainer: Any) -> None:
     del trainer
 
 
-def original(variable: Any) -> Any:
+def native_variable(variable: Any) -> Any:
     """The `tf.Variable` in a Keras variable."""
     return value_of(variable)
 
@@ -298,7 +298,7 @@ def reattach(variable: Any) -> None:
     del variable
 
 
-def completion(optimizer: Any) -> Any:
+def apply_result(optimizer: Any) -> Any:
     """In a graph an operation that follows the update, else the counter."""
     if not tf.inside_function() and tf.executing_eagerly():
         return optimizer.iterations
@@ -338,7 +338,7 @@ def exact_value(value: Array, master: Array | None) -> Array:
     )
 
 
-def whole(value: Array) -> Array:
+def gathered(value: Array) -> Array:
     """The value itself: every worker has all of it."""
     return value
 

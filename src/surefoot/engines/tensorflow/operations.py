@@ -29,7 +29,7 @@ def update_variable(
     optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
 ) -> None:
     """Apply the rule to one variable; of a sparse gradient, to its rows."""
-    scalars = plain.own_scalars(ARRAYS, scalars, tracked)
+    scalars = plain.scalars_of_variable(ARRAYS, scalars, tracked)
     dtype = tf.as_dtype(tracked.m.dtype)
     scalars = plain.cast_scalars(scalars, lambda x: tf.cast(x, dtype))
     if isinstance(gradient, tf.IndexedSlices):
@@ -66,7 +66,7 @@ def _update_rows(
     rounded = _stochastic(optimizer, tracked, tf.shape(values))
     new = plain.stepped(ARRAYS, tf.cast, touched, values, scalars, rounded)
     if not optimizer.lazy:
-        resting = plain.rested(ARRAYS, _read(tracked).moments, scalars)
+        resting = plain.decayed_without_gradient(ARRAYS, _read(tracked).moments, scalars)
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 slot.value.assign(moment)

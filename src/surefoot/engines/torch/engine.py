@@ -276,7 +276,7 @@ def hand_back(trainer: Any) -> None:
     del trainer
 
 
-def original(variable: Any) -> Any:
+def native_variable(variable: Any) -> Any:
     """The variable itself."""
     return variable
 
@@ -292,7 +292,7 @@ def reattach(variable: Any) -> None:
     del variable
 
 
-def completion(optimizer: Any) -> Any:
+def apply_result(optimizer: Any) -> Any:
     """The counter."""
     return optimizer.iterations
 
@@ -336,7 +336,7 @@ def exact_value(value: Array, master: Array | None) -> Array:
     return plain.exact_parameter(torch, _cast, value, master, dtype)
 
 
-def whole(value: Array) -> Array:
+def gathered(value: Array) -> Array:
     """The value itself: every worker has all of it."""
     return value
 
