@@ -211,6 +211,7 @@ def nadam_wanted(beta_1: float, schedule_decay: float, steps: int) -> tuple[np.n
     return as_floats([a for a, _ in weights]), as_floats([b for _, b in weights])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("schedule_decay", [0.004, 0.5, 0.0])
 @pytest.mark.parametrize("beta_1", BETA_1)
 def test_momentum_products(beta_1: float, schedule_decay: float) -> None:
@@ -324,6 +325,7 @@ HARD: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", HARD)
 def test_no_nan_is_made_on_the_way(name: str, mode: str) -> None:
