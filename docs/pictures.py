@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from surefoot.compare.report.html import COLOURS
 from surefoot.rule import formulas
 
 FOLDER = Path(__file__).parent / "images"
 SPEEDS = Path(__file__).parents[1] / "benchmarks" / "results" / "speed.json"
 INK = {"light": "#1f2328", "dark": "#e6edf3"}
-COLOURS = ("#0c8599", "#e8590c", "#7048e8", "#2b8a3e")
 GREY = "#868e96"
 """Seen well on white and on near-black, all of them."""
 
@@ -34,7 +34,7 @@ def rectification(axes: tuple[Axes, ...]) -> None:
         np.float64(1.0), steps, np.float64(total_steps), np.float64(0.1), np.float64(0.0), np
     )
     factor_axes, rate_axes = axes
-    for beta_2, colour in zip((0.9, 0.99, 0.999, 0.9999), COLOURS, strict=True):
+    for beta_2, colour in zip((0.9, 0.99, 0.999, 0.9999), COLOURS, strict=False):
         rectified, factor = formulas.rectification(
             np.float64(1) - np.float64(beta_2), steps, np.float64(5.0), np
         )
@@ -90,7 +90,7 @@ def idea(axes: tuple[Axes, ...]) -> None:
         style = {"arrowstyle": "-|>", "color": GREY, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
         drawing.annotate("", end, start, arrowprops=style)
 
-    teal, orange, violet, green = COLOURS
+    teal, orange, violet, green, *_ = COLOURS
     box(12, 30, (23, 17), teal, "An optimizer", "step t,", "hyperparameters,", "its formula")
     box(40, 30, (20, 17), orange, "Scalars", "a, b, s, w", "once per step,", "float32 or better")
     box(
