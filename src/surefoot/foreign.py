@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from surefoot import legacy_keras
 from surefoot.checkpoint import (
     NamedState,
     State,
@@ -46,7 +47,8 @@ def deserialized_optimizer(optimizer: Any) -> Any:
     if not isinstance(made, keras.optimizers.Optimizer):
         raise TypeError(
             "`optimizer` must be a `keras.optimizers.Optimizer`, the name of one, or its config. "
-            f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})"
+            f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})."
+            f"{legacy_keras.hint(optimizer)}"
         )
     widen_counter(made)
     return made
