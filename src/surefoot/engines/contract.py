@@ -10,6 +10,7 @@ from surefoot.rule import Array, StepScalars
 from surefoot.slots import Assignment, Tracked
 
 if TYPE_CHECKING:
+    from surefoot.engines.loops import StepPath
     from surefoot.moments import MomentOptimizer
 
 
@@ -21,6 +22,9 @@ class Engine(Protocol):
 
     SHARDS_STATE: bool
     """Whether slots can be split over the devices of a `keras.distribution`."""
+
+    def step_path(self) -> StepPath:
+        """How a step on variables that are made now would be made here, and why so."""
 
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""

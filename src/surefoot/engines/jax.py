@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SPARSE_GRADIENTS = False
 SHARDS_STATE = True
 
+step_path = jax_loops.step_path
+
 
 def cast(value: Array, dtype: Any) -> Array:
     """A value in another dtype."""

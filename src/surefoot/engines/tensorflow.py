@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SPARSE_GRADIENTS = True
 SHARDS_STATE = False
 
+step_path = tensorflow_loops.step_path
+
 
 def scalar_dtype() -> str:
     """float64: a few scalars cost nothing, and the originals' counters fit."""

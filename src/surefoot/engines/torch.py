@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SPARSE_GRADIENTS = False
 SHARDS_STATE = False
 
+step_path = torch_loops.step_path
+
 
 def scalar_dtype() -> str:
     """float64, except on Apple's GPUs, which have none."""
