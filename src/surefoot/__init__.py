@@ -4,13 +4,11 @@ What `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed, on TensorFlow,
 JAX and PyTorch.
 """
 
-from surefoot.default_backend import ensure_backend
+from typing import TYPE_CHECKING
+
+from surefoot.default_backend import ensure_backend, missing_backend, what_to_install
 
 ensure_backend()
-
-from surefoot import diagnostics, optimizers  # noqa: E402
-from surefoot.diagnostics import OptimizerDiagnostics  # noqa: E402
-from surefoot.optimizers import *  # noqa: E402, F403
 
 __version__ = "0.1.0"
 
@@ -20,4 +18,18 @@ __all__ = [
     "diagnostics",
     "optimizers",
 ]
-__all__ += optimizers.__all__
+
+_missing = missing_backend()
+
+if _missing is None:
+    from surefoot import diagnostics, optimizers
+    from surefoot.diagnostics import OptimizerDiagnostics
+    from surefoot.optimizers import *  # noqa: F403
+
+    __all__ += optimizers.__all__
+elif not TYPE_CHECKING:
+    # Keras cannot be imported. The command line can, which tells what is missing.
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")
+        raise AttributeError(f"module 'surefoot' has no attribute {name!r}")

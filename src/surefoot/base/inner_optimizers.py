@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from surefoot.base.registration import PACKAGE
+from surefoot.legacy_api import tf_keras
 from surefoot.legacy_api.methods import parts_of
 from surefoot.state.counter import widen_counter
 from surefoot.state.named_state import (
@@ -47,7 +48,8 @@ def deserialized_optimizer(optimizer: Any) -> Any:
     if not isinstance(made, keras.optimizers.Optimizer):
         raise TypeError(
             "`optimizer` must be a `keras.optimizers.Optimizer`, the name of one, or its config. "
-            f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})"
+            f"Received: optimizer={optimizer!r} (of type {type(optimizer).__name__})."
+            f"{tf_keras.hint(optimizer)}"
         )
     widen_counter(made)
     return made

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from surefoot.engines.loops import StepPath
 from surefoot.rule.update import Array, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 
@@ -74,6 +75,9 @@ class Engine(Protocol):
 
     SHARDS_STATE: bool
     """Whether slots can be split over the devices of a `keras.distribution`."""
+
+    def step_path(self) -> StepPath:
+        """How a step on variables that are made now would be made here, and why so."""
 
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from surefoot import engines
+from surefoot.legacy_api import tf_keras
 from surefoot.state.hyperparameters import HyperparameterSet
 
 
@@ -44,6 +45,12 @@ class NotebookMethods:
                 if hyperparameter.name == name:
                     return tensor(hyperparameter.decode(in_step[hyperparameter.stored_name]), dtype)
             return tensor(self.learning_rate, dtype)
+
+    @property
+    def _weights(self) -> Any:
+        """Nothing that there is: tf_keras looks for it when a model is compiled."""
+        tf_keras.refuse_tf_keras(self)
+        raise AttributeError(f"{type(self).__name__} has no `_weights`, but `variables`")
 
     def _set_hyper(self, name: str, value: Any) -> None:
         """Set a hyperparameter, which is an attribute, too."""

@@ -29,6 +29,8 @@ FIELDS = (
     "gradient_norm_max",
     "update_ratio_sum",
 )
+_LARGEST = ("gradient_norm_max",)
+_LAST = ("effective_learning_rate", "rectification", "parameter_norm")
 _CALL = np.array([name == "calls" for name in FIELDS], "float32")
 
 UpdateStep = Callable[[Any, list[Any], list[Any], Any], None]
@@ -84,6 +86,22 @@ class Measurement:
     def reset(self) -> None:
         """Begin anew."""
         self.variable.assign(np.zeros(len(FIELDS), "float32"))
+
+
+def together(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    """What two `Measurement.read` before and after a reset say of all steps; other names add up.
+
+    Example:
+    >>> from collections import Counter
+    >>> one = Counter(updates=2.0, gradient_norm_max=3.0, parameter_norm=5.0)
+    >>> two = Counter(updates=1.0, gradient_norm_max=2.0, parameter_norm=6.0)
+    >>> {name: together(one, two)[name] for name in one}
+    {'updates': 3.0, 'gradient_norm_max': 3.0, 'parameter_norm': 6.0}
+    """
+    sums = {name: first[name] + second[name] for name in second}
+    largest = {name: max(first[name], second[name]) for name in _LARGEST}
+    last = second if second["updates"] else first
+    return sums | largest | {name: last[name] for name in _LAST}
 
 
 def measured(update_step: UpdateStep) -> UpdateStep:

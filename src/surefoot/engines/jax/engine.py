@@ -23,6 +23,8 @@ from surefoot.variables.variable import accumulator_dtype, is_low_precision, val
 SPARSE_GRADIENTS = False
 SHARDS_STATE = True
 
+step_path = loop_runner.step_path
+
 
 def cast(value: Array, dtype: Any) -> Array:
     """A value in another dtype."""

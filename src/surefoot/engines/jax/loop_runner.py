@@ -18,9 +18,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from surefoot.engines import loops
 from surefoot.engines.compiler import loop, xla
-from surefoot.engines.compiler.loop import Loop
-from surefoot.engines.loops import Columns, Selection
+from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.rule.update import Array
 
 _parameters_not_donated: ContextVar[bool] = ContextVar("parameters_not_donated", default=False)
@@ -36,15 +37,30 @@ def parameters_not_donated() -> Iterator[None]:
         _parameters_not_donated.reset(token)
 
 
-def is_possible() -> bool:
-    """Whether XLA may call functions of this process: on the only device."""
+def obstacle() -> Obstacle | None:
+    """What stands in the way of loops: see `LoopRunner`.
+
+    XLA may call functions of this process on the only device.
+    """
+    return loop.obstacle("jax", _other_devices, _unknown_interface)
+
+
+def _other_devices() -> str | None:
     devices = jax.devices()
-    return (
-        len(devices) == 1
-        and devices[0].platform == "cpu"
-        and loop.is_available()
-        and _interface_version()[0] == xla.KNOWN_MAJOR_VERSION
-    )
+    if devices[0].platform != "cpu":
+        return f"JAX computes on {devices[0].device_kind} and not on the CPU"
+    if len(devices) > 1:
+        return f"JAX has more than one device: {len(devices)}"
+    return None
+
+
+def _unknown_interface() -> str | None:
+    return xla.unknown_version("JAX", _interface_version())
+
+
+def step_path() -> StepPath:
+    """How a step is made: see `Engine`."""
+    return loops.step_path(obstacle(), others="fused kernel, compiled by XLA")
 
 
 def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:

@@ -21,6 +21,8 @@ from surefoot.variables.variable import accumulator_dtype, is_low_precision, val
 SPARSE_GRADIENTS = True
 SHARDS_STATE = False
 
+step_path = loop_runner.step_path
+
 
 def scalar_dtype() -> str:
     """float64: a few scalars cost nothing, and the originals' counters fit."""

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from surefoot.engines import loops
 from surefoot.engines.compiler import loop, xla
-from surefoot.engines.compiler.loop import Loop
-from surefoot.engines.loops import Columns, Selection
+from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.tensorflow import jit_compile
 from surefoot.rule.update import Array
 from surefoot.variables.variable import value_of
@@ -25,9 +27,26 @@ from surefoot.variables.variable import value_of
 _ELEMENTS = {"float32": "f32", "float64": "f64"}
 
 
-def is_possible() -> bool:
-    """Whether loops can be compiled, and TensorFlow's XLA can be told about them."""
-    return loop.is_available() and _interface() is not None
+def obstacle() -> Obstacle | None:
+    """What stands in the way of loops: see `LoopRunner`. TensorFlow's XLA must call them."""
+    return loop.obstacle("tensorflow", _unknown_interface)
+
+
+def _unknown_interface() -> str | None:
+    interface = _interface()
+    return interface if isinstance(interface, str) else None
+
+
+def step_path() -> StepPath:
+    """How a step is made: see `Engine`."""
+    variable = keras.Variable(0.0, dtype="float32")
+    return loops.step_path(
+        obstacle(),
+        others="fused kernel, compiled by XLA",
+        served=select("float32", [[variable]], []).served[0],
+        device=value_of(variable).device,
+        elsewhere="fused kernel, compiled by XLA",
+    )
 
 
 def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
@@ -55,7 +74,7 @@ def _is_here(variable: tf.Variable) -> bool:
 def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     """Call a loop on what was selected: see `LoopRunner`."""
     interface = _interface()
-    assert interface is not None
+    assert not isinstance(interface, str)
     rows = selection.arrays
     body = body.returning(len(rows[0][0]))
     threads = tf.config.threading.get_intra_op_parallelism_threads() or loop.cores()
@@ -203,8 +222,8 @@ class _Interface:
 
 
 @functools.cache
-def _interface() -> _Interface | None:
-    """The interface; None where TensorFlow does not hand it out, or another version of it."""
+def _interface() -> _Interface | str:
+    """The interface, or why there is none that is known."""
     for path in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*")):
         try:
             function = ctypes.CDLL(str(path))["_ZN3xla3ffi12GetXlaFfiApiEv"]
@@ -212,13 +231,13 @@ def _interface() -> _Interface | None:
             continue
         function.restype = ctypes.c_void_p
         interface = _Interface(function())
-        return interface if interface.version[0] == xla.KNOWN_MAJOR_VERSION else None
-    return None
+        return xla.unknown_version("TensorFlow", interface.version) or interface
+    return "this TensorFlow does not hand out XLA's foreign function interface"
 
 
 def _register(name: str, address: int) -> None:
     interface = _interface()
-    assert interface is not None
+    assert not isinstance(interface, str)
     interface.register(name, address)
 
 

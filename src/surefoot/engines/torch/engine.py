@@ -22,6 +22,8 @@ from surefoot.variables.variable import accumulator_dtype, is_low_precision, val
 SPARSE_GRADIENTS = False
 SHARDS_STATE = False
 
+step_path = loop_runner.step_path
+
 
 def scalar_dtype() -> str:
     """float64, except on Apple's GPUs, which have none."""

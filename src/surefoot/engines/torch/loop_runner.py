@@ -11,19 +11,33 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 from torch.autograd.graph import increment_version
 
+from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop
-from surefoot.engines.compiler.loop import Loop
-from surefoot.engines.loops import Columns, Selection
+from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.torch.memory import held_tensor, require_memory, table_of
 
 
-def is_possible() -> bool:
-    """Whether loops can be compiled."""
-    return loop.is_available()
+def obstacle() -> Obstacle | None:
+    """What stands in the way of loops: see `LoopRunner`."""
+    return loop.obstacle("torch")
+
+
+def step_path() -> StepPath:
+    """How a step is made: see `Engine`."""
+    variable = keras.Variable(0.0, dtype="float32")
+    return loops.step_path(
+        obstacle(),
+        others=("fused kernel: PyTorch's AdamW where it computes the rule, else plain operations"),
+        served=select("float32", [[variable]], []).served[0],
+        device=str(held_tensor(variable).device),
+        elsewhere="plain operations of PyTorch",
+    )
 
 
 def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
