@@ -30,6 +30,6 @@ if _missing is None:
 elif not TYPE_CHECKING:
     # Keras cannot be imported. The command line can, which tells what is missing.
     def __getattr__(name: str) -> object:
-        if name in __all__:
-            raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")
-        raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
+        raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")

@@ -82,6 +82,7 @@ def verdict_in(printed: str) -> list[str]:
     return sentences
 
 
+@pytest.mark.extended
 def test_killed_and_resumed_it_gives_the_numbers_of_processes(
     task_file: Path, tmp_path: Path, mark: Mark
 ) -> None:

@@ -53,8 +53,8 @@ STEPS: dict[str, Callable[[Path], None]] = {
 
 USE = """
 import keras, surefoot
-from surefoot.compare.expression import parse
-from surefoot.compare.registry import resolve
+from surefoot.compare.search.expression import parse
+from surefoot.compare.search.registry import resolve
 from benchmarks.contenders import keras_optimizers
 
 surefoot.optimizers.Adam, keras.optimizers.get({"class_name": "surefoot>Adam", "config": {}})

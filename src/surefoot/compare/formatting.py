@@ -12,7 +12,7 @@ def rate(value: float) -> str:
     """A learning rate.
 
     Example:
-        >>> from surefoot.compare.numbers import rate
+        >>> from surefoot.compare.formatting import rate
         >>> rate(0.003162), rate(0.1)
         ('3.16e-3', '1e-1')
     """

@@ -56,7 +56,7 @@ def parse(text: str) -> Expression:
         UsageError: If the text is not of this form.
 
     Example:
-        >>> from surefoot.compare.expression import parse
+        >>> from surefoot.compare.search.expression import parse
         >>> expression = parse("radam(beta_2=0.99, total_steps=500) + cosine")
         >>> expression.optimizer.kwargs
         (('beta_2', 0.99), ('total_steps', 500))

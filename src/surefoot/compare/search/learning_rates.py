@@ -23,7 +23,7 @@ def parse_learning_rates(text: str) -> tuple[float, ...]:
         UsageError: If the text is neither, or a rate is not positive or appears twice.
 
     Example:
-        >>> from surefoot.compare.learning_rates import parse_learning_rates
+        >>> from surefoot.compare.search.learning_rates import parse_learning_rates
         >>> parse_learning_rates("1e-4:1e-1:4")
         (0.0001, 0.001, 0.01, 0.1)
     """

@@ -53,8 +53,8 @@ class Schedule:
         decay: Factor as a function of the progress from 0 to 1 after the warmup, or `None`.
 
     Example:
-        >>> from surefoot.compare.expression import parse
-        >>> from surefoot.compare.schedule import Schedule
+        >>> from surefoot.compare.search.expression import parse
+        >>> from surefoot.compare.search.schedule import Schedule
         >>> schedule = Schedule.of(parse("adam+warmup(2)+linear").companions)
         >>> [round(schedule.factor(step, steps=6), 2) for step in range(6)]
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
