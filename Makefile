@@ -22,7 +22,8 @@ OLDEST_tensorflow := tensorflow-cpu==2.18.1 llvmlite==0.45.0
 OLDEST_jax := jax==0.6.2 jaxlib==0.6.2 llvmlite==0.45.0
 OLDEST_torch := torch==2.6.0
 VERSIONS_TESTS := $(addprefix tests/optimizers/test_, \
-	fast_paths.py fit.py golden.py jax_loops.py lookahead.py tensorflow_loops.py torch_loops.py)
+	fast_paths.py fit.py golden.py lookahead.py) $(addprefix tests/engines/test_, \
+	jax_loops.py jax_programs.py tensorflow_loops.py torch_loops.py)
 
 BACKEND ?= jax
 REPORT ?= surefoot-report

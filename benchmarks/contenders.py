@@ -75,15 +75,19 @@ def keras_optimizers() -> dict[str, Entry]:
     import surefoot
 
     rectified, nadam = surefoot.RectifiedAdam, surefoot.Nadam
+    family = {name: getattr(surefoot, name) for name in surefoot.optimizers.__all__}
     return {
-        "RectifiedAdam": Entry(rectified, ours=True),
+        **{
+            name: Entry(optimizer, ours=True)
+            for name, optimizer in family.items()
+            if optimizer is not surefoot.Lookahead  # measured as a part of Ranger
+        },
         "RectifiedAdam weight_decay": Entry(lambda: rectified(weight_decay=1e-2), ours=True),
         "RectifiedAdam clipvalue": Entry(lambda: rectified(clipvalue=1.0), ours=True),
         "RectifiedAdam amsgrad": Entry(
             lambda: rectified(amsgrad=True), True, "amsgrad", ADAM_BYTES + 8
         ),
         "Ranger": Entry(surefoot.Ranger, True, "adam", RANGER_BYTES, period=6),
-        "Nadam": Entry(nadam, ours=True),
         "Nadam weight_decay": Entry(lambda: nadam(weight_decay=1e-2), ours=True),
         "keras Adam": Entry(keras.optimizers.Adam),
         "keras Nadam": Entry(keras.optimizers.Nadam),

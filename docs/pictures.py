@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from surefoot import scalars
+from surefoot.compare.report.html import COLOURS
+from surefoot.rule import formulas
 
 FOLDER = Path(__file__).parent / "images"
 SPEEDS = Path(__file__).parents[1] / "benchmarks" / "results" / "speed.json"
 INK = {"light": "#1f2328", "dark": "#e6edf3"}
-COLOURS = ("#0c8599", "#e8590c", "#7048e8", "#2b8a3e")
 GREY = "#868e96"
 """Seen well on white and on near-black, all of them."""
 
@@ -30,12 +30,12 @@ def rectification(axes: tuple[Axes, ...]) -> None:
     """RAdam's factor, and what it makes of a learning rate with warmup, for several beta_2."""
     steps = np.arange(1.0, 10_001)
     total_steps = 2000.0
-    warmed_up = scalars.warmup_and_decay(
+    warmed_up = formulas.warmup_and_decay(
         np.float64(1.0), steps, np.float64(total_steps), np.float64(0.1), np.float64(0.0), np
     )
     factor_axes, rate_axes = axes
-    for beta_2, colour in zip((0.9, 0.99, 0.999, 0.9999), COLOURS, strict=True):
-        rectified, factor = scalars.rectification(
+    for beta_2, colour in zip((0.9, 0.99, 0.999, 0.9999), COLOURS, strict=False):
+        rectified, factor = formulas.rectification(
             np.float64(1) - np.float64(beta_2), steps, np.float64(5.0), np
         )
         drawn = np.where(rectified, factor, np.nan)
@@ -60,13 +60,13 @@ def momentum(axes: tuple[Axes, ...]) -> None:
         if decay is None:
             values = np.full_like(steps, 0.9)
         else:
-            values = scalars.nesterov_momentum(np.float64(0.1), np.float64(decay), steps, np).mu
+            values = formulas.nesterov_momentum(np.float64(0.1), np.float64(decay), steps, np).mu
         axes[0].plot(steps, values, color=colour, linestyle=style, label=label)
     axes[0].set(title="Nadam's momentum, beta_1 = 0.9", xlabel="update", xscale="log")
 
 
 def idea(axes: tuple[Axes, ...]) -> None:
-    """From step and hyperparameters to scalars, to the one rule, to the engines."""
+    """From step and hyperparameters to formulas, to the one rule, to the engines."""
     (drawing,) = axes
     drawing.set(xlim=(0, 100), ylim=(0, 40))
     drawing.axis("off")
@@ -90,7 +90,7 @@ def idea(axes: tuple[Axes, ...]) -> None:
         style = {"arrowstyle": "-|>", "color": GREY, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
         drawing.annotate("", end, start, arrowprops=style)
 
-    teal, orange, violet, green = COLOURS
+    teal, orange, violet, green, *_ = COLOURS
     box(12, 30, (23, 17), teal, "An optimizer", "step t,", "hyperparameters,", "its formula")
     box(40, 30, (20, 17), orange, "Scalars", "a, b, s, w", "once per step,", "float32 or better")
     box(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surefoot.compare.analysis import confidence_interval
+from surefoot.compare.statistics.analysis import confidence_interval
 
 REPRODUCED = "reproduced"
 REFUTED = "refuted here"

@@ -59,7 +59,7 @@ class Comparison:
         Raises:
             RuntimeError: If an optimizer could not be trained.
         """
-        from surefoot.compare.store import FILE, read
+        from surefoot.compare.trials.store import FILE, read
 
         folder = RUNS / self.name
         for sweep in self.sweeps if options.train else ():
@@ -95,7 +95,7 @@ class Comparison:
     @property
     def planned(self) -> int:
         """How many trials the sweeps have, which do not overlap."""
-        from surefoot.compare.learning_rates import parse_learning_rates
+        from surefoot.compare.search.learning_rates import parse_learning_rates
 
         points = [
             len(optimizers) * len(parse_learning_rates(rates)) for optimizers, rates in self.sweeps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from surefoot import scalars
+from surefoot.rule import formulas
 
 BETA_2 = 0.999
 
@@ -12,7 +12,7 @@ BETA_2 = 0.999
 def factors(steps: int) -> np.ndarray:
     """RAdam's factor at steps 1 to `steps`, 0 where it does not rectify yet."""
     step = np.arange(1.0, steps + 1)
-    found = scalars.rectification(np.float64(1) - np.float64(BETA_2), step, np.float64(5.0), np)
+    found = formulas.rectification(np.float64(1) - np.float64(BETA_2), step, np.float64(5.0), np)
     return np.where(found.rectified, found.factor, 0.0)
 
 

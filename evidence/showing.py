@@ -8,12 +8,34 @@ from typing import Any
 from docs.pictures import COLOURS, GREY
 from evidence.claims import Estimate
 from evidence.comparison import Trials
-from surefoot.compare.numbers import rate as rate_text
+from surefoot.compare.formatting import rate as rate_text
 
 MARKERS = "osD^vP*X"
 STYLES = ("-", "--", ":", "-.")
+OPTIMIZERS = ("Adam", "RectifiedAdam", "Nadam", "Ranger", "keras.Nadam", "Lookahead", "SGD")
 MOST_TICKS = 6
 """More learning rates than these are not all written at the axis."""
+
+
+def look(label: str, labels: Sequence[str]) -> dict[str, Any]:
+    """How an optimizer is drawn: its colour is the same in all pictures.
+
+    Args:
+        label: The optimizer with its arguments and companions.
+        labels: All that the picture shows; those of one optimizer differ by their dashes.
+    """
+    name = _name(label)
+    number = OPTIMIZERS.index(name)
+    variant = [each for each in labels if _name(each) == name].index(label)
+    return {
+        "color": COLOURS[number],
+        "marker": MARKERS[number],
+        "linestyle": STYLES[variant % len(STYLES)],
+    }
+
+
+def _name(label: str) -> str:
+    return label.partition("+")[0].partition("(")[0]
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -69,7 +91,8 @@ def draw_results(
         optimizers: Which ones, in order; default: all.
         named: Whether the lines go into the legend; once is enough for axes side by side.
     """
-    for number, label in enumerate(optimizers or trials.optimizers):
+    labels = optimizers or trials.optimizers
+    for label in labels:
         rates = trials.rates(label)
         results = [[scale * each for each in trials.at(label, rate)] for rate in rates]
         means = [sum(each) / len(each) for each in results]
@@ -80,11 +103,9 @@ def draw_results(
             means,
             yerr=(below, above),
             label=label if named else None,
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
-            marker=MARKERS[number % len(MARKERS)],
             markersize=4,
             capsize=2,
+            **look(label, labels),
         )
     axes.set(xscale="log", xlabel="learning rate")
     if len(trials.rates()) <= MOST_TICKS:

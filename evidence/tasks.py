@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from surefoot.compare import Task
-from surefoot.compare.tasks import digits, text
+from surefoot.compare.trials.tasks import digits, text
 
 
 def post_norm_small() -> Task:

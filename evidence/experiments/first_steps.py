@@ -9,7 +9,7 @@ import numpy as np
 from evidence import tasks
 from evidence.claims import Claim, Results, estimate
 from evidence.experiment import Experiment, Options, Picture
-from evidence.showing import MARKERS, STYLES, markdown, spread
+from evidence.showing import look, markdown, spread
 
 RATE = 8e-3
 STEPS = 20
@@ -47,8 +47,8 @@ def _watch(task: Any, expression: str, seed: int) -> list[dict[str, Any]]:
     import jax
     import keras
 
-    from surefoot.compare.expression import parse
-    from surefoot.compare.registry import resolve
+    from surefoot.compare.search.expression import parse
+    from surefoot.compare.search.registry import resolve
 
     recipe = resolve(parse(expression))
     keras.utils.set_random_seed(seed)
@@ -154,18 +154,10 @@ def table(results: Results) -> list[str]:
 
 def draw(axes: tuple[Any, ...], results: Results) -> None:
     """Share of tiny gradients over the steps."""
-    from docs.pictures import COLOURS
-
-    for number, label in enumerate(_labels(results)):
+    labels = _labels(results)
+    for label in labels:
         shares = [estimate(values(results, "tiny_share", label, step)).mean for step in WATCHED]
-        axes[0].plot(
-            WATCHED,
-            shares,
-            label=label,
-            color=COLOURS[number],
-            linestyle=STYLES[number],
-            marker=MARKERS[number],
-        )
+        axes[0].plot(WATCHED, shares, label=label, **look(label, labels))
     axes[0].set(xlabel="step", ylabel="share of gradients below 1e-6", xscale="log", ylim=(0, 1))
     axes[0].set_title("Post-norm transformer, learning rate 8e-3")
 

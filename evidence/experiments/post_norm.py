@@ -11,7 +11,7 @@ from evidence.comparison import Comparison, Trials
 from evidence.experiment import Experiment, Options, Picture
 from evidence.rectification import mean_factor, scaled_adam
 from evidence.showing import draw_losses, losses_table
-from surefoot.compare.tasks import text
+from surefoot.compare.trials.tasks import text
 
 STALLED = 0.1
 """Nats below the guessing loss: a run that gains no more has learned nothing but frequencies."""

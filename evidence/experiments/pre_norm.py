@@ -11,7 +11,7 @@ from evidence.comparison import Comparison
 from evidence.experiment import Experiment, Options, Picture
 from evidence.experiments.post_norm import TRAINS, gain, lead_of_best, trials
 from evidence.showing import draw_losses, losses_table
-from surefoot.compare.tasks import text
+from surefoot.compare.trials.tasks import text
 
 OPTIMIZERS = ("Adam", "RectifiedAdam", "Nadam", "Ranger")
 HIGH = (1.6e-2,)

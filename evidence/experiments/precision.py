@@ -9,7 +9,7 @@ from evidence.claims import Claim, Results, estimate
 from evidence.comparison import Comparison, Trials
 from evidence.experiment import Experiment, Options, Picture
 from evidence.showing import markdown, spread
-from surefoot.compare.numbers import rate as rate_text
+from surefoot.compare.formatting import rate as rate_text
 
 RATE = 3e-3
 OURS = ("RectifiedAdam", "Nadam", "Ranger")

@@ -1,4 +1,4 @@
-"""The command line: `surefoot compare`, `surefoot report`, `surefoot migrate`."""
+"""The command line: `surefoot compare`, `surefoot report`, `surefoot migrate`, `surefoot info`."""
 
 import argparse
 import importlib
@@ -11,6 +11,7 @@ _COMMANDS = (
     "surefoot.compare.command",
     "surefoot.compare.report_command",
     "surefoot.migrate.command",
+    "surefoot.info",
 )
 
 
@@ -18,6 +19,7 @@ _EXAMPLES = """\
 examples:
   surefoot compare --output report       which optimizer, at which learning rate?
   surefoot migrate --help                bring a model of tf.keras 2 along
+  surefoot info                          what is installed, and how a step is made here
   python -m surefoot compare --help      the same command, where scripts are not on the path
 """
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import keras
 
-from surefoot.hyperparameters import positive_whole_number
-from surefoot.managed import ManagedOptimizer
-from surefoot.rectified_adam import RectifiedAdam
-from surefoot.structure import with_inner_optimizers
+from surefoot.arguments.checks import positive_whole_number
+from surefoot.base.optimizer import BaseOptimizer
+from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.state.measurement import together
+from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 EPOCH = "epoch"
+_SKIPPED = "skipped_steps"
 Write = Callable[[str, float, int], object]
 
 
@@ -47,7 +49,7 @@ class Diagnostics:
 
     def __init__(self, optimizer: Any):
         self._chain = list(with_inner_optimizers(optimizer))
-        managed = [o for o in self._chain if isinstance(o, ManagedOptimizer)]
+        managed = [o for o in self._chain if isinstance(o, BaseOptimizer)]
         if not managed:
             raise TypeError(
                 "The steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured, and "
@@ -61,13 +63,13 @@ class Diagnostics:
     def start(self) -> None:
         """Measure from the next step on; compile functions of your own after this."""
         self._outermost.measurement.active = True
-        self._outermost.forget_compiled_steps()
+        self._outermost.invalidate_compiled_steps()
         self.reset()
 
     def stop(self) -> None:
         """Measure no longer in what is compiled from now on."""
         self._outermost.measurement.active = False
-        self._outermost.forget_compiled_steps()
+        self._outermost.invalidate_compiled_steps()
 
     def reset(self) -> None:
         """Begin a new interval."""
@@ -88,7 +90,14 @@ class Diagnostics:
             over updates; ``gradient_norm_max``; ``skipped_steps``; with a
             `LossScaleOptimizer`, ``loss_scale``. NaN where there was no update.
         """
-        measured = self._outermost.measurement.read()
+        return self._numbers(self._measured(), batches)
+
+    def _measured(self) -> dict[str, float]:
+        """What was measured since the last reset, and how many steps were skipped."""
+        skipped = self._skipped_so_far() - self._skipped
+        return self._outermost.measurement.read() | {_SKIPPED: skipped}
+
+    def _numbers(self, measured: dict[str, float], batches: int | None) -> dict[str, float]:
         updates = measured["updates"] or math.nan
         numbers = {"effective_learning_rate": measured["effective_learning_rate"]}
         if isinstance(self._chain[-1], RectifiedAdam):
@@ -99,11 +108,11 @@ class Diagnostics:
         numbers["update_ratio"] = measured["update_ratio_sum"] / updates
         if not measured["updates"]:
             numbers = dict.fromkeys(numbers, math.nan)
-        skipped = self._skipped_so_far() - self._skipped
+        skipped = measured[_SKIPPED]
         scale = getattr(self._chain[0], "dynamic_scale", None)
         if scale is not None and batches is not None:
             skipped += batches - int(measured["calls"])
-        numbers["skipped_steps"] = skipped
+        numbers[_SKIPPED] = skipped
         if scale is not None:
             numbers["loss_scale"] = float(keras.ops.convert_to_numpy(scale.value))
         return numbers
@@ -113,7 +122,7 @@ class Diagnostics:
 
 
 class OptimizerDiagnostics(keras.callbacks.Callback):
-    """Adds what the optimizer does to the logs of ``fit``.
+    """Adds what the optimizer does to the logs of ``fit``: of each epoch, what it did in it.
 
     From the logs, `History`, `keras.callbacks.TensorBoard`, `CSVLogger` and
     `EarlyStopping` have the numbers if they come after this callback in the
@@ -134,13 +143,14 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
     [0.01, 0.01, 0.01]
 
     Args:
-        every: ``"epoch"`` (default), or after how many steps the numbers are read.
+        every: ``"epoch"`` (default), or after how many steps the numbers of these
+            are read, and put into the logs of the batch.
             Reading waits for the device; on JAX it also brings the whole
             training state back into the model's variables. Between two
             readings nothing is waited for.
-        filename: A CSV file to write them to, a row for each reading.
-        write: A function ``write(name, value, step)`` to hand them to, such as
-            ``add_scalar`` of PyTorch's `SummaryWriter`.
+        filename: A CSV file for the numbers, a row for each epoch or ``every`` steps.
+        write: A function ``write(name, value, step)`` to hand the same numbers to,
+            such as ``add_scalar`` of PyTorch's `SummaryWriter`.
 
     Raises:
         ValueError: If ``every`` is neither ``"epoch"`` nor a whole number above 0.
@@ -162,7 +172,9 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         self._write = write
         self._diagnostics: Diagnostics | None = None
         self._epoch = 0
-        self._batches = self._epoch_start = self._last_reading = 0
+        self._batches = self._epoch_start = self._last_row = 0
+        self._of_row: dict[str, float] = {}
+        self._of_epoch: dict[str, float] = {}
         # Reading per epoch, it only counts batches in between: Keras need not wait for that.
         self.async_safe = not self._every
 
@@ -184,7 +196,8 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
             )
         self._diagnostics = Diagnostics(self.model.optimizer)
         self._diagnostics.start()
-        self._batches = self._epoch_start = self._last_reading = 0
+        self._batches = self._epoch_start = self._last_row = 0
+        self._of_row, self._of_epoch = {}, {}
         if self._filename is not None:
             Path(self._filename).write_text("")
 
@@ -193,6 +206,7 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         del logs
         self._epoch = epoch
         self._epoch_start = self._batches
+        self._of_epoch = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Count batches, and read if it is time to."""
@@ -201,28 +215,43 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         done = batch + 1 if steps is None else min(batch + 1, steps)
         # Asynchronous calls may come in any order.
         self._batches = max(self._batches, self._epoch_start + done)
-        if self._every and self._batches // self._every > self._last_reading // self._every:
+        if self._every and self._batches // self._every > self._last_row // self._every:
             if hasattr(self.model, "jax_state_sync"):
                 self.model.jax_state_sync()
-            self._read(logs)
+            self._read()
+            self._write_row(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Read, if epochs are the intervals."""
+        """Tell of the epoch, whether or not intervals end with it."""
         del epoch
+        self._read()
         if not self._every:
-            self._read(logs)
+            self._write_row(None)
+        if logs is not None:
+            batches = self._batches - self._epoch_start
+            logs.update(self._measuring()._numbers(self._of_epoch, batches))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Measure no longer."""
         del logs
-        assert self._diagnostics is not None
-        self._diagnostics.stop()
+        self._measuring().stop()
 
-    def _read(self, logs: dict[str, Any] | None) -> None:
+    def _measuring(self) -> Diagnostics:
         assert self._diagnostics is not None
-        numbers = self._diagnostics.read(self._batches - self._last_reading)
-        self._last_reading = self._batches
-        self._diagnostics.reset()
+        return self._diagnostics
+
+    def _read(self) -> None:
+        """Add what was measured to the row and to the epoch, of which either may end first."""
+        diagnostics = self._measuring()
+        measured = diagnostics._measured()
+        diagnostics.reset()
+        self._of_row = together(self._of_row, measured) if self._of_row else measured
+        self._of_epoch = together(self._of_epoch, measured) if self._of_epoch else measured
+
+    def _write_row(self, logs: dict[str, Any] | None) -> None:
+        numbers = self._measuring()._numbers(self._of_row, self._batches - self._last_row)
+        self._last_row = self._batches
+        self._of_row = {}
         if logs is not None:
             logs.update(numbers)
         if self._filename is not None:

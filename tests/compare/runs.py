@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from surefoot.compare.store import Run, Trial
+from surefoot.compare.trials.store import Run, Trial
 
 HEADER = {
     **{"task": "made-up", "description": "Made-up results.", "metric": "validation accuracy"},

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "compare.md"
 
 
+@pytest.mark.sampled(3)
 def test_the_models_shown_can_be_compared(surefoot, backend, tmp_path):
     blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     for name, code in blocks:

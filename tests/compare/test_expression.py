@@ -5,9 +5,9 @@ import math
 import pytest
 
 from surefoot.compare import UsageError
-from surefoot.compare.expression import Call, parse, parse_list
-from surefoot.compare.learning_rates import parse_learning_rates
-from surefoot.compare.schedule import Schedule
+from surefoot.compare.search.expression import Call, parse, parse_list
+from surefoot.compare.search.learning_rates import parse_learning_rates
+from surefoot.compare.search.schedule import Schedule
 
 pytestmark = pytest.mark.once
 

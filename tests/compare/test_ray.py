@@ -18,7 +18,7 @@ import pytest
 
 from compare.conftest import command, wait_for_trials, without_times
 from surefoot.cli import main
-from surefoot.compare import ray_engine
+from surefoot.compare.trials import ray_engine
 
 pytestmark = pytest.mark.once
 
@@ -82,6 +82,7 @@ def verdict_in(printed: str) -> list[str]:
     return sentences
 
 
+@pytest.mark.extended
 def test_killed_and_resumed_it_gives_the_numbers_of_processes(
     task_file: Path, tmp_path: Path, mark: Mark
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from compare.conftest import CHROMIUM
 from compare.runs import made_up
-from surefoot.compare.report import merge, write_report
+from surefoot.compare.report.html import merge, write_report
 
 pytestmark = [pytest.mark.once, pytest.mark.browser]
 

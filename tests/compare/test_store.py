@@ -6,7 +6,7 @@ import pytest
 
 from compare.runs import HEADER, record
 from surefoot.compare import UsageError
-from surefoot.compare.store import FILE, Store, Trial, read
+from surefoot.compare.trials.store import FILE, Store, Trial, read
 
 pytestmark = pytest.mark.once
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from compare.runs import made_up
-from surefoot.compare.analysis import summarize
-from surefoot.compare.verdict import verdict
+from surefoot.compare.statistics.analysis import summarize
+from surefoot.compare.statistics.verdict import verdict
 
 pytestmark = pytest.mark.once
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from surefoot.compare.expression import parse
-from surefoot.compare.registry import resolve
-from surefoot.compare.task import Task, load_task
-from surefoot.compare.trial import Outcome, Trainer, Training
+from surefoot.compare.search.expression import parse
+from surefoot.compare.search.registry import resolve
+from surefoot.compare.trials.task import Task, load_task
+from surefoot.compare.trials.trial import Outcome, Trainer, Training
 
 STEPS = 24
 # The same float32 operations in the same order, compiled by `fit` instead of step by step.

@@ -46,7 +46,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize(
     ("optimizer", "workers"),
-    [("RectifiedAdam", 2), pytest.param("Nadam", 2, marks=pytest.mark.extended), ("Ranger", 3)],
+    [
+        pytest.param("RectifiedAdam", 2, marks=pytest.mark.extended),
+        pytest.param("Nadam", 2, marks=pytest.mark.extended),
+        ("Ranger", 3),
+    ],
 )
 def test_workers_follow_one(folders: tuple[Path, Path], optimizer: str, workers: int) -> None:
     (one,) = train(folders[0], 1, "--optimizer", optimizer)
@@ -65,7 +69,7 @@ def test_a_nan_on_one_worker_skips_on_all(tmp_path: Path) -> None:
         assert not np.array_equal(worker["trajectory"][4], worker["trajectory"][3])
 
 
-@pytest.mark.parametrize("workers_afterwards", [pytest.param(1, marks=pytest.mark.extended), 3])
+@pytest.mark.parametrize("workers_afterwards", [1, pytest.param(3, marks=pytest.mark.extended)])
 def test_killed_and_resumed(folders: tuple[Path, Path], workers_afterwards: int) -> None:
     """The launcher and the workers are killed with SIGKILL at a step; others go on."""
     (whole,) = train(folders[0], 1, "--steps", KILLED_RUN)

@@ -17,8 +17,8 @@ import pytest
 from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
-from surefoot.lookahead import _fast_value, _synchronized
-from surefoot.rule import StepScalars
+from surefoot.optimizers.lookahead import _fast_value, _synchronized
+from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.once
 

@@ -18,8 +18,8 @@ if BACKEND == "jax":
     import jax
     import jax.numpy as jnp
 
-    from surefoot.engines import jax_loops
     from surefoot.engines.compiler import llvm, xla
+    from surefoot.engines.jax import loop_runner
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -106,7 +106,7 @@ def another_interface(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
 def test_without_loops_xla_does_it(reason: str) -> None:
-    cached = (llvm._llvm, jax_loops._interface_version)
+    cached = (llvm._llvm, loop_runner._interface_version)
     with without_loops(reason, another_interface, *cached):
         assert "surefoot_" not in Stateless("radam").compiled().as_text()
 

@@ -17,8 +17,8 @@ from loops import BACKEND, REASONS_AGAINST_LOOPS, to_numpy, without_loops
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    from surefoot.engines import tensorflow_loops
     from surefoot.engines.compiler import llvm, xla
+    from surefoot.engines.tensorflow import loop_runner
 
 pytestmark = pytest.mark.backends("tensorflow")
 
@@ -230,7 +230,7 @@ def another_interface(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("reason", REASONS_AGAINST_LOOPS)
 def test_without_loops_xla_does_it(reason: str) -> None:
-    cached = (llvm._llvm, tensorflow_loops._interface)
+    cached = (llvm._llvm, loop_runner._interface)
     with without_loops(reason, another_interface, *cached):
         variables = [keras.Variable(random_values((4, 3))[0])]
         graph = Graph(surefoot.Nadam(0.1), variables)

@@ -16,9 +16,9 @@ from loops import BACKEND, Loop, to_numpy, without_loops
 if BACKEND == "torch":
     import torch
 
-    from surefoot.engines import torch_kernels, torch_loops
     from surefoot.engines.compiler import llvm
-    from surefoot.engines.torch_memory import table_of
+    from surefoot.engines.torch import fused_kernels, loop_runner
+    from surefoot.engines.torch.memory import table_of
 
 pytestmark = pytest.mark.backends("torch")
 
@@ -33,13 +33,13 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each loop that ran had."""
     rows: list[int] = []
-    run = torch_loops.run
+    run = loop_runner.run
 
     def counted(body: Any, selection: Any, scalars: Any) -> None:
         rows.append(sum(selection.served))
         run(body, selection, scalars)
 
-    monkeypatch.setattr(torch_loops, "run", counted)
+    monkeypatch.setattr(loop_runner, "run", counted)
     return rows
 
 
@@ -271,9 +271,9 @@ def test_without_loops_the_kernel_does_it(
     reason: str, runs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    kernel = torch_kernels.update
+    kernel = fused_kernels.update
     monkeypatch.setattr(
-        torch_kernels, "update", lambda *given: calls.append(1) is None and kernel(*given)
+        fused_kernels, "update", lambda *given: calls.append(1) is None and kernel(*given)
     )
     with without_loops(reason, pytest.fail, llvm._llvm):
         loop = Loop(surefoot.Nadam(0.1), [np.ones((3, 2))])

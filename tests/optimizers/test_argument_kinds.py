@@ -14,6 +14,7 @@ import pytest
 import surefoot
 from loops import to_numpy
 from optimizers.test_arguments import ALL, LOOKAHEAD, MOMENT, NADAM, WITH_PERIOD, WITH_WARMUP, make
+from surefoot.state.hyperparameters import Hyperparameter
 
 pytestmark = pytest.mark.once
 
@@ -79,7 +80,7 @@ def test_wrong_kind_is_refused_by_name(cls: type, name: str) -> None:
 @pytest.mark.parametrize(("cls", "name"), pairs(NUMBERS))
 def test_wrong_kind_is_refused_when_written_later(cls: type, name: str) -> None:
     optimizer = make(cls)
-    if not isinstance(getattr(cls, name, None), property | surefoot.hyperparameters.Hyperparameter):
+    if not isinstance(getattr(cls, name, None), property | Hyperparameter):
         return  # fixed at construction
     if name == "seed":
         return

@@ -216,6 +216,16 @@ def test_fit_step_by_step(way: str, wrapped: bool) -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6, err_msg="measuring changed it")
 
 
+def of_several(part: list[dict[str, float]]) -> dict[str, float]:
+    """What is told of several updates, from what is told of each."""
+    return part[-1] | {
+        "gradient_norm": float(np.mean([s["gradient_norm"] for s in part])),
+        "gradient_norm_max": max(s["gradient_norm"] for s in part),
+        "update_ratio": float(np.mean([s["update_ratio"] for s in part])),
+        "skipped_steps": 0,
+    }
+
+
 @pytest.mark.parametrize("every", ["epoch", 3])
 def test_interval(every: int | str, tmp_path: Path) -> None:
     """A row is the mean, the largest or the last of the updates since the one before."""
@@ -231,14 +241,26 @@ def test_interval(every: int | str, tmp_path: Path) -> None:
     for i, row in enumerate(rows):
         part = single[i * length : (i + 1) * length]
         assert row["epoch"] == (row["step"] - 1) // softmax.BATCHES
-        right = part[-1] | {
-            "gradient_norm": np.mean([s["gradient_norm"] for s in part]),
-            "gradient_norm_max": max(s["gradient_norm"] for s in part),
-            "update_ratio": np.mean([s["update_ratio"] for s in part]),
-            "skipped_steps": 0,
-        }
-        for name, value in right.items():
+        for name, value in of_several(part).items():
             np.testing.assert_allclose(row[name], value, rtol=tolerances.FIT_OF_DISTANCE)
+
+
+@pytest.mark.parametrize("every", ["epoch", 2, 5, 1000])
+def test_each_epoch_is_in_the_history(every: int | str) -> None:
+    """With rows that end with it, within it, across it or never."""
+    assert softmax.BATCHES % 5 != 0
+    make, follow = PAIRS["radam"]
+    single = expected_rows(follow, 3)
+    logs = {name: LogOf(name) for name in (*single[0], "loss")}
+    callbacks = [surefoot.OptimizerDiagnostics(every=every), *logs.values()]
+    softmax.fitted(make(), 3, callbacks=callbacks)
+    for epoch in range(3):
+        part = single[epoch * softmax.BATCHES : (epoch + 1) * softmax.BATCHES]
+        for name, value in of_several(part).items():
+            assert len(logs[name].values) == 3
+            np.testing.assert_allclose(
+                logs[name].values[epoch], value, rtol=tolerances.FIT_OF_DISTANCE, err_msg=name
+            )
 
 
 @pytest.mark.parametrize(

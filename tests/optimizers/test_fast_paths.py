@@ -29,16 +29,16 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
 
 def switch_to_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     if BACKEND == "torch":
-        from surefoot.engines import torch_kernels
+        from surefoot.engines.torch import fused_kernels
 
         monkeypatch.setenv("SUREFOOT_LOOPS", "0")
-        monkeypatch.setattr(torch_kernels, "kernel_for", lambda scalars: None)
+        monkeypatch.setattr(fused_kernels, "kernel_for", lambda scalars: None)
     elif BACKEND == "jax":
         monkeypatch.setenv("SUREFOOT_LOOPS", "0")
     else:
-        from surefoot.engines import tensorflow_xla
+        from surefoot.engines.tensorflow import jit_compile
 
-        monkeypatch.setattr(tensorflow_xla, "may_compile", lambda variables: False)
+        monkeypatch.setattr(jit_compile, "may_compile", lambda variables: False)
 
 
 def change_on_the_way(optimizer: Any, step: int) -> None:
@@ -146,13 +146,13 @@ def test_stateless_apply_leaves_its_arguments_alone(name: str) -> None:
 def test_tracing_for_xla_is_noticed(jit_compile: bool) -> None:
     import tensorflow as tf
 
-    from surefoot.engines import tensorflow_xla
+    from surefoot.engines.tensorflow import jit_compile
 
     seen = []
 
     @tf.function(jit_compile=jit_compile)
     def traced() -> None:
-        seen.append(tensorflow_xla.is_traced_for_xla())
+        seen.append(jit_compile.is_traced_for_xla())
 
     traced()
     assert seen == [jit_compile]

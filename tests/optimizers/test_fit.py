@@ -90,6 +90,7 @@ def test_inside_a_loss_scale_optimizer(name: str) -> None:
     agree(fitted(optimizer, 2), followed(follow(start()), 2))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("name", PAIRS)
 def test_learning_rate_scheduler(name: str, wrapped: bool) -> None:

@@ -94,6 +94,7 @@ def test_float64(case: golden.Case, mode: str) -> None:
         )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("case", "mode"), runs((COMPILED,)))
 def test_float32(case: golden.Case, mode: str) -> None:
     follow(case, "float32", mode)

@@ -70,6 +70,7 @@ def float32_path(name: str, dtype: str, steps: int) -> list[list[np.ndarray]]:
     return path
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize(("dtype", "steps"), [("bfloat16", 1500), ("float16", 500)])
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -86,6 +87,7 @@ def test_long_run_follows_float32(name: str, dtype: str, steps: int, mode: str) 
         assert keras.backend.standardize_dtype(variable.dtype) not in HALF, variable.path
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("name", OPTIMIZERS)

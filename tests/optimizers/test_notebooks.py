@@ -43,6 +43,7 @@ SETTERS: dict[str, Callable[[Any, str, Any], None]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("how", SETTERS)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @each

@@ -16,8 +16,8 @@ import surefoot
 import surefoot.engines
 import tolerances
 from loops import BACKEND, COMPILED, EAGER_AND_COMPILED, Loop, to_numpy
-from surefoot.nadam import MomentumProduct, nadam_scalars
-from surefoot.rectified_adam import rectified_adam_scalars
+from surefoot.optimizers.nadam import MomentumProduct, nadam_scalars
+from surefoot.optimizers.rectified_adam import rectified_adam_scalars
 
 BETA_1 = (0.0, 0.5, 0.9, 0.99, 0.999)
 BETA_2 = (0.9, 0.99, 0.999, 0.9999, 0.99999)
@@ -211,6 +211,7 @@ def nadam_wanted(beta_1: float, schedule_decay: float, steps: int) -> tuple[np.n
     return as_floats([a for a, _ in weights]), as_floats([b for _, b in weights])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("schedule_decay", [0.004, 0.5, 0.0])
 @pytest.mark.parametrize("beta_1", BETA_1)
 def test_momentum_products(beta_1: float, schedule_decay: float) -> None:
@@ -324,6 +325,7 @@ HARD: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", HARD)
 def test_no_nan_is_made_on_the_way(name: str, mode: str) -> None:

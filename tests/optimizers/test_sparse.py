@@ -152,6 +152,7 @@ def test_gradients_of_a_lookup_come_as_rows(compiled: bool) -> None:
         )
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("form", [tuple, list, np.asarray])
 @pytest.mark.parametrize("name", ["radam", "radam_clipnorm", "radam_lazy", "nadam", "ranger"])

@@ -88,6 +88,7 @@ def through_a_pickle(model: keras.Model, name: str, folder: Path) -> keras.Model
     return again
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("through", [through_a_file, through_a_pickle])
 @pytest.mark.parametrize("by", TRAINED_BY)
 @pytest.mark.parametrize("name", MAKE)
@@ -349,6 +350,7 @@ WRONG: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("name", ["radam", "nadam", "lookahead_sgd", "ranger"])
 def test_set_weights_refuses_what_no_variable_can_hold(name: str, wrong: str) -> None:

@@ -119,6 +119,7 @@ def test_schedule_between_two_fits(name: str, way: str) -> None:
         assert moved_by(model, lambda: model.fit(*data(), verbose=0))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("moment", ["on_epoch_end", "on_train_batch_begin", "on_train_batch_end"])
 @pytest.mark.parametrize("name", ["radam", "lookahead_keras", "scaled_ranger"])
 def test_schedule_in_the_middle_of_a_fit(name: str, moment: str) -> None:
@@ -190,6 +191,7 @@ def everything(optimizer: Any, variables: list[Any]) -> dict[str, Any]:
 REFUSABLE = CHANGES | {"schedule": halt}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.backends("tensorflow", "jax")
 @pytest.mark.parametrize("change", REFUSABLE)
 @pytest.mark.parametrize("name", ["radam", "nadam", "ranger"])
@@ -212,6 +214,7 @@ def test_change_is_refused_where_it_would_not_be_seen(name: str, change: str) ->
     compiled.step([np.ones((2, 3)), np.ones(3)])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.backends("tensorflow", "jax")
 @pytest.mark.parametrize("name", MAKE)
 def test_change_through_a_wrapper_is_refused(name: str) -> None:

@@ -134,6 +134,7 @@ SCALED_INSIDE: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("inner", SCALED_INSIDE)
 def test_lookahead_around_what_scales_the_loss(inner: str, way: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import inspect
 import re
 import subprocess
@@ -14,9 +15,9 @@ from pathlib import Path
 import keras
 import pytest
 
+import scenarios
 import surefoot
 import surefoot.migrate
-from surefoot import signatures
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "surefoot"
@@ -25,7 +26,24 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 LINES = 450
 """Above this a file has more than one responsibility, or will soon."""
 
-OPTIMIZERS = [surefoot.RectifiedAdam, surefoot.Nadam, surefoot.Lookahead, surefoot.Ranger]
+OPTIMIZERS = [getattr(surefoot.optimizers, name) for name in surefoot.optimizers.__all__]
+
+LAYERS = (
+    ("rule",),
+    ("arguments",),
+    ("variables",),
+    ("engines",),
+    ("state",),
+    ("legacy_api",),
+    ("base",),
+    ("optimizers",),
+    ("diagnostics", "agreement", "default_backend"),
+    ("__init__",),
+    ("compare", "migrate", "info"),
+    ("cli",),
+    ("__main__",),
+)
+"""The folders and modules of the package, the lowest first: each imports only what is below it."""
 
 pytestmark = pytest.mark.once
 
@@ -47,17 +65,61 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_id)
 def test_only_engines_import_a_backend(path: Path) -> None:
-    room = path.relative_to(SOURCE).parts[0]
+    folder, *rest = path.relative_to(SOURCE).parts
     found = {
         (name, at_top) for name, at_top in imports(ast.parse(path.read_text())) if name in BACKENDS
     }
-    if room == "engines":
-        assert {name for name, _ in found} <= {path.stem.partition("_")[0]}
-    elif room == "migrate":
+    if folder == "engines":
+        assert {name for name, _ in found} <= {rest[0]}
+    elif folder == "migrate":
         # Old SavedModels and checkpoints are TensorFlow's; it is needed where one is read.
         assert found <= {("tensorflow", False)}
     else:
         assert not found
+
+
+def module_name(path: Path) -> str:
+    return ".".join(("surefoot", *path.relative_to(SOURCE).with_suffix("").parts))
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """The package's own modules that one imports, also where only a type checker does."""
+    names = set(map(module_name, MODULES))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            sources = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            sources = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in sources:
+            candidates = (f"{module}.{name}", f"{module}.{name}.__init__", module)
+            found = next((c for c in candidates if c in names), f"{module}.__init__")
+            if found in names:
+                yield found
+
+
+def layer_of(module: str) -> int:
+    part = module.split(".")[1]
+    (found,) = (index for index, layer in enumerate(LAYERS) if part in layer)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_id)
+def test_imports_go_down_the_layers(path: Path) -> None:
+    module = module_name(path)
+    own_folder = module.split(".")[1]
+    wrong = [
+        name
+        for name in imported_modules(path)
+        if name.split(".")[1] != own_folder and layer_of(name) >= layer_of(module)
+    ]
+    assert not wrong, f"{module} imports what is not below it: {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module_name(path): set(imported_modules(path)) for path in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_import_loads_the_optimizers_and_nothing_else() -> None:
@@ -67,7 +129,7 @@ def test_import_loads_the_optimizers_and_nothing_else() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     loaded = done.stdout.split()
-    assert "surefoot.nadam" in loaded
+    assert "surefoot.optimizers.nadam" in loaded
     # No package that Keras has not loaded anyway, and of ours none that a command alone needs.
     assert not [name for name in loaded if name.partition(".")[0] != "surefoot"]
     assert not {name.split(".")[1] for name in loaded if "." in name} & {
@@ -149,9 +211,23 @@ def test_every_public_name_is_documented() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_type_checkers_know_the_arguments(optimizer: type[keras.optimizers.Optimizer]) -> None:
-    keywords = getattr(signatures, f"{optimizer.__name__}Arguments").__optional_keys__
+    module = sys.modules[optimizer.__module__]
+    keywords = getattr(module, f"{optimizer.__name__}Arguments").__optional_keys__
     *parameters, _ = inspect.signature(optimizer).parameters
     made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
     assert set(made.get_config()) - set(parameters) <= keywords
     for name in keywords:
         optimizer.from_config({name: made.get_config().get(name, 0)})  # Unknown, it would raise.
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_is_described_and_checked(
+    optimizer: type[keras.optimizers.Optimizer],
+) -> None:
+    module = optimizer.__module__.rpartition(".")[2]
+    page = ROOT / "docs" / "optimizers" / f"{module}.md"
+    assert page.read_text().startswith(f"# {optimizer.__name__}\n")
+    assert optimizer.__name__ in (ROOT / "CHANGELOG.md").read_text()
+    kinds = {scenario.kind for scenario in scenarios.SCENARIOS}
+    # Lookahead is checked as a part of Ranger.
+    assert any(issubclass(getattr(surefoot, kind), optimizer) for kind in kinds)

@@ -4,6 +4,6 @@
 """
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.task import Task
+from surefoot.compare.trials.task import Task
 
 __all__ = ["Task", "UsageError"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.workers import Workers, add_arguments, positive
+from surefoot.compare.trials.worker_options import Workers, add_arguments, positive
 
 _EPILOG = """\
 TASK       digits (default), digits-cnn, text, text-pre-norm, diabetes, or your own:
@@ -121,10 +121,10 @@ def check_dependencies() -> None:
 
 
 def _read(arguments: argparse.Namespace) -> _Settings:
-    from surefoot.compare.backend import choose_backend
-    from surefoot.compare.expression import parse_list
-    from surefoot.compare.learning_rates import parse_learning_rates
-    from surefoot.compare.schedule import Schedule
+    from surefoot.compare.search.expression import parse_list
+    from surefoot.compare.search.learning_rates import parse_learning_rates
+    from surefoot.compare.search.schedule import Schedule
+    from surefoot.compare.trials.backend import choose_backend
 
     optimizers = None
     if arguments.optimizers is not None:
@@ -157,13 +157,13 @@ def _compare(settings: _Settings) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from surefoot.compare.analysis import summarize
-    from surefoot.compare.engine import Request
-    from surefoot.compare.learning_rates import parse_learning_rates
-    from surefoot.compare.report import write_report
-    from surefoot.compare.store import FILE, Run, Store, Trial, has_run, read
-    from surefoot.compare.table import closing_table
-    from surefoot.compare.verdict import verdict
+    from surefoot.compare.report.html import write_report
+    from surefoot.compare.report.table import closing_table
+    from surefoot.compare.search.learning_rates import parse_learning_rates
+    from surefoot.compare.statistics.analysis import summarize
+    from surefoot.compare.statistics.verdict import verdict
+    from surefoot.compare.trials.engine import Request
+    from surefoot.compare.trials.store import FILE, Run, Store, Trial, has_run, read
 
     folder = settings.folder
     threads = settings.workers.threads
@@ -215,7 +215,7 @@ def _compare(settings: _Settings) -> int:
 def _train(
     engine: Any, store: Any, known: Any, wanted: list[Any], labels: list[str], console: Any
 ) -> None:
-    from surefoot.compare.display import Display
+    from surefoot.compare.trials.progress import Display
 
     done = [trial for trial in wanted if trial in known.records]
     missing = [trial for trial in wanted if trial not in known.records]

@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(folders: list[Path], out: Path | None) -> Path:
-    from surefoot.compare.report import merge, write_report
-    from surefoot.compare.store import FILE, read
+    from surefoot.compare.report.html import merge, write_report
+    from surefoot.compare.trials.store import FILE, read
 
     runs = merge([read(folder / FILE) for folder in folders])
     if out is None:

@@ -1,6 +1,6 @@
 """One engine per backend: the only code that knows a backend.
 
-An engine applies `surefoot.rule` to many variables at once, as fast as its
+An engine applies `surefoot.rule.update` to many variables at once, as fast as its
 backend can, and answers the few questions whose answer depends on the backend.
 `surefoot.engines.contract` lists what each module here provides.
 """
@@ -36,6 +36,6 @@ def active() -> Engine:
                 f"KERAS_BACKEND={backend!r}. Set KERAS_BACKEND to one of them before importing "
                 "keras."
             )
-        module = importlib.import_module(f"surefoot.engines.{backend}")
+        module = importlib.import_module(f"surefoot.engines.{backend}.engine")
         _modules[backend] = cast("Engine", module)
     return _modules[backend]

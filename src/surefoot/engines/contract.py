@@ -4,13 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from surefoot.rule import Array, StepScalars
-from surefoot.slots import Assignment, Tracked
+from surefoot.engines.loops import StepPath
+from surefoot.rule.update import Array, StepScalars
+from surefoot.variables.tracked import Assignment, Tracked
 
-if TYPE_CHECKING:
-    from surefoot.moments import MomentOptimizer
+
+class SteppedOptimizer(Protocol):
+    """What an engine asks of the optimizer whose step it runs; see `surefoot.base`."""
+
+    name: str
+    built: bool
+    iterations: Any
+    variables: Any
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    aggregates_gradients: bool
+    step_lock: AbstractContextManager[Any]
+    eager_steps: dict[Any, Any]
+    _iterations: Any
+    _trainable_variables: list[Any]
+
+    def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """The update itself, traced or executed where it stands."""
+
+    def all_trainable_variables(self, variables: Any) -> list[Any]:
+        """The variables of a step, after building for them if need be."""
+
+    def compile_key(self) -> tuple[int, ...]:
+        """A number that changes with what compiled steps hold fixed."""
+
+    def compiles_eagerly(self) -> bool:
+        """Whether an eager step may be compiled."""
+
+    def clips_in_update(self) -> bool:
+        """Whether `Engine.update` clips gradients by value, in its pass over memory."""
+
+    def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
+        """Raise for a gradient that is not finite while nothing has been started."""
+
+    def rule_state(self) -> list[Any]:
+        """The slots that only the rule writes, so that a step may reuse their memory."""
+
+
+class RuleOptimizer(SteppedOptimizer, Protocol):
+    """What an engine asks of an optimizer whose step is the rule."""
+
+    tracked_variables: list[Tracked]
+
+    @property
+    def low_precision(self) -> str:
+        """How variables below float32 are rounded."""
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a sparse gradient leaves the moments of other rows alone."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the stochastic rounding."""
 
 
 class Engine(Protocol):
@@ -21,6 +75,9 @@ class Engine(Protocol):
 
     SHARDS_STATE: bool
     """Whether slots can be split over the devices of a `keras.distribution`."""
+
+    def step_path(self) -> StepPath:
+        """How a step on variables that are made now would be made here, and why so."""
 
     def scalar_dtype(self) -> str:
         """The dtype of hyperparameters and step scalars: float64 where it is free."""
@@ -54,7 +111,7 @@ class Engine(Protocol):
 
     def clip(
         self,
-        optimizer: Any,
+        optimizer: SteppedOptimizer,
         gradients: list[Any],
         keras_clip: Callable[[list[Any]], list[Any]],
     ) -> list[Any]:
@@ -63,12 +120,12 @@ class Engine(Protocol):
         Clipping by value may be left to `update`.
         """
 
-    def run_step(self, optimizer: MomentOptimizer, gradients: Any, variables: Any) -> None:
+    def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
         """Run ``optimizer.inline_apply``, compiled once where that pays."""
 
     def update(
         self,
-        optimizer: MomentOptimizer,
+        optimizer: RuleOptimizer,
         scalars: Callable[[], StepScalars],
         tracked: list[Tracked],
         gradients: list[Any],
@@ -76,7 +133,7 @@ class Engine(Protocol):
         """Apply the rule to every variable of ``tracked``; ``scalars`` is called once."""
 
     def update_variable(
-        self, optimizer: MomentOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+        self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
         """Apply the rule to one variable, the plain way."""
 
@@ -106,10 +163,10 @@ class Engine(Protocol):
     def hand_back(self, trainer: Any) -> None:
         """Let a running ``fit`` of ``trainer``, which will fail, keep the values of variables."""
 
-    def original(self, variable: Any) -> Any:
+    def native_variable(self, variable: Any) -> Any:
         """What code of 2020 expects in place of a Keras variable: a `tf.Variable`, where one is."""
 
-    def completion(self, optimizer: Any) -> Any:
+    def apply_result(self, optimizer: Any) -> Any:
         """What `apply_gradients` returns: the operation in a graph, else the counter."""
 
     def gradients(
@@ -123,7 +180,7 @@ class Engine(Protocol):
     def exact_value(self, value: Array, master: Array | None) -> Array:
         """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
 
-    def whole(self, value: Array) -> Array:
+    def gathered(self, value: Array) -> Array:
         """All of a value, also of what other processes hold; then all of them have to call it."""
 
     def initialize_as_copy(self, slot: Any, variable: Any) -> None:

@@ -8,16 +8,25 @@ module hands over its tensors (`LoopRunner`).
 from __future__ import annotations
 
 import functools
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from surefoot.engines import plain
-from surefoot.engines.compiler.loop import Elementwise, Loop
-from surefoot.rule import Array, Moments, StepScalars
-from surefoot.slots import Assignment, Tracked, accumulator_dtype, is_low_precision
+from surefoot.engines.compiler.loop import Elementwise, Loop, Obstacle
+from surefoot.rule.update import Array, Moments, StepScalars
+from surefoot.variables.tracked import Assignment, Tracked
+from surefoot.variables.variable import accumulator_dtype, is_low_precision
 
 Columns = list[list[Any]]
 """Lists of equal length; what is at the same place of each has one shape, and is a row."""
+
+
+_LOGGER = logging.getLogger("surefoot")
+
+_told = threading.Lock()
+"""Held, and never released, by the one step in a process that tells why there are no loops."""
 
 
 class Selection(NamedTuple):
@@ -35,8 +44,8 @@ class Selection(NamedTuple):
 class LoopRunner(Protocol):
     """What runs loops on a backend: a module."""
 
-    def is_possible(self) -> bool:
-        """Whether there can be loops at all."""
+    def obstacle(self) -> Obstacle | None:
+        """Why there can be no loops at all; None if there can. Asked at each step."""
 
     def select(self, dtype: str, variables: Columns, tensors: Columns) -> Selection:
         """Decide which rows of variables and tensors a loop may read and write.
@@ -91,7 +100,7 @@ def update(
         runner.select(g.dtype, g.variables, [[gradients[i] for i in g.indices]]) for g in groups
     ]
     done: set[int] = set()
-    if not runner.is_possible():
+    if not _may_run(runner, selections):
         return done
     for group, selection in zip(groups, selections, strict=True):
         if any(selection.served):
@@ -102,6 +111,52 @@ def update(
             runner.run(body, selection, [x for x in (*own, bound) if x is not None])
             done.update(i for i, s in zip(group.indices, selection.served, strict=True) if s)
     return done
+
+
+def _may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
+    """Whether loops serve something, and nothing is in their way; what is, is told once."""
+    if not any(any(selection.served) for selection in selections):
+        return False
+    obstacle = runner.obstacle()
+    if obstacle is None:
+        return True
+    if _told.acquire(blocking=False):
+        if obstacle.is_only_missing:
+            _LOGGER.warning("Steps are left to the backend and take longer: %s", obstacle.reason)
+        else:
+            _LOGGER.info("Steps are left to the backend: %s", obstacle.reason)
+    return False
+
+
+class StepPath(NamedTuple):
+    """How a step is made, and why so."""
+
+    path: str
+    reason: str
+
+
+def step_path(
+    obstacle: Obstacle | None,
+    others: str,
+    *,
+    served: bool = True,
+    device: str = "",
+    elsewhere: str = "",
+) -> StepPath:
+    """How a step is made in a process where nothing else has been decided.
+
+    Args:
+        obstacle: What stands in the way of loops.
+        others: The backend's way without them.
+        served: Whether a loop may read and write a variable that is made now.
+        device: Where that is.
+        elsewhere: The backend's way for variables there.
+    """
+    if not served:
+        return StepPath(elsewhere, f"variables are on {device}")
+    if obstacle is not None:
+        return StepPath(others, obstacle.reason)
+    return StepPath("JIT-compiled loop over all tensors, in place", "nothing is in its way")
 
 
 @functools.cache
@@ -160,7 +215,7 @@ def assign_where(
     for (dtype, outputs, inputs, places), chosen in alike.items():
         columns = [list(column) for column in zip(*map(_row, chosen), strict=True)]
         selection = runner.select(dtype, columns, [])
-        if not runner.is_possible() or not any(selection.served):
+        if not _may_run(runner, [selection]):
             rest += chosen
             continue
         body = Loop(

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from surefoot.rule import Array, Moments, StepScalars, update_moments, updated_parameter
-from surefoot.slots import Tracked
+from surefoot.rule.update import Array, Moments, StepScalars, update_moments, updated_parameter
+from surefoot.variables.tracked import Tracked
 
 Cast = Callable[[Array, Any], Array]
 
@@ -29,7 +29,7 @@ class BitCasts(NamedTuple):
 
 
 class VariableState(NamedTuple):
-    """The values behind a `surefoot.slots.Tracked`."""
+    """The values behind a `surefoot.variables.slots.Tracked`."""
 
     parameter: Array
     moments: Moments
@@ -55,7 +55,7 @@ def cast_scalars(scalars: StepScalars, cast: Callable[[Array], Array]) -> StepSc
     )
 
 
-def own_scalars(xp: Any, scalars: StepScalars, tracked: Tracked) -> StepScalars:
+def scalars_of_variable(xp: Any, scalars: StepScalars, tracked: Tracked) -> StepScalars:
     """The scalars of one variable, which may be excluded from weight decay."""
     return scalars if tracked.decays else scalars._replace(shrink=xp.zeros_like(scalars.shrink))
 
@@ -142,6 +142,6 @@ def probe_positions(size: int, count: int) -> list[int]:
     return [i * probe_stride(size, count) for i in range(count)]
 
 
-def rested(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:
+def decayed_without_gradient(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:
     """Moments of rows without a gradient, which decay as if it were zero."""
     return update_moments(xp, xp.zeros_like(moments.m), moments, scalars)

@@ -8,8 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from surefoot.migrate.activations import hard_sigmoid
-    from surefoot.migrate.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.conversion import convert
     from surefoot.migrate.errors import (
         MigrationError,
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
         MissingTensorFlowError,
         UnsafeFileError,
     )
-    from surefoot.migrate.legacy_rmsprop import LegacyRMSprop
+    from surefoot.migrate.layers.activations import hard_sigmoid
+    from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.loading import inspect, load_model
-    from surefoot.migrate.report import Report
-    from surefoot.migrate.restoring import restore
-    from surefoot.migrate.table_optimizers import (
+    from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
+    from surefoot.migrate.optimizers.table_optimizers import (
         TableAdam,
         TableKerasNadam,
         TableLegacyRMSprop,
@@ -31,25 +29,27 @@ if TYPE_CHECKING:
         TableRectifiedAdam,
         TableRMSprop,
     )
+    from surefoot.migrate.report import Report
+    from surefoot.migrate.restoring import restore
 
 _HOMES = {
-    "FusedBatchNormalization": "batch_normalization",
-    "LegacyRMSprop": "legacy_rmsprop",
+    "FusedBatchNormalization": "layers.batch_normalization",
+    "LegacyRMSprop": "optimizers.legacy_rmsprop",
     "MigrationError": "errors",
     "MissingOptimizerStateWarning": "errors",
     "MissingTensorFlowError": "errors",
     "Report": "report",
-    "TableAdam": "table_optimizers",
-    "TableKerasNadam": "table_optimizers",
-    "TableLegacyRMSprop": "table_optimizers",
-    "TableMomentumRMSprop": "table_optimizers",
-    "TableMomentumSGD": "table_optimizers",
-    "TableNadam": "table_optimizers",
-    "TableRMSprop": "table_optimizers",
-    "TableRectifiedAdam": "table_optimizers",
+    "TableAdam": "optimizers.table_optimizers",
+    "TableKerasNadam": "optimizers.table_optimizers",
+    "TableLegacyRMSprop": "optimizers.table_optimizers",
+    "TableMomentumRMSprop": "optimizers.table_optimizers",
+    "TableMomentumSGD": "optimizers.table_optimizers",
+    "TableNadam": "optimizers.table_optimizers",
+    "TableRMSprop": "optimizers.table_optimizers",
+    "TableRectifiedAdam": "optimizers.table_optimizers",
     "UnsafeFileError": "errors",
     "convert": "conversion",
-    "hard_sigmoid": "activations",
+    "hard_sigmoid": "layers.activations",
     "inspect": "loading",
     "load_model": "loading",
     "restore": "restoring",

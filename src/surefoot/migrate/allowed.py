@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
-from surefoot.migrate.description import Config, short_class_name
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.readers.description import Config, short_class_name
 
 CustomObjects = Mapping[str, Any]
 NAMESPACES: dict[str, tuple[Any, type]] = {

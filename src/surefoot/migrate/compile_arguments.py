@@ -15,8 +15,8 @@ from surefoot.migrate.allowed import (
     find_class,
     find_function,
 )
-from surefoot.migrate.description import Config, short_class_name
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.readers.description import Config, short_class_name
 
 # Keras 2 chose the reduction where the loss was used; `fit` used this one.
 REDUCTIONS = {"auto": "sum_over_batch_size"}

@@ -10,26 +10,22 @@ import h5py
 import keras
 
 from surefoot.migrate.allowed import CustomObjects
-from surefoot.migrate.checkpoint_reader import (
+from surefoot.migrate.compile_arguments import compile_arguments
+from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning, refusing_malformed
+from surefoot.migrate.layers.model_builder import ModelBuilder
+from surefoot.migrate.layers.weight_matching import check_complete, pair_weights
+from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
+from surefoot.migrate.optimizers.optimizer_state import StateTransfer
+from surefoot.migrate.optimizers.table_optimizers import find_tables
+from surefoot.migrate.readers.checkpoint_reader import (
     checkpoint_prefix,
     read_checkpoint,
     read_savedmodel,
 )
-from surefoot.migrate.compile_arguments import compile_arguments
-from surefoot.migrate.description import SavedModel
-from surefoot.migrate.errors import (
-    MigrationError,
-    MissingOptimizerStateWarning,
-    refusing_malformed,
-)
-from surefoot.migrate.h5_reader import read_h5
-from surefoot.migrate.keras_reader import read_keras
-from surefoot.migrate.model_builder import ModelBuilder
-from surefoot.migrate.optimizer_configs import OptimizerBuilder
-from surefoot.migrate.optimizer_state import StateTransfer
+from surefoot.migrate.readers.description import SavedModel
+from surefoot.migrate.readers.h5_reader import read_h5
+from surefoot.migrate.readers.keras_reader import read_keras
 from surefoot.migrate.report import Report
-from surefoot.migrate.table_optimizers import find_tables
-from surefoot.migrate.weight_matching import check_complete, pair_weights
 
 ZIP_START = b"PK"
 Path = str | os.PathLike[str]

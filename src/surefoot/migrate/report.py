@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from surefoot.migrate.description import SavedModel, SavedOptimizer
-from surefoot.migrate.optimizer_state import StateTransfer
-from surefoot.migrate.weight_matching import Pairing
+from surefoot.migrate.layers.weight_matching import Pairing
+from surefoot.migrate.optimizers.optimizer_state import StateTransfer
+from surefoot.migrate.readers.description import SavedModel, SavedOptimizer
 
 KINDS = {
     "h5": "whole model, HDF5",

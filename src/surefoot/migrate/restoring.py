@@ -8,15 +8,15 @@ import keras
 
 from surefoot.migrate.allowed import CustomObjects
 from surefoot.migrate.compile_arguments import compile_arguments
-from surefoot.migrate.description import SavedModel
 from surefoot.migrate.errors import MigrationError, refusing_malformed
+from surefoot.migrate.layers.weight_matching import Pairing, check_complete, pair_weights
 from surefoot.migrate.loading import Path, read, warn_without_state
-from surefoot.migrate.optimizer_configs import OptimizerBuilder
-from surefoot.migrate.optimizer_state import StateTransfer
-from surefoot.migrate.optimizer_templates import completed, model_optimizer
+from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
+from surefoot.migrate.optimizers.optimizer_state import StateTransfer
+from surefoot.migrate.optimizers.optimizer_templates import completed, model_optimizer
+from surefoot.migrate.optimizers.table_optimizers import find_tables
+from surefoot.migrate.readers.description import SavedModel
 from surefoot.migrate.report import Report
-from surefoot.migrate.table_optimizers import find_tables
-from surefoot.migrate.weight_matching import Pairing, check_complete, pair_weights
 
 
 def restore(

@@ -6,7 +6,7 @@ that representation: ``parallel_loop.ll`` shares the numbers among threads, and 
 lets XLA call it. `llvm` compiles them, under one lock, and keeps what it has compiled for as long
 as the process runs, because a backend may call it at any time.
 
-What a loop writes is decided by its caller: on PyTorch `surefoot.engines.torch_memory` looks at
+What a loop writes is decided by its caller: on PyTorch `surefoot.engines.torch.memory` looks at
 every tensor before its address is taken; on JAX and TensorFlow XLA hands over buffers that are the
 loop's alone. What is compiled depends on the structure of a step only: every hyperparameter reaches
 the loop as a number that it reads.

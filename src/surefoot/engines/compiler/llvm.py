@@ -32,20 +32,25 @@ _OLDEST_LLVM = 20
 _compiled: dict[str, Any] = {}
 
 
-def is_available() -> bool:
-    """Whether LLVM is installed."""
+def obstacle() -> str | None:
+    """Why LLVM is not to be had; None if it is."""
     with LOCK:
-        return _llvm() is not None
+        llvm = _llvm()
+    return llvm if isinstance(llvm, str) else None
 
 
 @functools.cache
-def _llvm() -> ModuleType | None:
+def _llvm() -> ModuleType | str:
+    """The module, or why there is none."""
     try:
         llvm = importlib.import_module("llvmlite.binding")
-    except ImportError:
-        return None
-    if llvm.llvm_version_info[0] < _OLDEST_LLVM:
-        return None
+        version: int = llvm.llvm_version_info[0]
+    except ModuleNotFoundError:
+        return "llvmlite is not installed"
+    except (ImportError, OSError) as error:  # it finds no library, or one of another system
+        return f"llvmlite cannot be imported ({error})"
+    if version < _OLDEST_LLVM:
+        return f"llvmlite has LLVM {version}, older than {_OLDEST_LLVM}"
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     for name, function in _c_functions().items():
@@ -107,8 +112,8 @@ def address(representation: str, name: str) -> int:
 
 def _engine(representation: str) -> Any:
     llvm = _llvm()
-    if llvm is None:
-        raise RuntimeError("llvmlite, with LLVM 20 or newer, is not installed.")
+    if isinstance(llvm, str):
+        raise RuntimeError(f"There is no compiler of loops: {llvm}.")
     module = llvm.parse_assembly(representation)
     module.verify()
     # The addresses in the code are those of this process, and so is the processor.

@@ -118,13 +118,39 @@ def _returning(function: Elementwise, first: int, last: int) -> Elementwise:
     return with_inputs
 
 
-def is_available() -> bool:
-    """Whether loops can be compiled, and are not switched off.
+class Obstacle(NamedTuple):
+    """Why there are no loops.
+
+    Attributes:
+        reason: In words.
+        is_only_missing: Whether there would be loops if llvmlite were installed.
+    """
+
+    reason: str
+    is_only_missing: bool = False
+
+
+def obstacle(backend: str, *others: Callable[[], str | None]) -> Obstacle | None:
+    """What stands in the way of loops, or None.
 
     A program that is exported to other processes must not call into this one: the environment
-    variable SUREFOOT_LOOPS=0 leaves all to the backend.
+    variable SUREFOOT_LOOPS=0 leaves all to the backend, and nothing else is looked at.
+
+    Args:
+        backend: Its name, which is that of the extra that has llvmlite.
+        *others: Each tells of something else that may be in the way. LLVM comes last: where it is
+            named, it is all that is missing.
     """
-    return os.environ.get("SUREFOOT_LOOPS") != "0" and llvm.is_available()
+    if os.environ.get("SUREFOOT_LOOPS") == "0":
+        return Obstacle("SUREFOOT_LOOPS=0 is set")
+    for other in others:
+        reason = other()
+        if reason is not None:
+            return Obstacle(reason)
+    reason = llvm.obstacle()
+    if reason is None:
+        return None
+    return Obstacle(f"{reason}: pip install 'surefoot[{backend}]'", is_only_missing=True)
 
 
 def cores() -> int:

@@ -11,6 +11,16 @@ KNOWN_MAJOR_VERSION = 0
 """Of the interface; within it, fields are only added behind those that the handler reads."""
 
 
+def unknown_version(backend: str, version: tuple[int, int]) -> str | None:
+    """Why no handler can be made for a backend's interface of this version; None if one can."""
+    if version[0] == KNOWN_MAJOR_VERSION:
+        return None
+    return (
+        f"the foreign function interface of this {backend} is unknown: its version is "
+        f"{version[0]}.{version[1]}, and known is {KNOWN_MAJOR_VERSION}"
+    )
+
+
 class Handlers:
     """What is registered with one XLA: each backend brings its own.
 

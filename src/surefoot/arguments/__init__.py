@@ -1,0 +1,1 @@
+"""What the constructors take: single arguments, schedules, keywords, and their types."""

@@ -1,0 +1,39 @@
+"""Numbers as people read them, the same in the table, the verdict and the report."""
+
+from surefoot.compare.statistics.summary import Width
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A result, to `digits` significant digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def rate(value: float) -> str:
+    """A learning rate.
+
+    Example:
+        >>> from surefoot.compare.formatting import rate
+        >>> rate(0.003162), rate(0.1)
+        ('3.16e-3', '1e-1')
+    """
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def factor_text(width: Width) -> str:
+    """A range of learning rates as a factor with its ends; `>=` if it goes on beyond them."""
+    sign = ">=" if width.low_is_open or width.high_is_open else ""
+    return f"{sign}x{width.factor:.2g} ({rate(width.low)} to {rate(width.high)})"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it."""
+    if seconds is None:
+        return "-"
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} us"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min"

@@ -1,0 +1,1 @@
+"""How it is shown: the table, the files of results, and the page."""

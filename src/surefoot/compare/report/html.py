@@ -1,0 +1,111 @@
+"""The report: one HTML file that needs nothing else, beside the numbers it is made from."""
+
+import io
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from surefoot.compare.errors import UsageError
+from surefoot.compare.formatting import duration, factor_text, number, rate
+from surefoot.compare.report.results import section, write_csv, write_results
+from surefoot.compare.statistics.analysis import summarize
+from surefoot.compare.statistics.summary import Summary
+from surefoot.compare.trials.store import IDENTITY, Run
+
+# Distinct for readers with any colour vision, on light and on dark ground (after Okabe and Ito);
+# dashes and symbols change with them, and carry on where the colours begin again.
+COLOURS = ("#0080c8", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8a70d6", "#7f7f7f")
+
+
+def write_report(folder: Path, runs: Sequence[Run]) -> Path:
+    """Write `report.html`, `results.csv` and `results.json`.
+
+    Args:
+        folder: Where to; it exists.
+        runs: Each becomes a section; they need not be complete.
+
+    Returns:
+        The path of the report.
+    """
+    summaries = [summarize(run) for run in runs]
+    sections = [section(run, summary) for run, summary in zip(runs, summaries, strict=True)]
+    write_results(folder, sections)
+    path = folder / "report.html"
+    path.write_text(_page(runs, summaries, sections), encoding="utf-8")
+    return path
+
+
+def merge(runs: Sequence[Run]) -> list[Run]:
+    """Put the trials of runs that differ in nothing but what was asked for together.
+
+    Raises:
+        UsageError: If two runs have the same trial with different results.
+    """
+    merged: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        key = tuple(run.header.get(name) for name in IDENTITY)
+        into = merged.setdefault(key, Run(run.header))
+        into.plans += run.plans
+        into.failures |= run.failures
+        for trial, record in run.records.items():
+            known = into.records.setdefault(trial, record)
+            if known["result"] != record["result"]:
+                raise UsageError(
+                    f"two runs disagree: {trial.optimizer} at learning rate "
+                    f"{trial.learning_rate}, seed {trial.seed}, gave {known['result']} and "
+                    f"{record['result']}"
+                )
+    for run in merged.values():
+        for label in {trial.optimizer for trial in run.records} & set(run.failures):
+            del run.failures[label]
+    return list(merged.values())
+
+
+def _page(
+    runs: Sequence[Run], summaries: Sequence[Summary], sections: Sequence[dict[str, Any]]
+) -> str:
+    from plotly.offline import get_plotlyjs
+
+    page = files("surefoot.compare.report") / "page"
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "rate": rate,
+        "duration": duration,
+        "factor_text": factor_text,
+    }
+    csv = io.StringIO()
+    write_csv(csv, sections)
+    template = environment.from_string((page / "report.html").read_text(encoding="utf-8"))
+    return template.render(
+        sections=[
+            {"run": run, "summary": summary, "verdict": plain["verdict"]}
+            for run, summary, plain in zip(runs, summaries, sections, strict=True)
+        ],
+        colours=COLOURS,
+        style=Markup((page / "report.css").read_text(encoding="utf-8")),
+        plotly=Markup(_inline_script(get_plotlyjs())),
+        script=Markup((page / "report.js").read_text(encoding="utf-8")),
+        data=Markup(
+            _inline_json({"sections": sections, "colours": COLOURS, "csv": csv.getvalue()})
+        ),
+    )
+
+
+def _inline_json(content: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
+
+
+def _inline_script(code: str) -> str:
+    return code.replace("</script", "<\\/script")

@@ -1,0 +1,156 @@
+"""What the names in optimizer expressions mean.
+
+A name without a dot is surefoot's optimizer if surefoot has one of that name, else Keras's:
+`nadam` is `surefoot.Nadam` (what tf.keras 2 computed) and `keras.nadam` is Keras's own. Case,
+`_` and `-` do not matter. `package.module:name` and `file.py:name` are the user's own: anything
+that can be called with `learning_rate=...` and returns a Keras optimizer.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+import surefoot
+from surefoot.compare.errors import UsageError
+from surefoot.compare.search.expression import Call, Expression
+from surefoot.compare.search.importing import import_object
+from surefoot.compare.search.schedule import Schedule
+
+_OURS = surefoot.optimizers.__all__
+_SHORT = {"radam": "rectifiedadam"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An optimizer expression with its names looked up.
+
+    Args:
+        label: How tables and charts name it.
+        factory: Makes a new optimizer for a learning rate.
+        schedule: The companions.
+        is_resettable: Whether an optimizer of this kind keeps all its state in Keras variables, so
+            that a compiled one can be set back to the start instead of being compiled anew.
+    """
+
+    label: str
+    factory: Callable[[float], Any]
+    schedule: Schedule
+    is_resettable: bool
+
+
+def resolve(expression: Expression) -> Recipe:
+    """Look an expression up and try it out once.
+
+    Raises:
+        UsageError: If a name is unknown or the optimizer cannot be made with these arguments.
+    """
+    schedule = Schedule.of(expression.companions)
+    call = expression.optimizer
+
+    def factory(learning_rate: float) -> Any:
+        return _make(call, learning_rate)
+
+    optimizer = factory(1e-3)
+    label = "+".join([_label(call), *map(str, expression.companions)])
+    own = not type(optimizer).__module__.startswith(("keras.", "surefoot.")) or ":" in str(call)
+    return Recipe(label, factory, schedule, is_resettable=not own)
+
+
+def _make(call: Call, learning_rate: float) -> Any:
+    target = _look_up(call.name)
+    accepted = inspect.signature(target).parameters
+    if "learning_rate" in dict(call.kwargs):
+        raise UsageError(
+            f"the learning rate of {call} is what compare varies: leave it out and use "
+            f"--learning-rates, or scale it, like {call.name}+scale(0.5)"
+        )
+    inner = [
+        value for value in (*call.args, *dict(call.kwargs).values()) if isinstance(value, Call)
+    ]
+    args = [_argument(value, learning_rate) for value in call.args]
+    kwargs = {key: _argument(value, learning_rate) for key, value in call.kwargs}
+    if not inner:
+        if "learning_rate" not in accepted:
+            raise UsageError(
+                f"{call} takes no learning rate of its own; give it the optimizer it is to wrap, "
+                f"like {call.name}(adam)"
+            )
+        if args and next(iter(accepted)) == "learning_rate":
+            raise UsageError(
+                f"in {call}, the first argument would be the learning rate, which compare varies; "
+                f"give arguments by name"
+            )
+        kwargs["learning_rate"] = learning_rate
+    try:
+        optimizer = target(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"cannot make the optimizer {call}: {_one_line(error)}") from None
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise UsageError(
+            f"{call} made a {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed"
+        )
+    return optimizer
+
+
+def _argument(value: object, learning_rate: float) -> object:
+    if not isinstance(value, Call):
+        return value
+    try:
+        return _make(value, learning_rate)
+    except UsageError as error:
+        quoting = "" if value.args or value.kwargs else "; if it is text, put it in quotes"
+        raise UsageError(f"{error}{quoting}") from None
+
+
+def _look_up(name: str) -> Any:
+    if ":" in name:
+        return import_object(name, "an optimizer")
+    names = {f"keras.{key}": value for key, value in _keras_optimizers().items()}
+    names |= _keras_optimizers()
+    for ours in _OURS:
+        optimizer = getattr(surefoot, ours)
+        names[ours.lower()] = names[f"surefoot.{ours.lower()}"] = optimizer
+    for short, full in _SHORT.items():
+        names[short] = names[f"surefoot.{short}"] = names[full]
+    key = name.replace("_", "").replace("-", "").lower()
+    if key not in names:
+        close = difflib.get_close_matches(key, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        plain = ", ".join(sorted(each for each in names if "." not in each))
+        raise UsageError(
+            f"unknown optimizer {name!r}.{hint} Known are {plain}; keras.NAME for Keras's own of "
+            f"that name; and package.module:name or file.py:name for yours"
+        )
+    return names[key]
+
+
+def _keras_optimizers() -> dict[str, Any]:
+    base = keras.optimizers.Optimizer
+    return {
+        name.lower(): value
+        for name, value in vars(keras.optimizers).items()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base
+    }
+
+
+def _label(call: Call) -> str:
+    """The expression with each class's own name, `keras.` before those that surefoot has too."""
+
+    def named(value: object) -> object:
+        return Call(_label(value)) if isinstance(value, Call) else value
+
+    target = _look_up(call.name)
+    name = call.name
+    if ":" not in name:
+        is_twin = target.__module__.startswith("keras.") and target.__name__ in _OURS
+        name = f"keras.{target.__name__}" if is_twin else target.__name__
+    args = tuple(named(value) for value in call.args)
+    return str(Call(name, args, tuple((key, named(value)) for key, value in call.kwargs)))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

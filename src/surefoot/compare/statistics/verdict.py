@@ -1,0 +1,135 @@
+"""The answer in words, claiming no more than the intervals allow."""
+
+from surefoot.compare.formatting import factor_text, number, rate
+from surefoot.compare.statistics.summary import OptimizerSummary, Point, Summary
+
+
+def verdict(summary: Summary) -> list[str]:
+    """Say what the numbers show and what they do not.
+
+    Returns:
+        Sentences, the most important first.
+    """
+    sentences = []
+    ranked = [each for each in summary.optimizers if each.best is not None]
+    if not ranked:
+        sentences.append("No optimizer finished at any learning rate, so nothing can be compared.")
+    else:
+        sentences.append(_leader(ranked[0], summary))
+        sentences += _comparison(ranked, summary)
+        sentences += _widths(ranked, summary)
+        sentences += _edges(ranked)
+    sentences += _diverged(summary)
+    for label, message in summary.failures.items():
+        sentences.append(f"{label} could not be trained: {message}.")
+    if summary.done < summary.planned:
+        sentences.append(
+            f"The run is not complete: {summary.done} of {summary.planned} trials are done."
+        )
+    return sentences
+
+
+def _leader(leader: OptimizerSummary, summary: Summary) -> str:
+    best = leader.best
+    assert best is not None
+    high_or_low = "highest" if summary.higher_is_better else "lowest"
+    text = (
+        f"{leader.label} at learning rate {rate(best.learning_rate)} has the {high_or_low} mean "
+        f"{summary.metric}, {number(best.mean)}"
+    )
+    if best.low is not None:
+        return f"{text} (95 % interval {number(best.low)} to {number(best.high)}, {_seeds(best)})."
+    if best.seeds == 1:
+        return f"{text} (one seed, so no interval can be given)."
+    return f"{text} (all {_seeds(best)} alike, so no interval can be given)."
+
+
+def _comparison(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
+    if not summary.differences:
+        return []
+    best = ranked[0].best
+    assert best is not None
+    shown = [each for each in summary.differences if each.is_shown]
+    open_ = [each.other for each in summary.differences if not each.is_shown]
+    sentences = []
+    if shown:
+        gaps = _join([f"{each.other} (by {number(abs(each.difference))})" for each in shown])
+        sentences.append(f"It is better than {gaps}, each at its own best learning rate.")
+    if open_:
+        if best.seeds < 2:
+            sentences.append(
+                "With one seed nothing can be said about whether the others are worse; "
+                "run more seeds."
+            )
+        else:
+            sentences.append(
+                f"Between it and {_join(open_)}, no difference can be shown with {_seeds(best)}."
+            )
+    return sentences
+
+
+def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
+    wide = [each for each in ranked if each.width is not None]
+    if not wide or summary.bound is None or all(len(each.points) < 2 for each in wide):
+        return []
+    wide.sort(key=lambda each: each.width.factor if each.width else 0, reverse=True)
+    widest = wide[0].width
+    assert widest is not None
+    reach = "at least" if summary.higher_is_better else "at most"
+    text = (
+        f"Learning rates count as good if the mean {summary.metric} is {reach} "
+        f"{number(summary.bound)}. "
+    )
+    points = wide[0].points
+    spacing = points[1].learning_rate / points[0].learning_rate
+    # An edge is interpolated between two learning rates tried: closer calls are guesses.
+    near = [
+        each.label
+        for each in wide[1:]
+        if each.width is not None and each.width.factor * spacing > widest.factor
+    ]
+    text += f"The widest range of good ones is {wide[0].label}'s, {factor_text(widest)}"
+    if near:
+        text += f"; {_join(near)} {'is' if len(near) == 1 else 'are'} too close to tell apart"
+    narrow = [
+        f"{each.label}'s, {factor_text(each.width)}"
+        for each in wide[1:]
+        if each.width is not None and each.label not in near
+    ]
+    if narrow:
+        text += f"; narrower: {_join(narrow)}"
+    none = [each.label for each in ranked if each.width is None]
+    if none:
+        text += f"; {_join(none)} {'has' if len(none) == 1 else 'have'} no good one"
+    return [
+        f"{text}. Of the ranges no interval is known; one step between the learning rates "
+        f"tried is a factor of {spacing:.2g}."
+    ]
+
+
+def _edges(ranked: list[OptimizerSummary]) -> list[str]:
+    edge = [each.label for each in ranked if each.is_at_edge and len(each.points) > 1]
+    if not edge:
+        return []
+    return [
+        f"The best learning rate of {_join(edge)} is at the edge of the range tried: "
+        f"a better one may lie beyond it."
+    ]
+
+
+def _diverged(summary: Summary) -> list[str]:
+    counts = [
+        f"{each.diverged} of {each.trials} with {each.label}"
+        for each in summary.optimizers
+        if each.diverged
+    ]
+    return [f"Runs that diverged: {_join(counts)}."] if counts else []
+
+
+def _seeds(point: Point) -> str:
+    seeds = point.seeds
+    return f"{seeds} seed{'s' if seeds != 1 else ''}"
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,1 @@
+"""How it is trained: tasks, trials, the workers that run them, and their store."""

@@ -1,0 +1,209 @@
+"""Which worker trains which trial; where the workers run is left to the kinds of engine."""
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from surefoot.compare.errors import UsageError
+from surefoot.compare.trials.store import Trial
+
+# How long the display may go without a sign of life.
+SECONDS_BETWEEN_EVENTS = 0.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every worker is prepared for; `None` leaves the choice to the task."""
+
+    task: str
+    steps: int | None
+    optimizers: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to a trial.
+
+    Attributes:
+        kind: `"started"`, `"progress"`, `"done"`, `"failed"`, or `"waiting"` if nothing did.
+        trial: Which; `None` for `"waiting"`.
+        content: Steps done for `"progress"`; the outcome for `"done"`; for `"failed"` why, and how
+            many trials of the optimizer will not be run.
+    """
+
+    kind: str
+    trial: Trial | None = None
+    content: Any = None
+
+
+@dataclass
+class WorkerHandle:
+    """A worker as its engine sees it."""
+
+    is_ready: bool = False
+    trial: Trial | None = None
+    last_optimizer: str | None = None
+
+
+AnyWorker = TypeVar("AnyWorker", bound=WorkerHandle)
+
+
+@dataclass
+class Engine(ABC, Generic[AnyWorker]):
+    """Trains trials on workers; use it as a context manager.
+
+    A kind of engine starts its workers on entering and ends them all on leaving. What a worker
+    (`surefoot.compare.trials.worker.Worker`) says comes through `_listen`; besides, an engine says
+    `("ended", how)` for a worker that is no more.
+
+    Args:
+        request: What the workers are prepared for.
+        backend: Name of the Keras backend.
+        jobs: How many workers.
+        threads: Threads of the backend in each worker.
+        log: File that takes what workers on this machine print.
+    """
+
+    request: Request
+    backend: str
+    jobs: int
+    threads: int
+    log: Path
+    _workers: list[AnyWorker] = field(default_factory=list, init=False)
+    _facts: dict[str, Any] | None = field(default=None, init=False)
+
+    @abstractmethod
+    def __enter__(self) -> "Engine[AnyWorker]": ...
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+    @abstractmethod
+    def _start_worker(self) -> None:
+        """Add one worker, which prepares itself for the request."""
+
+    @abstractmethod
+    def _assign(self, worker: AnyWorker, optimizer: int, trial: Trial) -> None:
+        """Have a worker train a trial; `optimizer` counts in the order of the request."""
+
+    @abstractmethod
+    def _listen(self) -> list[tuple[AnyWorker, tuple[Any, ...]]]:
+        """Messages that are there; after `SECONDS_BETWEEN_EVENTS` without one, none."""
+
+    def prepare(self) -> dict[str, Any]:
+        """Wait for the first worker to be ready.
+
+        Returns:
+            What it found out about the task and the optimizers.
+
+        Raises:
+            UsageError: If the task or an optimizer cannot be used.
+        """
+        while self._facts is None:
+            for worker, (kind, *content) in self._listen():
+                if kind != "ready":
+                    raise UsageError(content[0])
+                self._admit(worker, content[0])
+        return dict(self._facts)
+
+    def run(self, trials: Sequence[Trial], labels: Sequence[str]) -> Iterator[Event]:
+        """Train the trials and tell what happens.
+
+        An optimizer that cannot be trained loses its remaining trials; the others go on.
+
+        Args:
+            trials: In the order in which they are wanted.
+            labels: The optimizers' labels in the order of the request.
+        """
+        queues = {label: deque(t for t in trials if t.optimizer == label) for label in labels}
+        while True:
+            for worker in self._workers:
+                if worker.is_ready and worker.trial is None:
+                    trial = self._next(worker, queues)
+                    if trial is not None:
+                        self._assign(worker, labels.index(trial.optimizer), trial)
+                        worker.trial, worker.last_optimizer = trial, trial.optimizer
+                        yield Event("started", trial)
+            if not any(queues.values()) and all(worker.trial is None for worker in self._workers):
+                return
+            messages = self._listen()
+            if not messages:
+                yield Event("waiting")
+            for worker, message in messages:
+                event = self._event(worker, message)
+                if event is not None:
+                    if event.kind == "failed" and event.trial is not None:
+                        queue = queues[event.trial.optimizer]
+                        event = replace(event, content=(event.content, len(queue) + 1))
+                        queue.clear()
+                    yield event
+
+    def _event(self, worker: AnyWorker, message: tuple[Any, ...]) -> Event | None:
+        kind, *content = message
+        trial = worker.trial
+        if kind == "ready":
+            self._admit(worker, content[0])
+            return None
+        if kind == "ended":
+            self._workers.remove(worker)
+            if trial is not None:
+                self._start_worker()
+                kind = "failed"
+        if kind in ("done", "failed"):
+            worker.trial = None
+        if trial is None:
+            raise UsageError(f"a worker could not start: {content[0]}")
+        return Event(kind, trial, content[0])
+
+    def _admit(self, worker: AnyWorker, facts: dict[str, Any]) -> None:
+        """Let a worker take part if what it trains is what the others train."""
+        self._facts = facts if self._facts is None else self._facts
+        for name, value in facts.items():
+            if value != self._facts[name]:
+                raise UsageError(
+                    f"two workers differ in {name}: {self._facts[name]!r} and {value!r}, so their "
+                    f"results could not be compared; the task must give the same each time, and "
+                    f"every machine needs the same packages"
+                )
+        worker.is_ready = True
+
+    def _next(self, worker: AnyWorker, queues: dict[str, "deque[Trial]"]) -> Trial | None:
+        """The worker's own optimizer goes on, else one that nobody has, else the longest queue.
+
+        A worker compiles once per optimizer that it changes to.
+        """
+        waiting = [label for label, queue in queues.items() if queue]
+        if not waiting:
+            return None
+        taken = {other.last_optimizer for other in self._workers if other is not worker}
+        if worker.last_optimizer in waiting:
+            chosen = worker.last_optimizer
+        else:
+            free = [label for label in waiting if label not in taken]
+            chosen = free[0] if free else max(waiting, key=lambda label: len(queues[label]))
+        assert chosen is not None
+        return queues[chosen].popleft()
+
+    def _environment(self) -> dict[str, str]:
+        """What must be in a worker's environment before a backend is imported."""
+        threads = str(self.threads)
+        settings = {
+            "KERAS_BACKEND": self.backend,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "TF_NUM_INTRAOP_THREADS": threads,
+            "TF_NUM_INTEROP_THREADS": "1",
+            # The size of XLA's own thread pool.
+            "NPROC": threads,
+            "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        }
+        if self.jobs > 1:
+            # Several processes share one accelerator only if none takes all of its memory.
+            settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+            settings["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        return settings

@@ -1,0 +1,83 @@
+"""The engine of worker processes on this machine."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from surefoot.compare.trials.engine import SECONDS_BETWEEN_EVENTS, Engine, WorkerHandle
+from surefoot.compare.trials.store import Trial
+from surefoot.compare.trials.worker import work
+
+
+@dataclass
+class _Process(WorkerHandle):
+    process: Any = field(kw_only=True)
+    connection: Connection = field(kw_only=True)
+
+
+class ProcessEngine(Engine[_Process]):
+    """Trains trials in processes of its own."""
+
+    def __enter__(self) -> "ProcessEngine":
+        for _ in range(self.jobs):
+            self._start_worker()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.connection.close()
+            # A trial under way is not worth waiting for: it is not on disk.
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+
+    def _start_worker(self) -> None:
+        # Spawned, not forked: the environment must be in place before a backend is imported.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, self.log), daemon=True)
+        with environment(self._environment()):
+            process.start()
+        theirs.close()
+        ours.send((self.request.task, self.request.steps, self.request.optimizers))
+        self._workers.append(_Process(process=process, connection=ours))
+
+    def _assign(self, worker: _Process, optimizer: int, trial: Trial) -> None:
+        worker.connection.send((optimizer, trial.learning_rate, trial.seed))
+
+    def _listen(self) -> list[tuple[_Process, tuple[Any, ...]]]:
+        connections = [worker.connection for worker in self._workers]
+        readable = wait(connections, timeout=SECONDS_BETWEEN_EVENTS)
+        return [
+            (worker, self._receive(worker))
+            for worker in self._workers
+            if worker.connection in readable
+        ]
+
+    def _receive(self, worker: _Process) -> tuple[Any, ...]:
+        try:
+            message: tuple[Any, ...] = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            status = worker.process.exitcode
+            return "ended", f"its process ended with status {status}; see {self.log}"
+        return message
+
+
+@contextmanager
+def environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that are started inside inherit these variables."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,249 @@
+"""The engine of workers on a Ray cluster: Ray finds the machines, starts workers, sees them end.
+
+Without an address the cluster is this machine alone, for this command alone.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from surefoot.compare.errors import UsageError
+from surefoot.compare.trials.engine import SECONDS_BETWEEN_EVENTS, Engine, Event, WorkerHandle
+from surefoot.compare.trials.processes import environment
+from surefoot.compare.trials.ray_leftovers import descendants, no_leftovers
+from surefoot.compare.trials.store import Trial
+from surefoot.compare.trials.worker import Worker
+
+_SECONDS_TO_CONNECT = 10
+_SECONDS_TO_JOIN = 40
+# Messages are small, whatever the model; by default Ray sets a third of the memory aside.
+_OBJECT_STORE_BYTES = 100_000_000
+_FAILURES = (OSError, RuntimeError, ValueError, ray.exceptions.RayError)
+
+
+@dataclass
+class _Actor(WorkerHandle):
+    actor: Any = field(kw_only=True)
+    # What is waited for: the answer to the request, or a trial's stream of messages.
+    answers: Any = field(kw_only=True)
+
+
+@dataclass
+class RayEngine(Engine[_Actor]):
+    """Trains trials in actors of Ray.
+
+    Args:
+        address: Of a running cluster, `host:port` or `auto`; `None` starts one on this machine
+            and ends it afterwards. In a running cluster, `jobs=0` means as many workers as its
+            processors allow.
+    """
+
+    address: str | None = None
+    _cluster: ExitStack = field(default_factory=ExitStack, init=False)
+
+    def __enter__(self) -> "RayEngine":
+        if self.address is None:
+            self._cluster.enter_context(_own_cluster(self.jobs * self.threads))
+            at_once = self.jobs
+        else:
+            self._cluster.enter_context(_joined_cluster(self.address, self._files()))
+            at_once = 1
+        try:
+            if self.address is not None:
+                self.jobs = _places(self.jobs, self.threads)
+            for _ in range(at_once):
+                self._start_worker()
+        except BaseException:
+            self._cluster.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            # A trial under way is not worth waiting for: it is not on disk.
+            ray.kill(worker.actor)
+        self._cluster.close()
+
+    def run(self, trials: Sequence[Trial], labels: Sequence[str]) -> Iterator[Event]:
+        """As every engine; a large cluster gets no more workers than there are trials."""
+        while len(self._workers) < min(self.jobs, len(trials)):
+            self._start_worker()
+        return super().run(trials, labels)
+
+    def _start_worker(self) -> None:
+        kind = ray.remote(num_cpus=self.threads, max_restarts=0)(Worker)
+        options = {"runtime_env": {"env_vars": self._environment()}}
+        actor = kind.options(**options).remote(self.log if self.address is None else None)
+        request = self.request
+        answer = actor.prepare.remote(request.task, request.steps, request.optimizers)
+        self._workers.append(_Actor(actor=actor, answers=answer))
+
+    def _assign(self, worker: _Actor, optimizer: int, trial: Trial) -> None:
+        train = worker.actor.train.options(num_returns="streaming")
+        worker.answers = train.remote(optimizer, trial.learning_rate, trial.seed)
+
+    def _listen(self) -> list[tuple[_Actor, tuple[Any, ...]]]:
+        busy = [worker for worker in self._workers if worker.answers is not None]
+        waited_for = [worker.answers for worker in busy]
+        ready, _ = ray.wait(waited_for, num_returns=1, timeout=SECONDS_BETWEEN_EVENTS)
+        return [(worker, self._receive(worker)) for worker in busy if worker.answers in ready]
+
+    def _receive(self, worker: _Actor) -> tuple[Any, ...]:
+        answers = worker.answers
+        try:
+            is_stream = isinstance(answers, ray.ObjectRefGenerator)
+            message: tuple[Any, ...] = ray.get(next(answers) if is_stream else answers)
+        except ray.exceptions.RayError as error:
+            worker.answers = None
+            return "ended", self._how_it_ended(error)
+        if message[0] != "progress":
+            worker.answers = None
+        return message
+
+    def _how_it_ended(self, error: Exception) -> str:
+        text = str(error)
+        if isinstance(error, ray.exceptions.RayActorError) and "Worker exit type" in text:
+            log = "Ray's logs" if self.address is not None else self.log
+            return f"its process ended before the trial did; see {log}"
+        return _last_line(text)
+
+    def _files(self) -> dict[str, Any]:
+        """What of this machine the workers of a running cluster need, as Ray takes it."""
+        references = (self.request.task, *(self.request.optimizers or ()))
+        is_ours = any(":" in reference for reference in references)
+        # `ray job submit` has sent files already, and Ray takes them once.
+        if not is_ours or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+            return {}
+        here, folder = Path.cwd(), self.log.parent.resolve()
+        excluded = [f"/{folder.relative_to(here)}/"] if folder.is_relative_to(here) else []
+        return {"working_dir": str(here), "excludes": excluded}
+
+
+@contextmanager
+def _own_cluster(processors: int) -> Iterator[None]:
+    # The path of a socket in it must be short, which a TMPDIR may not allow.
+    short = "/tmp" if Path("/tmp").is_dir() else None
+    settings = {
+        # One secret for each cluster, and none that stays in the user's home.
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Workers see the machine's accelerators, as processes of their own would.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="surefoot-", dir=short, ignore_cleanup_errors=True
+        ) as folder,
+        environment(settings),
+        ExitStack() as stack,
+    ):
+        others = descendants()
+        _connect(
+            "cannot start Ray on this machine",
+            address="local",
+            num_cpus=processors,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=folder,
+        )
+        stack.enter_context(no_leftovers(descendants() - others))
+        stack.callback(ray.shutdown, wait_for_processes=True)
+        yield
+
+
+@contextmanager
+def _joined_cluster(address: str, files: dict[str, Any]) -> Iterator[None]:
+    _probe(address)
+    _connect(f"cannot join the Ray cluster at {address}", address=address, runtime_env=files)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(complaint: str, **options: Any) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, configure_logging=False, **options)
+    except BaseException as error:
+        ray.shutdown(wait_for_processes=True)
+        if isinstance(error, _FAILURES):
+            raise UsageError(f"{complaint}: {_last_line(str(error))}") from None
+        if isinstance(error, SystemExit):
+            # A SIGTERM that arrived while Ray's handler was in place.
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        # Ray's handler would end this process without ending what it has started.
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _probe(address: str) -> None:
+    """Make sure, in bounded time, that there is a cluster to join.
+
+    Raises:
+        UsageError: If there is none, or none that this machine can join.
+    """
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        if "//" in host or not host or not port.isdecimal():
+            raise UsageError(
+                f"--address must be host:port of a Ray cluster that this machine is part of, or "
+                f"auto. Received: {address!r}"
+            )
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"cannot reach a Ray cluster at {address}: {error}") from None
+    # In a process of its own: Ray tries for minutes, deaf to signals, and may abort the process.
+    code = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", code, address],
+            env=os.environ | {"RAY_BACKEND_LOG_LEVEL": "fatal"},
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_TO_JOIN,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"what answers at {address} did not let this machine join a Ray cluster within "
+            f"{_SECONDS_TO_JOIN} seconds"
+        ) from None
+    if tried.returncode:
+        raise UsageError(f"cannot join a Ray cluster at {address}: {_last_line(tried.stderr)}")
+
+
+def _places(jobs: int, threads: int) -> int:
+    """How many workers to have in the cluster.
+
+    Raises:
+        UsageError: If not even one fits on a machine of it.
+    """
+    processors = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    places = sum(count // threads for count in processors)
+    if not places:
+        raise UsageError(
+            f"no machine of the Ray cluster has {threads} processors for one worker (--threads); "
+            f"the largest has {max(processors, default=0)}"
+        )
+    return jobs or places
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it gave no reason"

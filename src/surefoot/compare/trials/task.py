@@ -1,0 +1,181 @@
+"""What a comparison trains: a model, its data, and what counts as good."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from surefoot.compare.errors import UsageError
+from surefoot.compare.search.importing import import_object
+
+_BUILT_IN = {
+    "digits": "surefoot.compare.trials.tasks.digits:mlp",
+    "digits-cnn": "surefoot.compare.trials.tasks.digits:cnn",
+    "text": "surefoot.compare.trials.tasks.text:transformer",
+    "text-pre-norm": "surefoot.compare.trials.tasks.text:transformer_normalizing_first",
+    "diabetes": "surefoot.compare.trials.tasks.diabetes:regression",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A model, its data, and what counts as good: all that `surefoot compare` needs to know.
+
+    Args:
+        model: Called without arguments, returns a new Keras model. It need not be compiled; if it
+            is, that is ignored.
+        train: `(inputs, targets)` to train on. Each is an array, or a tuple, list or dict of
+            arrays, with the examples along the first axis.
+        validation: `(inputs, targets)` of the same form that every result is measured on.
+        loss: As `keras.Model.compile` takes it.
+        metric: What decides, as one entry of `keras.Model.compile(metrics=...)`: a name, or a
+            function that returns a new metric object. Default: the validation loss.
+        higher_is_better: Whether a larger value of `metric` is better. Required with a `metric`.
+        name: How the report calls the task. Default: the path it was given by.
+        description: One sentence for the report.
+        batch_size: Examples per step.
+        steps: Default length of a run, in optimizer steps; `--steps` overrides it.
+        learning_rates: Default of `--learning-rates`.
+        optimizers: Default of `--optimizers`.
+        near_best: A learning rate is a good one if its result is within this distance of the
+            overall best. Default: 0.01 for a metric where higher is better, and 5 % of the best
+            value otherwise.
+        target: The value whose first reaching is timed. Default: the edge of `near_best`.
+        facts: Further things worth recording, such as the hash of a text that differs between
+            versions of Python.
+
+    Raises:
+        UsageError: If a value cannot be used.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> from surefoot.compare import Task
+        >>> x = np.linspace(-1, 1, 96, dtype="float32")[:, None]
+        >>> def model():
+        ...     return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> task = Task(model=model, train=(x, 2 * x), validation=(x, 2 * x), loss="mse")
+        >>> task.higher_is_better, task.steps
+        (False, 400)
+    """
+
+    model: Callable[[], Any]
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any]
+    loss: Any
+    metric: Any = None
+    higher_is_better: bool | None = None
+    name: str = ""
+    description: str = ""
+    batch_size: int = 32
+    steps: int = 400
+    learning_rates: str = "1e-4:1e-1:7"
+    optimizers: tuple[str, ...] = ("adam", "adamw", "radam", "nadam", "ranger")
+    near_best: float | None = None
+    target: float | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not callable(self.model):
+            raise UsageError(
+                f"Task.model must be a function that returns a new model. "
+                f"Received: model={self.model!r}"
+            )
+        if self.metric is None:
+            if self.higher_is_better:
+                raise UsageError("Task.higher_is_better=True needs a metric; a loss is to be low")
+            object.__setattr__(self, "higher_is_better", False)
+        elif self.higher_is_better is None:
+            raise UsageError(
+                f"Task.metric={self.metric!r} also needs higher_is_better=True or False"
+            )
+        for name in ("batch_size", "steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"Task.{name} must be a positive integer. Received: {value!r}")
+        for name in ("train", "validation"):
+            _check_examples(name, getattr(self, name))
+        if count_examples(self.train) < self.batch_size:
+            raise UsageError(
+                f"Task.batch_size={self.batch_size} is more than the "
+                f"{count_examples(self.train)} training examples"
+            )
+
+    @property
+    def metric_name(self) -> str:
+        """What the report calls the deciding value."""
+        if self.metric is None:
+            return "validation loss"
+        named = self.metric if isinstance(self.metric, str) else self.metric.__name__
+        return f"validation {named}"
+
+    def data_hash(self) -> str:
+        """SHA-256 over all examples, so that a run is never resumed on other data."""
+        digest = hashlib.sha256()
+        for array in (*leaves(self.train), *leaves(self.validation)):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def load_task(reference: str) -> Task:
+    """Make the task called `reference`.
+
+    Args:
+        reference: A built-in task (`digits`, `digits-cnn`, `text`, `text-pre-norm`, `diabetes`), or
+            `package.module:function` or `path/to/file.py:function` of one's own that returns a
+            `Task`.
+
+    Raises:
+        UsageError: If there is no such task, or it is not one.
+    """
+    is_path = ":" in reference
+    if not is_path and reference not in _BUILT_IN:
+        raise UsageError(
+            f"unknown task {reference!r}; known are {', '.join(_BUILT_IN)}, and "
+            f"package.module:function or file.py:function for your own"
+        )
+    function = import_object(reference if is_path else _BUILT_IN[reference], "a task")
+    task = function() if callable(function) else function
+    if not isinstance(task, Task):
+        raise UsageError(
+            f"{reference} gave a {type(task).__name__}; a surefoot.compare.Task is needed"
+        )
+    if not task.name:
+        object.__setattr__(task, "name", reference)
+    return task
+
+
+def leaves(examples: Any) -> list[Any]:
+    """The arrays of a nested structure, in order."""
+    if isinstance(examples, Mapping):
+        return [array for key in sorted(examples) for array in leaves(examples[key])]
+    if isinstance(examples, tuple | list):
+        return [array for each in examples for array in leaves(each)]
+    return [np.asarray(examples)]
+
+
+def pick(examples: Any, index: Any) -> Any:
+    """The chosen examples of every array in a nested structure."""
+    if isinstance(examples, Mapping):
+        return {key: pick(value, index) for key, value in examples.items()}
+    if isinstance(examples, tuple | list):
+        return type(examples)(pick(each, index) for each in examples)
+    return np.asarray(examples)[index]
+
+
+def count_examples(examples: Any) -> int:
+    """How many examples there are."""
+    return len(leaves(examples)[0])
+
+
+def _check_examples(name: str, examples: object) -> None:
+    if not isinstance(examples, tuple) or len(examples) != 2:
+        raise UsageError(f"Task.{name} must be a pair (inputs, targets)")
+    lengths = [len(array) if array.ndim else 0 for array in leaves(examples)]
+    if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
+        raise UsageError(
+            f"Task.{name} must hold arrays of one and the same length, examples first. "
+            f"Received lengths: {lengths}"
+        )

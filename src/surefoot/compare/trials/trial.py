@@ -1,0 +1,242 @@
+"""One training run: one optimizer at one learning rate from one seed."""
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from surefoot.compare.search.registry import Recipe
+from surefoot.compare.trials.task import Task, count_examples, pick
+
+# How often a run is looked at: a curve has this many points after its start.
+POINTS = 20
+# A run has diverged if its loss is not finite, or if after this share of the run the training loss,
+# averaged between two looks, exceeds the very first loss by this factor. (Early on, a high
+# learning rate may throw the loss up and still recover.)
+DIVERGED_AFTER = 0.2
+DIVERGED_FACTOR = 10.0
+# The first steps of a run carry compilation and cold caches; they are not timed.
+_UNTIMED_STEPS = 2
+# Up to this many examples are validated as one batch, which spares the set-up of `evaluate`.
+_ONE_BATCH = 1024
+# From this release on, train_on_batch and test_on_batch forget the batches before.
+_FORGETS_ALONE = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 15)
+
+
+@dataclass
+class Curve:
+    """What was seen along a run; the lists run in parallel.
+
+    Attributes:
+        step: Optimizer steps done. The first point is before training.
+        train_loss: Mean training loss since the point before (`None` at the first point).
+        validation_loss: Loss on the validation data.
+        result: The deciding value on the validation data.
+    """
+
+    step: list[int] = field(default_factory=list)
+    train_loss: list[float | None] = field(default_factory=list)
+    validation_loss: list[float | None] = field(default_factory=list)
+    result: list[float | None] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: `"finished"` or `"diverged"`.
+        steps: Optimizer steps done.
+        seconds_per_step: Mean time of a step, without validation and compilation. It is as exact
+            as the machine is quiet.
+        result: The deciding value after the last step; `None` if the run diverged.
+        curve: What was seen along the run.
+    """
+
+    status: str
+    steps: int
+    seconds_per_step: float | None
+    result: float | None
+    curve: Curve
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome as plain values for JSON."""
+        return asdict(self)
+
+
+# Steps done and the latest training loss, step by step, and how it ended.
+Training = Generator[tuple[int, float], None, Outcome]
+
+
+class Trainer:
+    """Runs trials of a task one after the other, compiling once per optimizer.
+
+    The compiled model is set back to a seed's initial weights and a new optimizer's initial state
+    before each run, so that a run gives the numbers that a fresh process would. The seed decides
+    the initial weights, the order of the batches, and whatever is random in the model.
+
+    Args:
+        task: What to train.
+        steps: Length of a run.
+    """
+
+    def __init__(self, task: Task, steps: int) -> None:
+        self._task = task
+        self._steps = steps
+        self._recipe: Recipe | None = None
+        self._model: Any = None
+        self._state: list[Any] = []
+        self._initial: dict[int, list[Any]] = {}
+
+    def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
+        """Run one trial, step by step as the iteration goes on.
+
+        Args:
+            recipe: The optimizer.
+            learning_rate: Its learning rate, before the factors of its companions.
+            seed: Not negative.
+
+        Yields:
+            The number of steps done and the latest training loss.
+
+        Returns:
+            How it ended, as the value of the exhausted generator.
+        """
+        initial = self._initial_state(seed)
+        if recipe is not self._recipe or not recipe.is_resettable:
+            self._compile(recipe, learning_rate)
+        # What is drawn at random during the run, such as dropout outside seeded layers.
+        keras.utils.set_random_seed(seed)
+        _assign(self._state, initial)
+        self._start_optimizer(recipe, learning_rate)
+        return (yield from self._train(recipe.schedule, learning_rate, seed))
+
+    def _new_model(self) -> Any:
+        model = self._task.model()
+        if not model.built:
+            model(pick(self._task.train[0], slice(0, 1)))
+        return model
+
+    def _initial_state(self, seed: int) -> list[Any]:
+        if seed not in self._initial:
+            keras.utils.set_random_seed(seed)
+            model = self._new_model()
+            self._initial[seed] = [keras.ops.convert_to_numpy(v) for v in model.variables]
+        return self._initial[seed]
+
+    def _compile(self, recipe: Recipe, learning_rate: float) -> None:
+        metric = self._task.metric
+        if metric is not None and not isinstance(metric, str):
+            metric = metric()
+        self._model = self._new_model()
+        # The list is taken before compile, which adds the state of metrics.
+        self._state = list(self._model.variables)
+        self._model.compile(
+            optimizer=recipe.factory(learning_rate),
+            loss=self._task.loss,
+            metrics=[] if metric is None else [metric],
+        )
+        self._recipe = recipe
+
+    def _start_optimizer(self, recipe: Recipe, learning_rate: float) -> None:
+        """Give the optimizer its state before the first step; the model's must be set already."""
+        optimizer = self._model.optimizer
+        if not optimizer.built:
+            optimizer.build(self._model.trainable_variables)
+        if recipe.is_resettable:
+            fresh = recipe.factory(learning_rate)
+            fresh.build(self._model.trainable_variables)
+            _assign(optimizer.variables, [keras.ops.convert_to_numpy(v) for v in fresh.variables])
+            optimizer.learning_rate = learning_rate
+
+    def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
+        model, steps = self._model, self._steps
+        curve = Curve()
+        self._look(curve, 0, None)
+        batches = self._batches(seed)
+        seconds, timed, step, first_loss = 0.0, 0, 0, math.nan
+        for look in _looks(steps):
+            losses: list[float] = []
+            while step < look:
+                if step == _UNTIMED_STEPS:
+                    seconds, timed = 0.0, 0
+                start = time.perf_counter()
+                if not schedule.is_identity:
+                    model.optimizer.learning_rate = learning_rate * schedule.factor(step, steps)
+                x, y = next(batches)
+                if not _FORGETS_ALONE:
+                    model.reset_metrics()
+                loss = self._step(x, y)
+                seconds += time.perf_counter() - start
+                step, timed = step + 1, timed + 1
+                losses.append(loss)
+                yield step, loss
+                if not math.isfinite(loss):
+                    break
+            mean = sum(losses) / len(losses)
+            first_loss = losses[0] if math.isnan(first_loss) else first_loss
+            self._look(curve, step, mean)
+            if _has_diverged(mean, first_loss, step / steps):
+                return Outcome("diverged", step, seconds / timed, None, curve)
+        result = curve.result[-1]
+        status = "diverged" if result is None else "finished"
+        return Outcome(status, step, seconds / timed, result, curve)
+
+    def _step(self, x: Any, y: Any) -> float:
+        try:
+            return float(self._model.train_on_batch(x, y, return_dict=True)["loss"])
+        except FloatingPointError:
+            # An optimizer that was asked to raise when gradients are not finite.
+            return math.nan
+
+    def _look(self, curve: Curve, step: int, train_loss: float | None) -> None:
+        inputs, targets = self._task.validation
+        if count_examples(inputs) <= _ONE_BATCH:
+            if not _FORGETS_ALONE:
+                self._model.reset_metrics()
+            logs = self._model.test_on_batch(inputs, targets, return_dict=True)
+        else:
+            logs = self._model.evaluate(
+                inputs, targets, batch_size=_ONE_BATCH, verbose=0, return_dict=True
+            )
+        # Besides the loss there is at most the one metric of the task.
+        deciding = [value for name, value in logs.items() if name != "loss"] or [logs["loss"]]
+        curve.step.append(step)
+        curve.train_loss.append(_finite(train_loss))
+        curve.validation_loss.append(_finite(float(logs["loss"])))
+        curve.result.append(_finite(float(deciding[0])))
+
+    def _batches(self, seed: int) -> Any:
+        """Endless batches; each pass over the data has its own order, decided by the seed."""
+        inputs, targets = self._task.train
+        count, size = count_examples(inputs), self._task.batch_size
+        generator = np.random.default_rng(seed)
+        while True:
+            order = generator.permutation(count)
+            for start in range(0, count - size + 1, size):
+                chosen = order[start : start + size]
+                yield pick(inputs, chosen), pick(targets, chosen)
+
+
+def _looks(steps: int) -> list[int]:
+    return sorted({math.ceil(steps * (i + 1) / POINTS) for i in range(POINTS)})
+
+
+def _has_diverged(train_loss: float, first_loss: float, progress: float) -> bool:
+    if not math.isfinite(train_loss):
+        return True
+    return progress > DIVERGED_AFTER and train_loss > DIVERGED_FACTOR * abs(first_loss)
+
+
+def _assign(variables: list[Any], values: list[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        # A copy of its own each: a backend may take the memory over and write into it.
+        variable.assign(np.array(value))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,142 @@
+"""What a worker does, wherever it runs: prepares itself, then trains one trial after the other.
+
+A worker answers in messages, tuples whose first entry names them: `("ready", facts)` or
+`("refused", why)` to the request that it is prepared for; then for each trial any number of
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", why)`.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+# Often enough for a lively display, too seldom to cost anything.
+_SECONDS_BETWEEN_REPORTS = 0.2
+
+Message = tuple[Any, ...]
+
+
+class Worker:
+    """Trains trials in this process, which is the worker's own.
+
+    Args:
+        log: Takes what the backend, Keras and the user's code print; `None` leaves that as it is.
+    """
+
+    def __init__(self, log: Path | None) -> None:
+        if log is not None:
+            _redirect_output(log)
+        self._recipes: list[Any] = []
+        self._trainer: Any = None
+
+    def prepare(self, task: str, steps: int | None, optimizers: tuple[str, ...] | None) -> Message:
+        """Import Keras and the task; the arguments are those of a `Request`."""
+        from surefoot.compare.errors import UsageError
+
+        try:
+            return "ready", self._prepare(task, steps, optimizers)
+        except UsageError as error:
+            return "refused", str(error)
+        except Exception as error:
+            traceback.print_exc()
+            return "refused", _where(error)
+
+    def _prepare(
+        self, reference: str, steps: int | None, optimizers: tuple[str, ...] | None
+    ) -> dict[str, Any]:
+        # Keras is imported only here, in a process whose backend and threads are settled.
+        import keras
+
+        import surefoot
+        from surefoot.compare.search.expression import parse
+        from surefoot.compare.search.registry import resolve
+        from surefoot.compare.trials.task import load_task
+        from surefoot.compare.trials.trial import Trainer
+
+        task = load_task(reference)
+        steps = steps or task.steps
+        self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
+        self._trainer = Trainer(task, steps)
+        return {
+            "task": task.name,
+            "description": task.description,
+            "metric": task.metric_name,
+            "higher_is_better": task.higher_is_better,
+            "near_best": task.near_best,
+            "target": task.target,
+            "learning_rates": task.learning_rates,
+            "steps": steps,
+            "batch_size": task.batch_size,
+            "data_sha256": task.data_hash(),
+            "task_facts": dict(task.facts),
+            "backend_version": _backend_version(keras.backend.backend()),
+            "keras": keras.__version__,
+            "surefoot": surefoot.__version__,
+            "labels": [recipe.label for recipe in self._recipes],
+        }
+
+    def train(self, optimizer: int, learning_rate: float, seed: int) -> Iterator[Message]:
+        """Train one trial; the optimizer is given by its place in the request."""
+        recipe = self._recipes[optimizer]
+        try:
+            outcome = yield from _reports(self._trainer.run(recipe, learning_rate, seed))
+        except Exception as error:
+            traceback.print_exc()
+            yield "failed", _where(error)
+        else:
+            yield "done", outcome.to_dict()
+
+
+def work(connection: Connection, log: Path) -> None:
+    """Be a worker until the other end of the connection closes.
+
+    Args:
+        connection: Brings the request, then trials; takes the messages.
+        log: Takes what is printed.
+    """
+    worker = Worker(log)
+    try:
+        connection.send(worker.prepare(*connection.recv()))
+        while True:
+            for message in worker.train(*connection.recv()):
+                connection.send(message)
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        # Whoever asked is gone, or is stopping; nobody is left to answer to.
+        return
+
+
+def _reports(training: Generator[tuple[int, float], None, Any]) -> Generator[Message, None, Any]:
+    """Of the steps of a trial, those that are worth a message."""
+    last = time.monotonic()
+    while True:
+        try:
+            step, loss = next(training)
+        except StopIteration as end:
+            return end.value
+        if time.monotonic() - last > _SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            yield "progress", step, loss
+
+
+def _redirect_output(log: Path) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+
+
+def _backend_version(backend: str) -> str:
+    return str(sys.modules[backend].__version__)
+
+
+def _where(error: Exception) -> str:
+    """The error in one line, with the innermost place outside of installed packages."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    frame = (own or frames)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"

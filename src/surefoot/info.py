@@ -1,0 +1,91 @@
+"""The subcommand `surefoot info`: what is installed, and how a step is made here."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import platform
+from typing import Any
+
+from surefoot.default_backend import missing_backend, what_to_install
+
+_EPILOG = """\
+examples:
+  surefoot info
+  python -m surefoot info
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "info",
+        help="tell what is installed, and how a step is made here",
+        description="Print versions, the backend that Keras uses, and how a step is made here "
+        "(by a JIT-compiled loop, by a fused kernel of the backend or by plain operations) and "
+        "why. The environment variable KERAS_BACKEND chooses the backend.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `surefoot info`."""
+    del arguments
+    for name, value in facts().items():
+        print(f"{name:<10}{value}")
+    return 0
+
+
+def facts() -> dict[str, str]:
+    """What there is to tell, by name.
+
+    Example:
+    >>> list(facts())
+    ['surefoot', 'Python', 'Keras', 'NumPy', 'llvmlite', 'backend', 'step', 'because']
+    """
+    from surefoot import __version__
+
+    versions = {
+        "surefoot": __version__,
+        "Python": platform.python_version(),
+        "Keras": _version_on_disk("keras"),
+        "NumPy": _version("numpy"),
+        "llvmlite": _version("llvmlite"),
+    }
+    missing = missing_backend()
+    if missing is not None:
+        return versions | {"backend": what_to_install(missing)}
+    return versions | _backend_and_step()
+
+
+def _backend_and_step() -> dict[str, str]:
+    import keras
+
+    from surefoot import engines
+
+    backend = keras.backend.backend()
+    told = {"Keras": keras.__version__, "backend": f"{backend} {_version(backend)}"}
+    try:
+        path, reason = engines.active().step_path()
+    except RuntimeError as error:  # not one of ours
+        return told | {"step": str(error)}
+    return told | {"step": path, "because": reason}
+
+
+def _version(module: str) -> str:
+    """The version of what is imported: it may be another one than its metadata say."""
+    try:
+        return str(importlib.import_module(module).__version__)
+    except ImportError:
+        return "not installed"
+
+
+def _version_on_disk(package: str) -> str:
+    """That of a package that cannot be imported without a backend."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

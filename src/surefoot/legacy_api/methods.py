@@ -1,0 +1,314 @@
+"""The methods of 2020's `OptimizerV2`, over Keras 3's.
+
+They are the same for all optimizers here and for Lookahead around any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from surefoot import engines
+from surefoot.legacy_api.notebooks import NotebookMethods
+from surefoot.legacy_api.weight_lists import WeightLists
+from surefoot.state.attachment import require_attached
+from surefoot.state.counter import checked_updates, updates_done
+from surefoot.state.named_state import lasting
+from surefoot.variables.variable import variable_path
+
+_SYNCHRONIZATIONS = ("AUTO", "NONE", "ON_WRITE", "ON_READ")
+_AGGREGATIONS = ("none", "sum", "mean", "only_first_replica")
+
+
+def empty(accumulators: Iterable[Any]) -> None:
+    """Set sums of gradients to zero; a variable that its gradient overwrites has None."""
+    for accumulator in accumulators:
+        if accumulator is not None:
+            accumulator.assign(keras.ops.zeros_like(accumulator.value))
+
+
+def parts_of(optimizer: Any) -> list[Any]:
+    """Those in a Lookahead, a `LossScaleOptimizer` or a `MultiOptimizer`; of any other, none."""
+    parts = [*getattr(optimizer, "optimizers", ()), getattr(optimizer, "inner_optimizer", None)]
+    return [part for part in parts if part is not None]
+
+
+def set_updates(optimizer: Any, updates: int) -> None:
+    """Set the number of updates of a Keras optimizer; another number begins a new accumulation.
+
+    Those that it is made of have the same number.
+    """
+    for part in parts_of(optimizer):
+        set_updates(part, updates)
+    micro_steps = optimizer.gradient_accumulation_steps or 1
+    if micro_steps > 1:
+        if int(keras.ops.convert_to_numpy(optimizer.iterations)) == updates:
+            return
+        if optimizer.built:
+            empty(optimizer._accumulated_gradients)
+    optimizer._iterations.assign(updates * micro_steps)
+
+
+class OptimizerV2Methods(WeightLists, NotebookMethods):
+    """The OptimizerV2 interface; mixed in before `keras.optimizers.Optimizer`."""
+
+    gradient_accumulation_steps: int | None
+    _iterations: Any
+
+    def __dir__(self) -> list[str]:
+        # tf.train.Checkpoint looks for `get_slot_names` in `dir()` and would then
+        # keep the slots a second time, in the way of the optimizers of 2020.
+        return [name for name in super().__dir__() if name != "get_slot_names"]
+
+    # Steps and learning rate.
+
+    @property
+    def iterations(self) -> Any:
+        """The number of updates done: a variable, or a tensor under accumulation.
+
+        Assigning another number begins a new accumulation. A variable that is
+        assigned is copied; the originals took it as their own, so that several
+        optimizers could share a step. The number may be at most
+        2^53, and on JAX 2^31 - 1 unless ``jax_enable_x64`` is on.
+        """
+        return self._iterations if not self.gradient_accumulation_steps else updates_done(self)
+
+    @iterations.setter
+    def iterations(self, value: Any) -> None:
+        updates = checked_updates(self, value)
+        require_attached(self._iterations, "`iterations`")
+        self._set_iterations(updates)
+
+    def _set_iterations(self, updates: int) -> None:
+        set_updates(self, updates)
+
+    @property
+    def lr(self) -> Any:
+        """Old name of ``learning_rate``: on TensorFlow a `tf.Variable`, as it was."""
+        return engines.active().native_variable(self.learning_rate)
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
+
+    # Slots.
+
+    def add_slot(self, var: Any, slot_name: str, initializer: Any = "zeros") -> Any:
+        """Add a slot variable for ``var``, or return the one of that name.
+
+        Args:
+            var: A variable of the model.
+            slot_name: Name of the slot.
+            initializer: A Keras initializer, its name, or an array of values.
+                Defaults to ``"zeros"``.
+
+        Returns:
+            The slot, a variable shaped like ``var``.
+        """
+        slot = self.slots.of(var).get(slot_name)
+        if slot is None:
+            values = None
+            if not isinstance(initializer, str) and not callable(initializer):
+                initializer, values = "zeros", initializer
+            slot = self.add_variable_from_reference(var, slot_name, initializer)  # type: ignore[attr-defined]
+            if values is not None:
+                with lasting(self.name):
+                    slot.assign(values)
+        return slot
+
+    def get_slot(self, var: Any, slot_name: str) -> Any:
+        """Return the slot ``slot_name`` of ``var``.
+
+        Raises:
+            KeyError: If ``var`` has no such slot; names those it has.
+        """
+        slots = self.slots.of(var)
+        if slot_name not in slots:
+            raise KeyError(
+                f"The variable '{variable_path(var)}' has no slot '{slot_name}' in the optimizer "
+                f"'{self.name}'. It has: {', '.join(slots) or 'none (not built for it yet)'}"
+            )
+        return slots[slot_name]
+
+    def get_slot_names(self) -> list[str]:
+        """A list of names for this optimizer's slots."""
+        return self.slots.slot_names()
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Any,
+        dtype: Any = None,
+        initializer: Any = "zeros",
+        trainable: bool | None = None,
+        synchronization: Any = "auto",
+        aggregation: Any = "none",
+    ) -> Any:
+        """Add a variable of the optimizer's own; it is saved, loaded and counted.
+
+        Args:
+            name: Name of the variable.
+            shape: Its shape.
+            dtype: Its dtype. Defaults to ``keras.config.floatx()``.
+            initializer: A Keras initializer or its name. Defaults to ``"zeros"``.
+            trainable: False or None; optimizers do not train their own state.
+            synchronization: As in TensorFlow; Keras 3 always decides by itself.
+            aggregation: "none", "sum", "mean", "only_first_replica", or
+                TensorFlow's enumeration. Defaults to "none".
+
+        Returns:
+            The variable.
+
+        Raises:
+            ValueError: If an argument cannot be honoured.
+        """
+        if trainable:
+            raise ValueError(
+                "A weight of an optimizer cannot be trainable. Received: trainable=True"
+            )
+        if getattr(synchronization, "name", str(synchronization)).upper() not in _SYNCHRONIZATIONS:
+            raise ValueError(
+                f"`synchronization` must be one of {', '.join(_SYNCHRONIZATIONS)}. "
+                f"Received: synchronization={synchronization!r}"
+            )
+        aggregation = getattr(aggregation, "name", str(aggregation)).lower()
+        if aggregation not in _AGGREGATIONS:
+            raise ValueError(
+                f"`aggregation` must be one of {', '.join(_AGGREGATIONS)}. "
+                f"Received: aggregation={aggregation!r}"
+            )
+        dtype = None if dtype is None else keras.backend.standardize_dtype(dtype)
+        variable = self.add_variable(  # type: ignore[attr-defined]
+            tuple(shape), initializer, dtype=dtype, aggregation=aggregation, name=name
+        )
+        self.slots.mark_added(variable)
+        return variable
+
+    # Steps.
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        name: str | None = None,
+        experimental_aggregate_gradients: bool = True,
+    ) -> Any:
+        """Apply gradients to variables.
+
+        Args:
+            grads_and_vars: Pairs of gradient and variable.
+            name: Accepted for the originals' sake; operations are named after
+                the optimizer.
+            experimental_aggregate_gradients: Whether to sum gradients over the
+                replicas of a `tf.distribute.Strategy`. Defaults to True.
+
+        Returns:
+            Inside a TensorFlow graph the operation that applies the gradients,
+            else the iteration counter, which has grown by one.
+
+        Raises:
+            TypeError: If ``grads_and_vars`` is malformed.
+            ValueError: If none of the variables has a gradient.
+        """
+        del name
+        pairs = _pairs(grads_and_vars)
+        if not pairs:
+            return engines.active().apply_result(self)
+        gradients, variables = zip(*pairs, strict=True)
+        self.__dict__["_aggregates_gradients"] = bool(experimental_aggregate_gradients)
+        try:
+            self.apply(list(gradients), list(variables))  # type: ignore[attr-defined]
+        finally:
+            self.__dict__["_aggregates_gradients"] = True
+        return engines.active().apply_result(self)
+
+    @property
+    def aggregates_gradients(self) -> bool:
+        """Whether this step sums gradients over the replicas of a `tf.distribute.Strategy`."""
+        return bool(self.__dict__.get("_aggregates_gradients", True))
+
+    def minimize(
+        self, loss: Any, var_list: Any, grad_loss: Any = None, name: str | None = None
+    ) -> Any:
+        """Minimize ``loss`` by updating ``var_list``.
+
+        Differentiates as the backend does: with a `tf.GradientTape`, with
+        `jax.grad`, or with PyTorch's autograd.
+
+        Args:
+            loss: A callable without arguments that returns the value to
+                minimize. On JAX it must use the variables themselves, not
+                values read beforehand.
+            var_list: A list or tuple of variables, or a callable that returns
+                one, called after ``loss`` has been.
+            grad_loss: The gradient with respect to the loss. Defaults to ones.
+            name: See `apply_gradients`.
+
+        Returns:
+            As `apply_gradients`.
+
+        Raises:
+            TypeError: If ``loss`` is not callable.
+            ValueError: If something in ``var_list`` is not a variable, or none
+                of them has a gradient.
+        """
+        if not callable(loss):
+            raise TypeError(
+                "`loss` must be a callable without arguments that returns the value to minimize. "
+                f"Received: loss={loss!r}"
+            )
+        gradients, variables = engines.active().gradients(loss, var_list, grad_loss)
+        return self.apply_gradients(zip(gradients, variables, strict=True), name=name)
+
+    def get_gradients(self, loss: Any, params: Any) -> list[Any]:
+        """Return the gradients of the tensor ``loss`` with respect to ``params``.
+
+        Args:
+            loss: Loss tensor: of the TensorFlow graph or function being built,
+                or of PyTorch's autograd graph.
+            params: List of variables.
+
+        Returns:
+            A list of gradient tensors.
+
+        Raises:
+            ValueError: If a gradient cannot be computed.
+            RuntimeError: Where there is no graph to differentiate.
+        """
+        return engines.active().symbolic_gradients(loss, list(params))
+
+    def get_updates(self, loss: Any, params: Any) -> list[Any]:
+        """Apply the gradients of ``loss``; the operations, in a list.
+
+        Args:
+            loss: Loss tensor, see `get_gradients`.
+            params: List of variables.
+
+        Returns:
+            A list of what `apply_gradients` returns.
+
+        Raises:
+            ValueError: If a gradient cannot be computed.
+            RuntimeError: Where there is no graph to differentiate.
+        """
+        params = list(params)
+        gradients = self.get_gradients(loss, params)
+        return [self.apply_gradients(zip(gradients, params, strict=True))]
+
+
+def _pairs(grads_and_vars: Any) -> list[tuple[Any, Any]]:
+    try:
+        items = list(grads_and_vars)
+    except TypeError as error:
+        raise TypeError(
+            "`grads_and_vars` must be an iterable of (gradient, variable) pairs. "
+            f"Received: grads_and_vars={grads_and_vars!r}"
+        ) from error
+    for item in items:
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise TypeError(
+                "`grads_and_vars` must hold (gradient, variable) pairs. "
+                f"Received an entry of type {type(item).__name__}: {item!r}"
+            )
+    return [tuple(item) for item in items]

@@ -1,0 +1,222 @@
+"""Turns a layer as Keras 2 described it into the Keras 3 layer that computes the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from surefoot.migrate.allowed import (
+    CustomObjects,
+    accepted_arguments,
+    construct,
+    custom_object,
+    find_class,
+    find_function,
+    make_object,
+)
+from surefoot.migrate.errors import MigrationError, UnsafeFileError
+from surefoot.migrate.layers.activations import hard_sigmoid
+from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
+from surefoot.migrate.readers.description import Config, short_class_name
+
+# Arguments that Keras 3 does not have, and the values with which leaving them out changes
+# nothing (None: any value). `implementation` and `unroll` choose only the order of sums.
+HARMLESS: dict[str, tuple[Any, ...] | None] = {
+    "batch_input_shape": None,
+    "build_input_shape": None,
+    "input_length": None,
+    "implementation": None,
+    "query_shape": None,
+    "key_shape": None,
+    "value_shape": None,
+    "time_major": (False,),
+    "ragged": (False,),
+    "groups": (1,),
+    "virtual_batch_size": (None,),
+    "fused": None,
+    "adjustment": (None,),
+    "experimental_autocast": None,
+    "batch_size": (None,),
+}
+# Base class arguments that the layer itself never read.
+UNUSED = {
+    "SeparableConv1D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+    "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+    "DepthwiseConv1D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+    "DepthwiseConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+}
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
+# Layers that another one of Keras 3 computes.
+SUCCESSORS = {"ThresholdedReLU": "ReLU"}
+OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+INNER_LAYERS = ("layer", "backward_layer", "forward_layer", "cell")
+
+
+class LayerBuilder:
+    """Builds layers from their configurations.
+
+    Args:
+        custom_objects: The user's classes and functions by name.
+    """
+
+    def __init__(self, custom_objects: CustomObjects) -> None:
+        self.custom_objects = custom_objects
+        self.notes: list[str] = []
+
+    def build(self, entry: Config) -> keras.layers.Layer:
+        """One layer.
+
+        Args:
+            entry: Its `{"class_name": ..., "config": ...}`; not changed.
+
+        Returns:
+            The layer, not yet called.
+
+        Raises:
+            UnsafeFileError: If it carries code.
+            MigrationError: If Keras 3 has no such layer or not one of its arguments.
+        """
+        if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+            raise MigrationError(f"Not a configuration of a layer. Received: {entry!r}.")
+        class_name, config = entry["class_name"], dict(entry["config"])
+        name = config.get("name", "")
+        if name in self.custom_objects:
+            return self._replacement(name, self.custom_objects[name])
+        if short_class_name(class_name) == "Lambda":
+            return self._lambda(name)
+        if short_class_name(class_name) in OPERATIONS:
+            raise MigrationError(
+                f"Layer {name!r} is a TensorFlow operation that the model applied directly "
+                f"({config.get('function', class_name)}); Keras 3 has no such layer. Pass a layer "
+                f"that does the same: custom_objects={{{name!r}: YourLayer}}."
+            )
+        registered = str(entry.get("registered_name") or class_name)
+        own = custom_object(registered, self.custom_objects)
+        if own is not None and not _is_keras_class(own):
+            return self._custom(own, registered, config)
+        if own is not None:
+            cls: type = own
+        elif registered == "BatchNormalization":
+            cls = FusedBatchNormalization
+        else:
+            cls = find_class("layer", SUCCESSORS.get(registered, registered), {})
+        # Not every layer of Keras 3 takes `trainable`.
+        trainable = config.pop("trainable", True)
+        layer: keras.layers.Layer = construct(cls, self._arguments(cls, config))
+        if trainable is False:
+            layer.trainable = False
+        return layer
+
+    def _replacement(self, name: str, given: Any) -> keras.layers.Layer:
+        if isinstance(given, keras.layers.Layer):
+            return given
+        if isinstance(given, type) and issubclass(given, keras.layers.Layer):
+            return given(name=name)
+        raise MigrationError(
+            f"custom_objects[{name!r}] is to stand for the layer of that name and must be a "
+            f"keras layer or its class. Received: {given!r}."
+        )
+
+    def _lambda(self, name: str) -> keras.layers.Layer:
+        if "Lambda" in self.custom_objects:
+            return self._replacement(name, self.custom_objects["Lambda"])
+        raise UnsafeFileError(
+            f"Layer {name!r} is a Lambda: the file holds Python code for it, which is never run. "
+            f"Write it as a layer and pass that: custom_objects={{{name!r}: YourLayer}}."
+        )
+
+    def _custom(self, cls: Any, name: str, config: Config) -> keras.layers.Layer:
+        if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
+            raise MigrationError(f"custom_objects[{name!r}] is not a keras layer's class: {cls!r}.")
+        config.pop("batch_input_shape", None)
+        if "dtype" in config:
+            config["dtype"] = dtype_policy(config["dtype"])
+        try:
+            return cls.from_config(config)  # type: ignore[attr-defined]
+        except (TypeError, ValueError) as error:
+            raise MigrationError(
+                f"Layer {config.get('name')!r} of class {cls.__name__} does not take what the file "
+                f"says. Received: {config}. ({error})"
+            ) from error
+
+    def _arguments(self, cls: type, config: Config) -> Config:
+        accepted = accepted_arguments(cls)
+        arguments = {}
+        for old_key, value in config.items():
+            key = RENAMED.get((cls.__name__, old_key), old_key)
+            if key in accepted:
+                arguments[key] = self._argument(key, value)
+            elif value is None or key in UNUSED.get(cls.__name__, ()):
+                continue
+            elif key in HARMLESS and (HARMLESS[key] is None or value in (HARMLESS[key] or ())):
+                self._note_dropped(config, key, value)
+            else:
+                raise MigrationError(
+                    f"Layer {config.get('name')!r}: Keras 3's {cls.__name__} has no {key!r}. "
+                    f"Received: {key}={value!r}. Pass a layer of yours that has it: "
+                    f"custom_objects={{{config.get('name')!r}: YourLayer}}."
+                )
+        if isinstance(arguments.get("axis"), list) and len(arguments["axis"]) == 1:
+            arguments["axis"] = arguments["axis"][0]
+        return arguments
+
+    def _note_dropped(self, config: Config, key: str, value: object) -> None:
+        if key in ("implementation", "input_length"):
+            self.notes.append(
+                f"{config.get('name')}: {key}={value} left out; Keras 3 has no such argument and "
+                "the layer computes the same without it."
+            )
+
+    def _argument(self, key: str, value: Any) -> Any:
+        if key == "dtype":
+            return dtype_policy(value)
+        if key in INNER_LAYERS and isinstance(value, dict):
+            return self.build(value)
+        if key == "cells":
+            return [self.build(cell) for cell in value]
+        for kind in ("initializer", "regularizer", "constraint"):
+            if key.endswith(f"_{kind}"):
+                return make_object(kind, value, self.custom_objects)
+        if key == "activation" or key.endswith("_activation"):
+            return self._activation(value)
+        if isinstance(value, dict) and "class_name" in value:
+            raise MigrationError(f"An argument that is an object is not known: {key}={value!r}.")
+        return value
+
+    def _activation(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            # `.keras` writes a function of the user's as an object; a layer is one, too.
+            if value.get("class_name") == "function" and isinstance(value.get("config"), str):
+                value = value["config"]
+            else:
+                return self.build(value)
+        if value is None:
+            return None
+        if value == "hard_sigmoid" and value not in self.custom_objects:
+            self.notes.append(
+                "hard_sigmoid is clip(0.2 x + 0.5, 0, 1) as in Keras 2; Keras 3 means "
+                "relu6(x + 3) / 6 by that name."
+            )
+            return hard_sigmoid
+        found = find_function("activation", short_class_name(value), self.custom_objects)
+        if found is None:
+            raise MigrationError(
+                f"Keras 3 has no activation {value!r}. If it is yours, pass it: "
+                f"custom_objects={{{value!r}: ...}}."
+            )
+        return found
+
+
+def _is_keras_class(given: object) -> bool:
+    """Whether a user passes one of Keras's own layers, whose arguments are translated."""
+    return isinstance(given, type) and given.__module__.split(".")[0] == "keras"
+
+
+def dtype_policy(saved: Any) -> Any:
+    """The name of a dtype or policy, which Keras 2 wrote in several ways."""
+    if isinstance(saved, dict) and str(saved.get("class_name")).endswith("Policy"):
+        saved = (saved.get("config") or {}).get("name")
+    if saved is not None and not isinstance(saved, str):
+        raise MigrationError(f"Not a dtype policy. Received: {saved!r}.")
+    return saved

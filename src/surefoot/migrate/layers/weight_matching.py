@@ -1,0 +1,257 @@
+"""Finds the Keras 3 variable that each saved weight belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.readers.description import SavedLayer, SavedWeight
+from surefoot.migrate.readers.keras_reader import snake_case
+
+# What Keras 3 calls otherwise.
+LEAF_NAMES = {"depthwise_kernel": "kernel"}
+CONTAINERS = (list, tuple, dict)
+
+
+@dataclasses.dataclass
+class Pairing:
+    """Which variable gets which saved weight.
+
+    Attributes:
+        pairs: Saved weight and variable, in the file's order.
+        by_structure: Layers that were matched by their place and shapes, not by name.
+        unmatched_saved: Keys of weights that no variable was found for.
+        unmatched_model: Paths of variables that no weight was found for.
+    """
+
+    pairs: list[tuple[SavedWeight, Any]] = dataclasses.field(default_factory=list)
+    by_structure: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    unmatched_saved: list[str] = dataclasses.field(default_factory=list)
+    unmatched_model: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def by_key(self) -> dict[str, Any]:
+        """The variables by `SavedWeight.key`."""
+        return {weight.key: variable for weight, variable in self.pairs}
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left over on either side."""
+        return not (self.unmatched_saved or self.unmatched_model)
+
+
+def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
+    """Pairs a file's weights with a model's variables, by name and then by structure.
+
+    Layers are paired by name. Layers left over whose names on both sides are ones that
+    Keras gave (`dense_3`) are paired in order, if their weights agree in name and shape
+    throughout. Within a layer, weights are paired by name, or by place where the file has
+    no names.
+
+    Args:
+        saved: The file's layers.
+        model: The model to be filled.
+
+    Returns:
+        The pairs and what was left over; nothing is assigned.
+    """
+    pairing = Pairing()
+    own = {layer.name: layer for layer in model.layers if layer.weights}
+    attributes = {id(value): name for name, value in _held(model).items() if _is_layer(value)}
+    by_attribute = {attributes.get(id(layer)): layer for layer in own.values()}
+    trusted = _names_to_trust(saved, own)
+    left_saved = []
+    left_model = dict(own)
+    for layer in saved:
+        if layer.attribute:
+            target = by_attribute.get(layer.attribute)
+        else:
+            target = own.get(layer.name) if layer.name in trusted else None
+        if target is not None and target.name in left_model:
+            if layer.weights:
+                del left_model[target.name]
+                _pair_layer(layer, target, pairing)
+        elif layer.weights:
+            left_saved.append(layer)
+    _pair_by_structure(left_saved, list(left_model.values()), trusted, pairing)
+    return pairing
+
+
+def _names_to_trust(saved: Sequence[SavedLayer], own: dict[str, Any]) -> set[str]:
+    """Names that mean the same layer on both sides.
+
+    Keras counts the layers it names over a whole session: `dense_1` may be the first of a
+    model here and the second there. Such names are trusted only if they all agree.
+    """
+    names = {layer.name for layer in saved if layer.weights}
+    if names == set(own):
+        return names
+    words = {word for target in own.values() for word in _words(target)}
+    words |= {snake_case(layer.class_name) for layer in saved if layer.class_name}
+    return {name for name in names | set(own) if re.sub(r"_\d+$", "", name) not in words}
+
+
+def _words(target: Any) -> set[str]:
+    """What Keras calls layers of a class."""
+    if isinstance(target, keras.Model):
+        return {"model", "functional", "sequential", snake_case(type(target).__name__)}
+    return {snake_case(type(target).__name__).removeprefix("fused_")}
+
+
+def _pair_by_structure(
+    saved: list[SavedLayer], targets: list[Any], trusted: set[str], pairing: Pairing
+) -> None:
+    alike = len(saved) == len(targets) and all(
+        (not layer.name or not {layer.name, target.name} & trusted)
+        and _same_structure(layer, target)
+        for layer, target in zip(saved, targets, strict=True)
+    )
+    if alike:
+        for layer, target in zip(saved, targets, strict=True):
+            pairing.by_structure.append((layer.name or layer.weights[0].name, target.name))
+            _pair_layer(layer, target, pairing)
+        return
+    for layer in saved:
+        pairing.unmatched_saved += [_shown(weight) for weight in layer.weights]
+    for target in targets:
+        pairing.unmatched_model += [_shown_variable(v) for v in target.weights]
+
+
+def _same_structure(layer: SavedLayer, target: Any) -> bool:
+    trial = Pairing()
+    _pair_layer(layer, target, trial)
+    return trial.complete
+
+
+def _pair_layer(layer: SavedLayer, target: Any, pairing: Pairing) -> None:
+    """Pairs the weights of one layer, all or none."""
+    variables = list(target.weights)
+    by_address = not any(weight.name for weight in layer.weights)
+    found = _by_address(layer, target) if by_address else _by_name(layer, variables)
+    if found is None or len(found) != len(variables):
+        pairing.unmatched_saved += [_shown(weight) for weight in layer.weights]
+        pairing.unmatched_model += [_shown_variable(v) for v in variables]
+        return
+    for weight, variable in found:
+        if tuple(weight.value.shape) != tuple(variable.shape):
+            pairing.unmatched_saved.append(_shown(weight))
+            pairing.unmatched_model.append(_shown_variable(variable))
+        else:
+            pairing.pairs.append((weight, variable))
+
+
+def _by_name(layer: SavedLayer, variables: list[Any]) -> list[tuple[SavedWeight, Any]] | None:
+    """Pairs by the shortest end of the names that tells all weights apart."""
+    if len(layer.weights) != len(variables):
+        return None
+    names = [_parts(weight.name) for weight in layer.weights]
+    paths = [_parts(variable.path) for variable in variables]
+    for simplify in (lambda part: part, lambda part: re.sub(r"_\d+$", "", part)):
+        simple_names = [tuple(map(simplify, n)) for n in names]
+        simple_paths = [tuple(map(simplify, p)) for p in paths]
+        for length in range(1, max(map(len, names), default=1) + 1):
+            left = [name[-length:] for name in simple_names]
+            right = [path[-length:] for path in simple_paths]
+            if len(set(left)) == len(left) and sorted(left) == sorted(right):
+                return [
+                    (weight, variables[right.index(end)])
+                    for weight, end in zip(layer.weights, left, strict=True)
+                ]
+    # Names that do not tell weights apart, such as those of cells made in a loop: the
+    # order must then agree in every name and shape.
+    if all(
+        name[-1] == path[-1] and tuple(weight.value.shape) == tuple(variable.shape)
+        for name, path, weight, variable in zip(names, paths, layer.weights, variables, strict=True)
+    ):
+        return list(zip(layer.weights, variables, strict=True))
+    return None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    parts = name.split("/")
+    return (*parts[:-1], LEAF_NAMES.get(parts[-1], parts[-1]))
+
+
+def _by_address(layer: SavedLayer, target: Any) -> list[tuple[SavedWeight, Any]] | None:
+    variables = dict(_addresses(target, set()))
+    if any(weight.address not in variables for weight in layer.weights):
+        return None
+    return [(weight, variables[weight.address]) for weight in layer.weights]
+
+
+def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Where each variable lies: inner layers' names or attributes, then its place."""
+    if id(layer) in above:
+        return
+    above = above | {id(layer)}
+    if isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            for address, variable in _addresses(inner, above):
+                yield (inner.name, *address), variable
+        return
+    inner_layers: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in _held(layer).items():
+        if _is_layer(value):
+            inner_layers.append(((name,), value))
+        elif isinstance(value, CONTAINERS) and not name.startswith("_"):
+            inner_layers += [((name, word), item) for word, item in _contained(value)]
+    below = {id(v) for _, inner in inner_layers for v in inner.weights}
+    own = [v for v in layer.weights if id(v) not in below]
+    for i, variable in enumerate(own):
+        yield (i,), variable
+    for prefix, inner in inner_layers:
+        for address, variable in _addresses(inner, above):
+            yield (*prefix, *address), variable
+
+
+def _held(layer: Any) -> dict[str, Any]:
+    """What a layer holds, by attribute."""
+    held = dict(vars(layer))
+    # On the PyTorch backend a layer is a torch module, which keeps inner ones apart.
+    return {**held, **(held.get("_modules") or {})}
+
+
+def _contained(value: Any) -> Iterator[tuple[str, Any]]:
+    """Layers in a list, under the words that Keras 2 counted them by."""
+    used: dict[str, int] = defaultdict(lambda: -1)
+    for item in value.values() if isinstance(value, dict) else value:
+        if _is_layer(item):
+            word = snake_case(type(item).__name__)
+            used[word] += 1
+            yield (f"{word}_{used[word]}" if used[word] else word), item
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, keras.layers.Layer)
+
+
+def _shown(weight: SavedWeight) -> str:
+    return f"{weight.key} {tuple(weight.value.shape)}"
+
+
+def _shown_variable(variable: Any) -> str:
+    return f"{variable.path} {tuple(variable.shape)}"
+
+
+def check_complete(pairing: Pairing, source: str) -> None:
+    """Raises unless every weight and every variable has its partner.
+
+    Args:
+        pairing: What was found.
+        source: The file, for the error.
+
+    Raises:
+        MigrationError: Listing both sides.
+    """
+    if not pairing.complete:
+        raise MigrationError(
+            f"{source} and the model do not match.\n"
+            f"  In the file only: {', '.join(pairing.unmatched_saved) or 'nothing'}\n"
+            f"  In the model only: {', '.join(pairing.unmatched_model) or 'nothing'}"
+        )

@@ -1,0 +1,201 @@
+"""Builds the optimizer that continues what an old one did, from the old one's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+import surefoot
+from surefoot.migrate.allowed import CustomObjects, construct, make_object
+from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
+from surefoot.migrate.optimizers.table_optimizers import (
+    TableAdam,
+    TableKerasNadam,
+    TableLegacyRMSprop,
+    TableMomentumRMSprop,
+    TableMomentumSGD,
+    TableNadam,
+    TableRectifiedAdam,
+    TableRMSprop,
+)
+from surefoot.migrate.readers.description import (
+    Config,
+    SavedOptimizer,
+    is_legacy_optimizer,
+    short_class_name,
+)
+
+NO_LONGER = ("jit_compile", "is_legacy_optimizer")
+CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+# For a model with embeddings: the class that treats their tables as the original did.
+FOR_TABLES: dict[type, type] = {
+    surefoot.RectifiedAdam: TableRectifiedAdam,
+    surefoot.Nadam: TableNadam,
+    keras.optimizers.Adam: TableAdam,
+    keras.optimizers.Nadam: TableKerasNadam,
+    keras.optimizers.RMSprop: TableRMSprop,
+    LegacyRMSprop: TableLegacyRMSprop,
+}
+NAMES_TABLES = (TableRectifiedAdam, TableNadam, TableMomentumSGD, TableMomentumRMSprop)
+
+
+class OptimizerBuilder:
+    """Builds the Keras 3 optimizer that computes what an old one did.
+
+    Args:
+        custom_objects: The user's learning rate schedules by name.
+        tables: Names (`table_name`) of the model's embeddings; empty for most models.
+    """
+
+    def __init__(self, custom_objects: CustomObjects, tables: Sequence[str] = ()) -> None:
+        self.custom_objects = custom_objects
+        self.tables = list(tables)
+        self.notes: list[str] = []
+        self._makers: dict[tuple[str, bool], Callable[[Config], Any]] = {
+            ("RectifiedAdam", True): lambda c: self._construct(surefoot.RectifiedAdam, c),
+            ("Lookahead", True): self._lookahead,
+            ("Nadam", True): self._nadam,
+            ("SGD", True): self._legacy_sgd,
+            ("Adam", True): lambda c: self._construct(keras.optimizers.Adam, self._undecayed(c)),
+            ("RMSprop", True): self._legacy_rmsprop,
+            ("SGD", False): lambda c: self._newer(keras.optimizers.SGD, c),
+            ("Adam", False): lambda c: self._newer(keras.optimizers.Adam, c),
+            ("RMSprop", False): lambda c: self._newer(keras.optimizers.RMSprop, c),
+            ("Nadam", False): self._newer_nadam,
+        }
+
+    def build(self, saved: SavedOptimizer) -> Any:
+        """The optimizer, not yet built for variables.
+
+        Args:
+            saved: The old optimizer, with all its arguments.
+
+        Returns:
+            A Keras optimizer.
+
+        Raises:
+            MigrationError: If it is of a class that is not brought over, or an argument is not.
+        """
+        return self._build(saved.class_name, saved.config, saved.legacy)
+
+    def _build(self, name: str, config: Config, legacy: bool) -> Any:
+        if (name, legacy) not in self._makers:
+            raise MigrationError(
+                f"The file's optimizer is not one that is brought over. Received: {name!r}. "
+                f"Accepted: {', '.join(sorted({known for known, _ in self._makers}))}."
+            )
+        config = {key: value for key, value in config.items() if key not in NO_LONGER}
+        for key in CLIPPING:
+            if config.get(key) is None:
+                config.pop(key, None)
+        for key in ("learning_rate", "weight_decay"):
+            if isinstance(config.get(key), dict):
+                config[key] = schedule(config[key], self.custom_objects)
+        return self._makers[name, legacy](config)
+
+    def _construct(self, cls: type, config: Config) -> Any:
+        if self.tables:
+            cls = FOR_TABLES.get(cls, cls)
+            clipped = [key for key in CLIPPING if config.get(key) is not None]
+            if clipped:
+                self.notes.append(
+                    f"{clipped[0]}: TensorFlow clips the gradient of an embedding before the rows "
+                    "of repeated tokens are added up, as the original did; JAX and PyTorch after."
+                )
+        if cls in NAMES_TABLES:
+            config = {**config, "tables": self.tables}
+        return construct(cls, config)
+
+    def _nadam(self, config: Config) -> Any:
+        self.notes.append(
+            "Nadam: the old `decay` was its momentum schedule and is `schedule_decay` now."
+        )
+        config = dict(config)
+        config["schedule_decay"] = config.pop("decay", 0.004)
+        return self._construct(surefoot.Nadam, config)
+
+    def _lookahead(self, config: Config) -> Any:
+        config = dict(config)
+        inner = config.pop("optimizer", None)
+        if not isinstance(inner, dict) or "class_name" not in inner:
+            raise MigrationError(f"Lookahead has no inner optimizer. Received: {inner!r}.")
+        name = short_class_name(inner.get("registered_name") or inner["class_name"])
+        if name == "Lookahead":
+            raise MigrationError("A Lookahead inside a Lookahead is not brought over.")
+        arguments = dict(inner["config"])
+        for key in CLIPPING:
+            # It asked the inner optimizer for steps only, never for clipped gradients.
+            value = arguments.pop(key, None)
+            if value is not None:
+                self.notes.append(
+                    f"Lookahead: {key}={value} of the inner {name} left out; TensorFlow Addons "
+                    "never applied it. Give it to Lookahead to have it applied."
+                )
+        made = self._build(name, arguments, is_legacy_optimizer(arguments))
+        return construct(surefoot.Lookahead, {"optimizer": made, **config})
+
+    def _undecayed(self, config: Config) -> Config:
+        """The arguments with `decay` turned into a schedule."""
+        config = dict(config)
+        decay = config.pop("decay", 0.0)
+        if decay:
+            rate = config["learning_rate"]
+            config["learning_rate"] = inverse_time_decay(rate, decay)
+            self.notes.append(
+                f"{config.get('name')}: decay={decay:.6g} became the learning rate schedule "
+                f"InverseTimeDecay({rate:.6g}, decay_steps=1, decay_rate={decay:.6g}), which "
+                "computes the same; Keras 3 has no `decay`."
+            )
+        return config
+
+    def _legacy_sgd(self, config: Config) -> Any:
+        tables = self.tables and config.get("momentum")
+        cls = TableMomentumSGD if tables else keras.optimizers.SGD
+        return self._construct(cls, self._undecayed(config))
+
+    def _legacy_rmsprop(self, config: Config) -> Any:
+        config = self._undecayed(config)
+        if config.get("momentum"):
+            cls = TableMomentumRMSprop if self.tables else keras.optimizers.RMSprop
+            return self._construct(cls, config)
+        self.notes.append(
+            "RMSprop: without momentum, the old one added epsilon after the root; "
+            "surefoot.migrate.LegacyRMSprop does so too, keras.optimizers.RMSprop does not."
+        )
+        return self._construct(LegacyRMSprop, config)
+
+    def _newer(self, cls: type, config: Config) -> Any:
+        config = dict(config)
+        if not config.get("use_ema"):
+            config.pop("ema_overwrite_frequency", None)
+            config.pop("ema_momentum", None)
+        return self._construct(cls, config)
+
+    def _newer_nadam(self, config: Config) -> Any:
+        self.notes.append(
+            "Nadam of tf.keras 2.11 and later: compiled, it multiplied its momentum product once "
+            "for every variable; Keras 3's multiplies it once a step. The first steps differ, "
+            "later ones hardly."
+        )
+        return self._newer(keras.optimizers.Nadam, config)
+
+
+def schedule(saved: Config, custom_objects: CustomObjects) -> Any:
+    """A learning rate schedule from its configuration."""
+    config = {k: v for k, v in (saved.get("config") or {}).items() if v is not None}
+    return make_object("learning rate schedule", {**saved, "config": config}, custom_objects)
+
+
+def inverse_time_decay(learning_rate: Any, decay: float) -> Any:
+    """What OptimizerV2 made of `learning_rate` and `decay`, as a schedule."""
+    if not isinstance(learning_rate, int | float):
+        raise MigrationError(
+            "A learning rate schedule together with `decay` is not brought over for this "
+            f"optimizer. Received: learning_rate={type(learning_rate).__name__}, decay={decay}."
+        )
+    return keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)

@@ -1,0 +1,1 @@
+"""Readers of old files, all to one description."""

@@ -1,0 +1,217 @@
+"""Reads `tf.train.Checkpoint(model=..., optimizer=...)` and SavedModel directories."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.readers.description import (
+    Array,
+    Config,
+    SavedLayer,
+    SavedModel,
+    SavedOptimizer,
+    is_legacy_optimizer,
+    short_class_name,
+)
+from surefoot.migrate.readers.hdf5_guard import first_line, parse_json
+from surefoot.migrate.readers.object_graph import Node, ObjectGraph, import_tensorflow
+from surefoot.migrate.readers.slot_names import sort_named_state
+
+METADATA = "keras_metadata.pb"
+INNER = "lh_base_optimizer"
+
+
+def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
+    """Reads a checkpoint's model and optimizer.
+
+    Args:
+        prefix: The checkpoint's prefix, such as `"folder/ckpt"` for `folder/ckpt.index`.
+        model: The attribute that holds the model: `"model"` for `Checkpoint(model=...)`.
+        optimizer: The attribute that holds the optimizer.
+
+    Returns:
+        What it holds; no configuration and no loss, which checkpoints do not have.
+
+    Raises:
+        MigrationError: If it is damaged, or the attributes are not there.
+    """
+    graph = ObjectGraph(prefix)
+    root = graph.nodes[0]
+    model_node = graph.child(root, model)
+    if model_node is None:
+        raise MigrationError(
+            f"{prefix} has no object {model!r}; it has {sorted(root.children)}. Say which one "
+            "is the model with model_name=..."
+        )
+    layers, nodes = graph.layers(model_node, None)
+    optimizer_node = graph.child(root, optimizer) or graph.child(model_node, optimizer)
+    saved = None
+    if optimizer_node is not None:
+        saved = _read_optimizer(graph, optimizer_node, layers, nodes, None)
+    return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved)
+
+
+def read_savedmodel(path: str) -> SavedModel:
+    """Reads model, loss and optimizer from a SavedModel directory of Keras 2.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        MigrationError: If it is damaged or not Keras's.
+    """
+    folder = pathlib.Path(path)
+    metadata = folder / METADATA
+    if not metadata.is_file() or not (folder / "variables").is_dir():
+        raise MigrationError(
+            f"{path} is not a SavedModel that Keras 2 wrote: `{METADATA}` and `variables/` are "
+            f"not both there. Received: {sorted(entry.name for entry in folder.iterdir())}."
+        )
+    root = _read_metadata(path, metadata)
+    config = {"class_name": root.get("class_name"), "config": root.get("config")}
+    entries = _entries(path, config)
+    if short_class_name(config["class_name"] or "") == "Sequential":
+        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
+    graph = ObjectGraph(str(folder / "variables" / "variables"))
+    layers, nodes = graph.layers(graph.nodes[0], [e["config"]["name"] for e in entries])
+    layers = [
+        SavedLayer(layer.name, short_class_name(entry["class_name"]), layer.weights)
+        for layer, entry in zip(layers, entries, strict=True)
+    ]
+    training = root.get("training_config")
+    saved = None
+    if training and training.get("optimizer_config"):
+        node = graph.child(graph.nodes[0], "optimizer")
+        saved = _read_optimizer(graph, node, layers, nodes, training["optimizer_config"])
+    return SavedModel(path, "savedmodel", "2", config, training, tuple(layers), saved)
+
+
+def checkpoint_prefix(path: str) -> str | None:
+    """The prefix that a path means, whether it is a prefix, an index file or a directory."""
+    if path.endswith(".index") and os.path.isfile(path):
+        return path.removesuffix(".index")
+    if os.path.isfile(f"{path}.index"):
+        return path
+    if os.path.isdir(path):
+        found = sorted(pathlib.Path(path).glob("*.index"))
+        if len(found) == 1:
+            return str(found[0]).removesuffix(".index")
+        if found:
+            raise MigrationError(
+                f"{path} holds several checkpoints; say which one: "
+                f"{[str(f).removesuffix('.index') for f in found]}."
+            )
+    return None
+
+
+def _read_metadata(path: str, metadata: pathlib.Path) -> Config:
+    import_tensorflow(path)
+    from tensorflow.python.keras.protobuf import saved_metadata_pb2
+
+    try:
+        saved = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
+    except Exception as error:  # protobuf's DecodeError moves between its versions.
+        raise MigrationError(f"{metadata} is damaged ({first_line(error)}).") from error
+    for node in saved.nodes:
+        if node.node_path == "root":
+            root = _without_wrappers(parse_json(node.metadata, str(metadata)))
+            if isinstance(root, dict):
+                return root
+    raise MigrationError(f"{metadata} does not say what the model is made of.")
+
+
+def _without_wrappers(value: Any) -> Any:
+    """Tuples and shapes that TensorFlow wrapped for JSON, as lists."""
+    if isinstance(value, dict):
+        if value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value:
+            return [_without_wrappers(item) for item in value["items"]]
+        return {
+            key: _without_wrappers(item) for key, item in value.items() if key != "shared_object_id"
+        }
+    if isinstance(value, list):
+        return [_without_wrappers(item) for item in value]
+    return value
+
+
+def _entries(path: str, config: Config) -> list[Config]:
+    try:
+        return list(config["config"]["layers"])
+    except (KeyError, TypeError) as error:
+        raise MigrationError(
+            f"{path} holds a model that is neither Sequential nor Functional. A subclassed model "
+            "comes over with `surefoot.migrate.restore(path, model)`, from a checkpoint."
+        ) from error
+
+
+def _read_optimizer(
+    graph: ObjectGraph,
+    node: Node | None,
+    layers: list[SavedLayer],
+    nodes: list[Node],
+    saved: Config | None,
+) -> SavedOptimizer:
+    arguments = saved["config"] if saved is not None else {}
+    if node is None:
+        # Keras writes an optimizer that has taken no step without an object of its own.
+        return SavedOptimizer(
+            short_class_name(saved["class_name"]) if saved else "",
+            arguments,
+            saved is not None,
+            is_legacy_optimizer(arguments),
+            None,
+        )
+    legacy = "_iterations" not in node.children
+    hyperparameters = _scalars(graph, node)
+    inner = graph.child(node, INNER)
+    iterations = hyperparameters.pop("iter", hyperparameters.pop("_iterations", None))
+    scalars = {
+        name: hyperparameters.pop(stored)
+        for stored, name in (("momentum_cache", "momentum_cache"), ("_u_product", "u_product"))
+        if stored in hyperparameters
+    }
+    keys = {
+        n.number: weight.key
+        for n, weight in zip(nodes, (w for layer in layers for w in layer.weights), strict=True)
+    }
+    slots: dict[str, dict[str, Array]] = {}
+    if legacy:
+        for owner in (node, inner):
+            for variable, slot, stored in owner.slots if owner else ():
+                if variable in keys:
+                    slots.setdefault(slot, {})[keys[variable]] = graph.value(graph.nodes[stored])
+    else:
+        held = graph.child(node, "_variables")
+        numbers = sorted(held.children.items(), key=lambda c: int(c[0])) if held else []
+        named = [(graph.nodes[n].name, graph.value(graph.nodes[n])) for _, n in numbers]
+        slots = sort_named_state(named, layers, False, graph.prefix).slots
+    if saved is None:
+        arguments = {name.removeprefix("_"): value for name, value in hyperparameters.items()}
+        if inner is not None:
+            arguments = {"optimizer": {"class_name": "", "config": _scalars(graph, inner)}}
+    return SavedOptimizer(
+        class_name=short_class_name(saved["class_name"]) if saved else "",
+        config=arguments,
+        complete=saved is not None,
+        legacy=legacy,
+        iterations=None if iterations is None else int(iterations),
+        slots=slots,
+        scalars=scalars,
+    )
+
+
+def _scalars(graph: ObjectGraph, node: Node) -> dict[str, float]:
+    """An optimizer's single numbers: its hyperparameters, its step, its momentum cache."""
+    found = {}
+    for name, number in node.children.items():
+        held = graph.nodes[number]
+        if held.key is not None:
+            value = graph.value(held)
+            if value.shape == ():
+                found[name] = value.item()
+    return found

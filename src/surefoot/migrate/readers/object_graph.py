@@ -1,0 +1,203 @@
+"""Reads models and optimizers out of a TensorFlow checkpoint's own graph of objects.
+
+A checkpoint says which object holds which, so weights and slots are found by what they
+belong to, not by guessing at names. Only this module asks for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from surefoot.migrate.errors import MigrationError, MissingTensorFlowError
+from surefoot.migrate.readers.description import Array, SavedLayer, SavedWeight
+from surefoot.migrate.readers.hdf5_guard import first_line
+
+GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VALUE = "VARIABLE_VALUE"
+# What a saved model or layer holds beside its own layers and weights.
+NOT_WEIGHTS = {
+    "optimizer",
+    "keras_api",
+    "signatures",
+    "variables",
+    "trainable_variables",
+    "non_trainable_variables",
+    "regularization_losses",
+    "compiled_loss",
+    "compiled_metrics",
+    "loss_tracker",
+    "metrics",
+}
+
+
+def import_tensorflow(path: str) -> Any:
+    """TensorFlow, or an error that says why it is wanted."""
+    # TensorFlow's notes on its build would bury the report.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise MissingTensorFlowError(
+            f"{path} is a TensorFlow SavedModel or checkpoint, and reading it needs TensorFlow, "
+            "whichever backend Keras uses: install `tensorflow-cpu`. Files saved as .h5 or "
+            ".keras need no TensorFlow."
+        ) from error
+    return tensorflow
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """An object of a checkpoint: what it holds, by attribute, and its slots."""
+
+    number: int
+    children: dict[str, int]
+    name: str
+    key: str | None
+    slots: tuple[tuple[int, str, int], ...]
+
+
+class ObjectGraph:
+    """The objects of a checkpoint and the arrays they hold."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        tensorflow = import_tensorflow(prefix)
+        from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+        try:
+            self._reader = tensorflow.train.load_checkpoint(prefix)
+            self._check_sizes(tensorflow)
+            shapes = self._reader.get_variable_to_shape_map()
+            if GRAPH_KEY not in shapes:
+                raise MigrationError(
+                    f"{prefix} is a checkpoint of TensorFlow 1 form, without the graph of "
+                    "objects that says which weight is whose. Save it with "
+                    "`tf.train.Checkpoint(model=..., optimizer=...)`."
+                )
+            graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+                self._reader.get_tensor(GRAPH_KEY)
+            )
+        except MigrationError:
+            raise
+        except Exception as error:  # TensorFlow and protobuf raise many kinds for damaged data.
+            raise MigrationError(
+                f"{prefix} cannot be read as a checkpoint: it is truncated, damaged or of another "
+                f"kind ({first_line(error)})."
+            ) from error
+        self.nodes = [_node(i, saved) for i, saved in enumerate(graph.nodes)]
+        known = range(len(self.nodes))
+        for node in self.nodes:
+            linked = [*node.children.values(), *(n for a, _, b in node.slots for n in (a, b))]
+            if any(number not in known for number in linked):
+                raise MigrationError(f"{prefix}: the graph of objects is damaged.")
+
+    def _check_sizes(self, tensorflow: Any) -> None:
+        """A damaged index may announce more numbers than the data files hold."""
+        folder, stem = os.path.split(self.prefix)
+        held = sum(
+            part.stat().st_size
+            for part in pathlib.Path(folder or ".").iterdir()
+            if part.name.startswith(f"{stem}.data-")
+        )
+        types = self._reader.get_variable_to_dtype_map()
+        announced = 0
+        for key, shape in self._reader.get_variable_to_shape_map().items():
+            size = types[key].size or 1
+            for length in shape:
+                size *= length
+            announced += 0 if types[key] == tensorflow.string else size
+        if announced > held:
+            raise MigrationError(
+                f"{self.prefix}: the index announces {announced} bytes, the data has {held}; "
+                "the checkpoint is truncated."
+            )
+
+    def child(self, node: Node, name: str) -> Node | None:
+        """The object that a node holds under a name."""
+        return self.nodes[node.children[name]] if name in node.children else None
+
+    def value(self, node: Node) -> Array:
+        """The numbers of a variable."""
+        try:
+            return self._reader.get_tensor(node.key)
+        except Exception as error:  # as above
+            raise MigrationError(
+                f"{self.prefix}: {node.name} cannot be read ({first_line(error)})."
+            ) from error
+
+    def layers(self, model: Node, names: list[str] | None) -> tuple[list[SavedLayer], list[Node]]:
+        """The layers of a model.
+
+        Args:
+            model: The model's node.
+            names: The layers' names in order where a configuration says them.
+
+        Returns:
+            The layers, and the node of each weight in the order of `SavedModel.weights`.
+        """
+        # Keras 2 numbers the layers of Sequential and Functional models; a subclassed
+        # model holds them under its own attributes.
+        count = len([name for name in model.children if name.startswith("layer-")])
+        numbered = [f"layer-{i}" for i in range(count)]
+        plain = [
+            name
+            for name in model.children
+            if name not in NOT_WEIGHTS and not name.startswith("layer_with_weights-")
+        ]
+        if names is not None and len(names) != count:
+            raise MigrationError(
+                f"{self.prefix}: the configuration has {len(names)} layers, the saved objects "
+                f"{count}."
+            )
+        layers, nodes = [], []
+        visited: set[int] = set()
+        for i, attribute in enumerate(numbered or plain):
+            layer = self.child(model, attribute)
+            if layer is None:
+                raise MigrationError(f"{self.prefix}: {attribute} is missing.")
+            found = self._variables(layer, visited)
+            if names is not None:
+                name = names[i]
+            elif any(child.startswith("layer-") for child in layer.children):
+                name = ""
+            else:
+                name = found[0].name.split("/")[0] if found and numbered else ""
+            shown = name or attribute
+            weights = tuple(
+                SavedWeight(f"{shown}: {n.name}#{n.number}", n.name, (), self.value(n))
+                for n in found
+            )
+            if weights or names is not None:
+                layers.append(SavedLayer(name, "", weights, "" if numbered else attribute))
+                nodes.extend(found)
+        return layers, nodes
+
+    def _variables(self, start: Node, visited: set[int]) -> list[Node]:
+        found, waiting = [], [start]
+        while waiting:
+            node = waiting.pop(0)
+            if node.number in visited:
+                continue
+            visited.add(node.number)
+            if node.key is not None:
+                found.append(node)
+            inner = [self.nodes[n] for name, n in node.children.items() if name not in NOT_WEIGHTS]
+            waiting = inner + waiting
+        return found
+
+
+def _node(number: int, saved: Any) -> Node:
+    value = next((a for a in saved.attributes if a.name == VALUE), None)
+    return Node(
+        number=number,
+        children={child.local_name: child.node_id for child in saved.children},
+        name=value.full_name if value is not None else "",
+        key=value.checkpoint_key if value is not None else None,
+        slots=tuple(
+            (slot.original_variable_node_id, slot.slot_name, slot.slot_variable_node_id)
+            for slot in saved.slot_variables
+        ),
+    )

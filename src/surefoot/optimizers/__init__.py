@@ -1,0 +1,13 @@
+"""The optimizers under the module name that old code uses.
+
+``import surefoot as tfa`` makes ``tfa.optimizers.RectifiedAdam`` run as it
+stands; ``from surefoot.optimizers import Nadam`` replaces
+``tf.keras.optimizers.Nadam``.
+"""
+
+from surefoot.optimizers.lookahead import Lookahead
+from surefoot.optimizers.nadam import Nadam
+from surefoot.optimizers.ranger import Ranger
+from surefoot.optimizers.rectified_adam import RectifiedAdam
+
+__all__ = ["Lookahead", "Nadam", "Ranger", "RectifiedAdam"]

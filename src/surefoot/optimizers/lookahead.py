@@ -1,0 +1,342 @@
+"""Lookahead: k steps forward, one step back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Unpack
+
+import keras
+
+from surefoot import engines
+from surefoot.arguments import checks, keywords
+from surefoot.arguments.checks import positive_whole_number, proportion
+from surefoot.arguments.signatures import KerasArguments, Number
+from surefoot.base import inner_optimizers, registration
+from surefoot.base.optimizer import apply_unconstrained
+from surefoot.base.wrapper import WrappingOptimizer
+from surefoot.rule.update import interpolated
+from surefoot.state.attachment import require_attached
+from surefoot.state.counter import updates_done
+from surefoot.state.hyperparameters import Hyperparameter
+from surefoot.state.measurement import measured
+from surefoot.state.named_state import State, as_array
+from surefoot.variables.tracked import Assignment
+from surefoot.variables.variable import distinct, identity, is_low_precision
+
+FINALIZE = ("fast", "slow")
+
+
+class LookaheadArguments(KerasArguments, total=False):
+    """The keywords of `Lookahead`."""
+
+    finalize: Literal["fast", "slow"]
+
+
+class Lookahead(WrappingOptimizer):
+    r"""Lookahead around any optimizer, as `tfa.optimizers.Lookahead` computed it.
+
+    The inner optimizer moves the model's ("fast") weights. Every
+    ``sync_period`` updates they are set back to a point between where they are
+    and where the period began (Zhang et al., "Lookahead Optimizer: k steps
+    forward, 1 step back", NeurIPS 2019, https://arxiv.org/abs/1907.08610):
+
+    .. math::
+
+        \phi \leftarrow \phi + \alpha (\theta - \phi), \qquad \theta \leftarrow \phi
+
+    The slow weights :math:`\phi` start from the fast ones at the first update,
+    and only the end of a period changes them afterwards, for the variables that
+    have a gradient in that update. Whatever else changes the fast weights in
+    between (clipping, normalization, pruning) is part of the way they go. Call
+    `reset_slow_weights` after loading other weights in the middle of a training.
+
+    Example:
+    >>> import keras, surefoot
+    >>> weight = keras.Variable(3.0)
+    >>> sgd = keras.optimizers.SGD(learning_rate=1.0)
+    >>> optimizer = surefoot.Lookahead(sgd, sync_period=2, slow_step_size=0.5)
+    >>> for _ in range(2):  # 3 -> 2 -> 1, and half the way back to 3
+    ...     optimizer.apply([keras.ops.array(1.0)], [weight])
+    >>> float(keras.ops.stop_gradient(weight.value))
+    2.0
+
+    Args:
+        optimizer: The inner optimizer: an object, a name that
+            `keras.optimizers.get` knows, or a config.
+        sync_period: Number of updates in a period, at least 1. Defaults to 6.
+        slow_step_size: :math:`\alpha`, in [0, 1]. Defaults to 0.5.
+        name: Name of the optimizer. Defaults to ``"Lookahead"``.
+        **kwargs: ``finalize``: which weights the model has after ``fit``, its own
+            (``"fast"``, default, as in the original) or the ``"slow"`` ones.
+            ``nonfinite``, and for the slow weights ``shard_state``, see
+            `RectifiedAdam`. Further what every Keras optimizer takes, applied
+            before the inner optimizer sees a gradient: ``clipnorm``,
+            ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``loss_scale_factor``,
+            ``gradient_accumulation_steps``.
+
+    Raises:
+        TypeError: If ``optimizer`` is no optimizer, or an argument is unknown.
+        ValueError: If an argument is out of range, or belongs to the inner
+            optimizer.
+    """
+
+    sync_period = Hyperparameter(positive_whole_number, whole=True)
+    slow_step_size = Hyperparameter(proportion)
+
+    def __init__(
+        self,
+        optimizer: Any,
+        sync_period: Number = 6,
+        slow_step_size: Number = 0.5,
+        name: str = "Lookahead",
+        **kwargs: Unpack[LookaheadArguments],
+    ):
+        options: dict[str, Any] = {**kwargs}
+        inner = inner_optimizers.deserialized_optimizer(optimizer)
+        for argument in ("learning_rate", "lr", "decay", "weight_decay"):
+            if argument in options:
+                raise ValueError(
+                    f"`{argument}` is the inner optimizer's; set it there. "
+                    f"Received: {argument}={options[argument]!r}"
+                )
+        checks.check_name(name)
+        given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
+        accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
+        nonfinite = options.pop("nonfinite", "propagate")
+        shard_state = options.pop("shard_state", False)
+        finalize = checks.choice("finalize", options.pop("finalize", "fast"), FINALIZE)
+        if finalize == "slow" and options.get("use_ema"):
+            raise ValueError(
+                "After `fit` a model has the slow weights or their average, not both. "
+                "Received: finalize='slow', use_ema=True"
+            )
+        base_arguments = keywords.take_base_arguments(type(self), options)
+        super().__init__(0.0, name, accepted, base_arguments, nonfinite, shard_state)
+        self.inner_optimizer = inner
+        self._finalize = finalize
+
+    @classmethod
+    def own_hyperparameters(cls) -> list[Hyperparameter]:
+        """Those that are not the inner optimizer's."""
+        return [Lookahead.sync_period, Lookahead.slow_step_size]
+
+    declared_hyperparameters = own_hyperparameters
+
+    def build(self, variables: Any) -> None:
+        """Create the slow weights, and build the inner optimizer."""
+        if self.built:
+            return
+        variables = distinct(variables)
+        super().build(variables)
+        self.build_inner(variables)
+        for variable in variables:
+            if getattr(variable, "overwrite_with_gradient", False):
+                self.slots.skip(variable)
+                continue
+            slow = self.add_variable_from_reference(variable, "slow")
+            engines.active().initialize_as_copy(slow, variable)
+        # Past Keras's tracking, which would take the model's variables for ours.
+        followed = [
+            (variable, self.slots.of(variable)["slow"], self.inner_slot(variable, "master"))
+            for variable in variables
+            if "slow" in self.slots.of(variable)
+        ]
+        self.__dict__["_starts"] = [
+            Assignment([slow], [fast, master]) for fast, slow, master in followed
+        ]
+        self.__dict__["_synchronizations"] = {
+            identity(fast): Assignment(
+                sorted((v for v in (master, fast, slow) if v is not None), key=is_low_precision),
+                [fast, master, slow],
+            )
+            for fast, slow, master in followed
+        }
+        self.restore_pending_slots()
+
+    # The slow weights in the model.
+
+    @contextlib.contextmanager
+    def slow_weights(self) -> Iterator[None]:
+        """Put the slow weights into the model while a ``with`` block runs.
+
+        The paper's author recommends to evaluate with them. Afterwards the fast
+        weights are back, bit for bit. Do not train inside the block.
+
+        Example:
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(3.0)
+        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0))
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+        >>> with optimizer.slow_weights():
+        ...     float(keras.ops.stop_gradient(weight.value))
+        3.0
+        >>> float(keras.ops.stop_gradient(weight.value))
+        2.0
+
+        Yields:
+            Nothing.
+
+        Raises:
+            ValueError: If the optimizer has not been built.
+        """
+        if not self.built:
+            raise ValueError("There are no slow weights before the optimizer is built.")
+        fast = [v for v in self._trainable_variables if "slow" in self.slots.of(v)]
+        values = [as_array(v) for v in fast]
+        self._put_slow_weights(fast)
+        try:
+            yield
+        finally:
+            for variable, value in zip(fast, values, strict=True):
+                variable.assign(value)
+
+    def _put_slow_weights(self, variables: list[Any]) -> None:
+        if not self._has_started():
+            return  # the slow weights are the fast ones
+        for variable in variables:
+            variable.assign(as_array(self.slots.of(variable)["slow"]))
+
+    def _has_started(self) -> bool:
+        return bool(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations)) > 0)
+
+    def reset_slow_weights(self) -> None:
+        """Let the slow weights start anew from the model's present weights.
+
+        For whoever loads other weights into the model in the middle of a
+        training; before the first update that happens by itself.
+
+        Example:
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(3.0)
+        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0), sync_period=2)
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+        >>> weight.assign(10.0) is not None
+        True
+        >>> optimizer.reset_slow_weights()
+        >>> optimizer.apply([keras.ops.array(1.0)], [weight])  # 10 -> 9, and half the way to 10
+        >>> float(keras.ops.stop_gradient(weight.value))
+        9.5
+
+        Raises:
+            RuntimeError: On JAX, inside of an epoch of ``fit`` that holds the
+                state outside of the variables, where no callback asks.
+        """
+        for start in self.__dict__.get("_starts", ()):
+            for variable in (*start.targets, *start.sources):
+                if variable is not None:
+                    require_attached(variable, "the slow weights")
+        for start in self.__dict__.get("_starts", ()):
+            engines.active().initialize_as_copy(start.targets[0], start.sources[0])
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """At the end of ``fit``: averages, or with ``finalize="slow"`` the slow weights."""
+        super().finalize_variable_values(var_list)
+        if self._finalize == "slow":
+            self._put_slow_weights([v for v in var_list if "slow" in self.slots.of(v)])
+
+    @property
+    def finalize(self) -> str:
+        """Which weights the model has after ``fit``: "fast" or "slow"."""
+        return self._finalize
+
+    # The step.
+
+    def rule_state(self) -> list[Any]:
+        """The slow weights, which only the rule writes, and the inner optimizer's."""
+        return [*(start.targets[0] for start in self._starts), *super().rule_state()]
+
+    @measured
+    def _backend_update_step(
+        self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
+    ) -> None:
+        del learning_rate
+        engine = engines.active()
+        own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
+        inner = self.inner_optimizer
+        engine.assign_where(updates_done(self) == 0, self._starts, _fast_value, [])
+        done = updates_done(inner)
+        apply_unconstrained(inner, grads, trainable_variables)
+        now_done = updates_done(inner)
+        # The inner optimizer may only have accumulated, or skipped.
+        moved = now_done > done
+        # As in the original, a variable that has no gradient in this update stays as it is.
+        given = dict.fromkeys(map(identity, trainable_variables))
+        synchronizations = [
+            self._synchronizations[key] for key in given if key in self._synchronizations
+        ]
+        period = keras.ops.cast(own["sync_period"], keras.backend.standardize_dtype(done.dtype))
+        ends = moved & (now_done % period == 0)
+        engine.assign_where(ends, synchronizations, _synchronized, [own["slow_step_size"]])
+        # Keras will count this step; take that back if it was none.
+        dtype = keras.backend.standardize_dtype(self._iterations.dtype)
+        self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
+
+    # Weights and configuration.
+
+    def restore(self, state: State) -> None:
+        """Take a ``state`` without misfits; one without slow weights lets them start anew."""
+        super().restore(state)
+        if self.built and not any(name.startswith("slow|") for name in state):
+            self.reset_slow_weights()
+
+    def leading_weights(self) -> list[Any]:
+        """None: in the original, only the iterations come before the slow weights."""
+        return []
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
+        config: dict[str, Any] = super().get_config()
+        for key in ("learning_rate", "weight_decay"):
+            config.pop(key, None)
+        return config | {
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "sync_period": self.hyperparameters.get(Lookahead.sync_period),
+            "slow_step_size": self.hyperparameters.get(Lookahead.slow_step_size),
+            "finalize": self.finalize,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
+        """Create a Lookahead from a config: ours, or TensorFlow Addons'.
+
+        Args:
+            config: What `get_config` returned, here or in the original. It is
+                not changed.
+            custom_objects: Names to objects, for an inner optimizer of the user's.
+
+        Returns:
+            An optimizer of this class.
+
+        Raises:
+            TypeError: If the config has an unknown entry.
+            ValueError: If an entry is out of range.
+        """
+        with registration.also_known(custom_objects):
+            return cls(**cls.default_inner_config() | config)
+
+    @classmethod
+    def default_inner_config(cls) -> dict[str, Any]:
+        """What a config may leave out: `keras.optimizers.get` passes an empty one."""
+        return {"optimizer": "RectifiedAdam"}
+
+
+def _fast_value(
+    xp: Any, exact: Callable[..., Any], scalars: Sequence[Any], fast: Any, master: Any
+) -> Any:
+    del xp, scalars
+    return exact(fast, master)
+
+
+def _synchronized(
+    xp: Any, exact: Callable[..., Any], scalars: Sequence[Any], fast: Any, master: Any, slow: Any
+) -> Any:
+    """Where slow and fast weights meet at the end of a period."""
+    (slow_step_size,) = scalars
+    return interpolated(xp, slow, exact(fast, master), slow_step_size)
+
+
+registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -1,0 +1,1 @@
+"""The arithmetic: the elementwise rule, and the formulas of a step's scalars."""

@@ -1,0 +1,230 @@
+"""Live hyperparameters: validated where they are set, seen by the next step.
+
+The originals kept hyperparameters in variables, so that a callback could
+change ``beta_1`` of a running, compiled training. Keras 3 bakes the Python
+float into the compiled step, where a later write is silently lost. Here all
+scalar hyperparameters of an optimizer share one small vector variable, which
+compiled steps read, and a host copy in float64, which Python reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+import numpy as np
+
+from surefoot import engines
+from surefoot.arguments.checks import Validator, as_number
+from surefoot.arguments.schedules import evaluated, number_or_schedule
+from surefoot.state.attachment import require_attached
+from surefoot.state.live import live
+from surefoot.variables.variable import is_detached
+
+
+class Hyperparameter:
+    """A hyperparameter of an optimizer class: declared once, live ever after.
+
+    Args:
+        validate: Raises on a value that is not accepted, else returns it as a
+            float.
+        complement: Keep ``1 - value`` in the variable, as is right for decay
+            rates near one, which float32 would round.
+        whole: Read as an int.
+        schedulable: Accept schedules and callables of the step, too.
+    """
+
+    def __init__(
+        self,
+        validate: Validator,
+        *,
+        complement: bool = False,
+        whole: bool = False,
+        schedulable: bool = False,
+    ):
+        self.validate = validate
+        self.complement = complement
+        self.whole = whole
+        self.schedulable = schedulable
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @property
+    def stored_name(self) -> str:
+        """The name of what the variable holds."""
+        return f"one_minus_{self.name}" if self.complement else self.name
+
+    def accept(self, value: Any) -> Any:
+        """Validate ``value`` and return it as it will be kept."""
+        if self.schedulable:
+            return number_or_schedule(self.name, value, self.validate)
+        return self.validate(self.name, value)
+
+    def encode(self, value: float) -> float:
+        """The number in the variable for ``value``."""
+        return 1.0 - value if self.complement else value
+
+    decode = encode
+
+    def __get__(self, optimizer: Any, owner: type | None = None) -> Any:
+        if optimizer is None:
+            return self
+        value = optimizer.hyperparameters.get(self)
+        return value if callable(value) else live(value, optimizer, self.name)
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        optimizer.hyperparameters.set(self, self.accept(value))
+
+
+class HyperparameterSet:
+    """The hyperparameters of one optimizer: host copy, variable and schedules.
+
+    Args:
+        declared: The hyperparameters, in the order of the vector.
+        values: Accepted values by name.
+        changing_structure: The scope in which a schedule is put in, or taken out.
+    """
+
+    def __init__(
+        self,
+        declared: list[Hyperparameter],
+        values: Mapping[str, Any],
+        changing_structure: Callable[[str], AbstractContextManager[None]],
+    ):
+        self.declared = declared
+        self.values = dict(values)
+        self.variable: Any = None
+        self._changing_structure = changing_structure
+
+    def attach(self, variable: Any) -> None:
+        """Keep ``variable`` equal to the values from here on."""
+        self.variable = variable
+        for hyperparameter in self.declared:
+            self._require_held(hyperparameter, self.values[hyperparameter.name])
+        self._write()
+
+    def get(self, hyperparameter: Hyperparameter) -> Any:
+        """The value as the user gave it, or as a checkpoint brought it."""
+        self._refresh()
+        value = self.values[hyperparameter.name]
+        return int(value) if hyperparameter.whole else value
+
+    def set(self, hyperparameter: Hyperparameter, value: Any) -> None:
+        """Set an accepted value; the next step sees it, compiled or not."""
+        name = hyperparameter.name
+        if self.variable is not None:
+            require_attached(self.variable, "a hyperparameter")
+            self._require_held(hyperparameter, value)
+        previous = self.values[name]
+        # What is compiled holds the schedule itself, not its number.
+        structural = previous is not value and (callable(previous) or callable(value))
+        with (
+            self._changing_structure(f"{name}={value!r}")
+            if structural
+            else contextlib.nullcontext()
+        ):
+            self.values[name] = value
+            self._write()
+
+    def stored(self) -> dict[str, float]:
+        """What the variable holds, by name, in float64."""
+        self._refresh()
+        return {
+            hyperparameter.stored_name: hyperparameter.encode(value)
+            for hyperparameter in self.declared
+            if not callable(value := self.values[hyperparameter.name])
+        }
+
+    def on_host(self) -> dict[str, np.float64]:
+        """What the variable holds, as NumPy scalars; schedules, which are left out, aside."""
+        return {name: np.float64(value) for name, value in self.stored().items()}
+
+    def problems(self, stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
+        """Which entries of ``stored`` are no accepted values, and why."""
+        for hyperparameter in self.declared:
+            name = hyperparameter.stored_name
+            if name in stored and not stored[name].shape:
+                try:
+                    number = as_number(name, stored[name])
+                    number = hyperparameter.decode(number)
+                    self._require_held(
+                        hyperparameter, hyperparameter.validate(hyperparameter.name, number)
+                    )
+                except (TypeError, ValueError) as error:
+                    yield name, str(error)
+
+    def restore(self, stored: Mapping[str, float]) -> None:
+        """Take the values of ``stored``; those not in it stay."""
+        for hyperparameter in self.declared:
+            if hyperparameter.stored_name in stored:
+                number = float(stored[hyperparameter.stored_name])
+                self.values[hyperparameter.name] = hyperparameter.decode(number)
+        self._write()
+
+    def named(self, vector: Any) -> dict[str, Any]:
+        """Name the entries of ``vector``, the variable's value in a step."""
+        return {
+            hyperparameter.stored_name: vector[index]
+            for index, hyperparameter in enumerate(self.declared)
+        }
+
+    def in_step(self, iterations: Any) -> dict[str, Any]:
+        """What the update after ``iterations`` reads: entries of the variable, and schedules'."""
+        engine = engines.active()
+        values = self.named(engine.scalar(self.variable))
+        for hyperparameter in self.declared:
+            schedule = self.schedule_of(hyperparameter.name)
+            if schedule is not None:
+                values[hyperparameter.stored_name] = engine.scalar(evaluated(schedule, iterations))
+        return values
+
+    def schedule_of(self, name: str) -> Any:
+        """The schedule or callable behind a hyperparameter, or None."""
+        value = self.values[name]
+        return value if callable(value) else None
+
+    def _encoded(self) -> np.ndarray:
+        return np.array(
+            [
+                0.0 if callable(self.values[h.name]) else h.encode(self.values[h.name])
+                for h in self.declared
+            ],
+            dtype="float64",
+        )
+
+    def _require_held(self, hyperparameter: Hyperparameter, value: Any) -> None:
+        """Refuse a number that would be infinite in the variable."""
+        dtype = self.variable.dtype
+        if not callable(value) and abs(value) > float(np.finfo(dtype).max):
+            raise ValueError(
+                f"`{hyperparameter.name}` must be a number that {dtype} has. "
+                f"Received: {hyperparameter.name}={value!r}"
+            )
+
+    def _write(self) -> None:
+        if self.variable is not None:
+            require_attached(self.variable, "a hyperparameter")
+            self.variable.assign(self._encoded().astype(self.variable.dtype))
+
+    def _refresh(self) -> None:
+        """Adopt what was assigned to the variable behind our back (a checkpoint).
+
+        The float64 host value stays wherever the variable still equals its
+        rounding.
+        """
+        if self.variable is None or is_detached(self.variable):
+            return
+        try:
+            current = np.asarray(keras.ops.convert_to_numpy(self.variable.value))
+        except Exception:  # symbolic: inside a trace the host copy is what is known
+            return
+        expected = self._encoded()
+        for index, hyperparameter in enumerate(self.declared):
+            changed = current[index] != expected[index].astype(current.dtype)
+            if changed and not callable(self.values[hyperparameter.name]):
+                self.values[hyperparameter.name] = hyperparameter.decode(float(current[index]))

@@ -1,0 +1,1 @@
+"""What a variable is to an optimizer, and which slots belong to it."""
