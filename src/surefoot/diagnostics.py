@@ -30,15 +30,15 @@ class Diagnostics:
     before reading.
 
     Example:
-    >>> import keras, surefoot
-    >>> weight = keras.Variable([3.0, 4.0])
-    >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(0.5))
-    >>> diagnostics = surefoot.diagnostics.Diagnostics(optimizer)
-    >>> diagnostics.start()
-    >>> optimizer.apply([keras.ops.array([0.0, 2.0])], [weight])
-    >>> numbers = diagnostics.read()
-    >>> numbers["gradient_norm"], round(numbers["update_ratio"], 6)
-    (2.0, 0.2)
+        >>> import keras, surefoot
+        >>> weight = keras.Variable([3.0, 4.0])
+        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(0.5))
+        >>> diagnostics = surefoot.diagnostics.Diagnostics(optimizer)
+        >>> diagnostics.start()
+        >>> optimizer.apply([keras.ops.array([0.0, 2.0])], [weight])
+        >>> numbers = diagnostics.read()
+        >>> numbers["gradient_norm"], round(numbers["update_ratio"], 6)
+        (2.0, 0.2)
 
     Args:
         optimizer: One of this package, or a wrapper with one inside.
@@ -132,15 +132,15 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
     it is next called without this callback.
 
     Example:
-    >>> import keras, numpy as np, surefoot
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    >>> model.compile(surefoot.RectifiedAdam(0.01), "mse")
-    >>> x, y = np.ones((8, 4)), np.ones((8, 1))
-    >>> history = model.fit(
-    ...     x, y, epochs=3, callbacks=[surefoot.OptimizerDiagnostics()], verbose=0
-    ... )
-    >>> [round(rate, 3) for rate in history.history["effective_learning_rate"]]
-    [0.01, 0.01, 0.01]
+        >>> import keras, numpy as np, surefoot
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        >>> model.compile(surefoot.RectifiedAdam(0.01), "mse")
+        >>> x, y = np.ones((8, 4)), np.ones((8, 1))
+        >>> history = model.fit(
+        ...     x, y, epochs=3, callbacks=[surefoot.OptimizerDiagnostics()], verbose=0
+        ... )
+        >>> [round(rate, 3) for rate in history.history["effective_learning_rate"]]
+        [0.01, 0.01, 0.01]
 
     Args:
         every: ``"epoch"`` (default), or after how many steps the numbers of these

@@ -43,8 +43,8 @@ def facts() -> dict[str, str]:
     """What there is to tell, by name.
 
     Example:
-    >>> list(facts())
-    ['surefoot', 'Python', 'Keras', 'NumPy', 'llvmlite', 'backend', 'step', 'because']
+        >>> list(facts())
+        ['surefoot', 'Python', 'Keras', 'NumPy', 'llvmlite', 'backend', 'step', 'because']
     """
     from surefoot import __version__
 

@@ -61,12 +61,12 @@ class RatedOptimizer(BaseOptimizer):
         ``def rate(y_true, y_pred): return optimizer.effective_learning_rate()``.
 
         Example:
-        >>> import surefoot
-        >>> optimizer = surefoot.RectifiedAdam(0.01, total_steps=100, warmup_proportion=0.5)
-        >>> round(optimizer.effective_learning_rate(step=2), 6)
-        0.0004
-        >>> [round(float(rate), 6) for rate in optimizer.effective_learning_rate([6, 50])]
-        [3.1e-05, 0.001482]
+            >>> import surefoot
+            >>> optimizer = surefoot.RectifiedAdam(0.01, total_steps=100, warmup_proportion=0.5)
+            >>> round(optimizer.effective_learning_rate(step=2), 6)
+            0.0004
+            >>> [round(float(rate), 6) for rate in optimizer.effective_learning_rate([6, 50])]
+            [3.1e-05, 0.001482]
 
         Args:
             step: Number of the update, counted from 1, or an array of such.

@@ -52,14 +52,14 @@ class Lookahead(WrappingOptimizer):
     `reset_slow_weights` after loading other weights in the middle of a training.
 
     Example:
-    >>> import keras, surefoot
-    >>> weight = keras.Variable(3.0)
-    >>> sgd = keras.optimizers.SGD(learning_rate=1.0)
-    >>> optimizer = surefoot.Lookahead(sgd, sync_period=2, slow_step_size=0.5)
-    >>> for _ in range(2):  # 3 -> 2 -> 1, and half the way back to 3
-    ...     optimizer.apply([keras.ops.array(1.0)], [weight])
-    >>> float(keras.ops.stop_gradient(weight.value))
-    2.0
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(3.0)
+        >>> sgd = keras.optimizers.SGD(learning_rate=1.0)
+        >>> optimizer = surefoot.Lookahead(sgd, sync_period=2, slow_step_size=0.5)
+        >>> for _ in range(2):  # 3 -> 2 -> 1, and half the way back to 3
+        ...     optimizer.apply([keras.ops.array(1.0)], [weight])
+        >>> float(keras.ops.stop_gradient(weight.value))
+        2.0
 
     Args:
         optimizer: The inner optimizer: an object, a name that
@@ -165,15 +165,15 @@ class Lookahead(WrappingOptimizer):
         weights are back, bit for bit. Do not train inside the block.
 
         Example:
-        >>> import keras, surefoot
-        >>> weight = keras.Variable(3.0)
-        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0))
-        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
-        >>> with optimizer.slow_weights():
-        ...     float(keras.ops.stop_gradient(weight.value))
-        3.0
-        >>> float(keras.ops.stop_gradient(weight.value))
-        2.0
+            >>> import keras, surefoot
+            >>> weight = keras.Variable(3.0)
+            >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0))
+            >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+            >>> with optimizer.slow_weights():
+            ...     float(keras.ops.stop_gradient(weight.value))
+            3.0
+            >>> float(keras.ops.stop_gradient(weight.value))
+            2.0
 
         Yields:
             Nothing.
@@ -208,16 +208,16 @@ class Lookahead(WrappingOptimizer):
         training; before the first update that happens by itself.
 
         Example:
-        >>> import keras, surefoot
-        >>> weight = keras.Variable(3.0)
-        >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0), sync_period=2)
-        >>> optimizer.apply([keras.ops.array(1.0)], [weight])
-        >>> weight.assign(10.0) is not None
-        True
-        >>> optimizer.reset_slow_weights()
-        >>> optimizer.apply([keras.ops.array(1.0)], [weight])  # 10 -> 9, and half the way to 10
-        >>> float(keras.ops.stop_gradient(weight.value))
-        9.5
+            >>> import keras, surefoot
+            >>> weight = keras.Variable(3.0)
+            >>> optimizer = surefoot.Lookahead(keras.optimizers.SGD(1.0), sync_period=2)
+            >>> optimizer.apply([keras.ops.array(1.0)], [weight])
+            >>> weight.assign(10.0) is not None
+            True
+            >>> optimizer.reset_slow_weights()
+            >>> optimizer.apply([keras.ops.array(1.0)], [weight])  # 10 -> 9, and half the way to 10
+            >>> float(keras.ops.stop_gradient(weight.value))
+            9.5
 
         Raises:
             RuntimeError: On JAX, inside of an epoch of ``fit`` that holds the

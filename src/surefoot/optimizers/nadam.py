@@ -42,13 +42,13 @@ class Nadam(MomentOptimizer):
     0.518.
 
     Example:
-    >>> import numpy as np
-    >>> import keras, surefoot
-    >>> weight = keras.Variable(np.ones(2, "float32"))
-    >>> optimizer = surefoot.Nadam(learning_rate=0.1)
-    >>> optimizer.apply([keras.ops.array([1.0, -2.0])], [weight])
-    >>> [round(float(w), 4) for w in keras.ops.unstack(keras.ops.stop_gradient(weight.value))]
-    [0.8944, 1.1056]
+        >>> import numpy as np
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(np.ones(2, "float32"))
+        >>> optimizer = surefoot.Nadam(learning_rate=0.1)
+        >>> optimizer.apply([keras.ops.array([1.0, -2.0])], [weight])
+        >>> [round(float(w), 4) for w in keras.ops.unstack(keras.ops.stop_gradient(weight.value))]
+        [0.8944, 1.1056]
 
     Args:
         learning_rate: A number, a `keras.optimizers.schedules.LearningRateSchedule`,

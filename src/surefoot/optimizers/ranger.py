@@ -26,10 +26,10 @@ class Ranger(Lookahead):
     of RectifiedAdam's hyperparameters are live attributes here too.
 
     Example:
-    >>> import surefoot
-    >>> optimizer = surefoot.Ranger(learning_rate=3e-3, total_steps=1000, sync_period=5)
-    >>> optimizer.total_steps, optimizer.sync_period
-    (1000, 5)
+        >>> import surefoot
+        >>> optimizer = surefoot.Ranger(learning_rate=3e-3, total_steps=1000, sync_period=5)
+        >>> optimizer.total_steps, optimizer.sync_period
+        (1000, 5)
 
     Args:
         learning_rate: See `RectifiedAdam`, as all up to ``min_lr``. Defaults to

@@ -48,13 +48,13 @@ class RectifiedAdam(MomentOptimizer):
                           {(\rho_\infty-4)(\rho_\infty-2)\rho_t}}
 
     Example:
-    >>> import numpy as np
-    >>> import keras, surefoot
-    >>> weight = keras.Variable(np.ones(2, "float32"))
-    >>> optimizer = surefoot.RectifiedAdam(learning_rate=0.1)
-    >>> optimizer.apply([keras.ops.array([1.0, -2.0])], [weight])
-    >>> [round(float(w), 4) for w in keras.ops.unstack(keras.ops.stop_gradient(weight.value))]
-    [0.9, 1.2]
+        >>> import numpy as np
+        >>> import keras, surefoot
+        >>> weight = keras.Variable(np.ones(2, "float32"))
+        >>> optimizer = surefoot.RectifiedAdam(learning_rate=0.1)
+        >>> optimizer.apply([keras.ops.array([1.0, -2.0])], [weight])
+        >>> [round(float(w), 4) for w in keras.ops.unstack(keras.ops.stop_gradient(weight.value))]
+        [0.9, 1.2]
 
     Args:
         learning_rate: A number, a `keras.optimizers.schedules.LearningRateSchedule`,

@@ -92,11 +92,11 @@ def together(first: dict[str, float], second: dict[str, float]) -> dict[str, flo
     """What two `Measurement.read` before and after a reset say of all steps; other names add up.
 
     Example:
-    >>> from collections import Counter
-    >>> one = Counter(updates=2.0, gradient_norm_max=3.0, parameter_norm=5.0)
-    >>> two = Counter(updates=1.0, gradient_norm_max=2.0, parameter_norm=6.0)
-    >>> {name: together(one, two)[name] for name in one}
-    {'updates': 3.0, 'gradient_norm_max': 3.0, 'parameter_norm': 6.0}
+        >>> from collections import Counter
+        >>> one = Counter(updates=2.0, gradient_norm_max=3.0, parameter_norm=5.0)
+        >>> two = Counter(updates=1.0, gradient_norm_max=2.0, parameter_norm=6.0)
+        >>> {name: together(one, two)[name] for name in one}
+        {'updates': 3.0, 'gradient_norm_max': 3.0, 'parameter_norm': 6.0}
     """
     sums = {name: first[name] + second[name] for name in second}
     largest = {name: max(first[name], second[name]) for name in _LARGEST}
