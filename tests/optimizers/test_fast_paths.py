@@ -142,20 +142,20 @@ def test_stateless_apply_leaves_its_arguments_alone(name: str) -> None:
 
 
 @pytest.mark.backends("tensorflow")
-@pytest.mark.parametrize("jit_compile", [True, False])
-def test_tracing_for_xla_is_noticed(jit_compile: bool) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_tracing_for_xla_is_noticed(compiled: bool) -> None:
     import tensorflow as tf
 
     from surefoot.engines.tensorflow import jit_compile
 
     seen = []
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=compiled)
     def traced() -> None:
         seen.append(jit_compile.is_traced_for_xla())
 
     traced()
-    assert seen == [jit_compile]
+    assert seen == [compiled]
 
 
 @pytest.mark.backends("tensorflow")
