@@ -14,6 +14,7 @@ from loops import BACKEND
 
 if BACKEND == "jax":
     import jax.numpy as jnp
+    from jax.experimental.sparse import BCOO
 
 pytestmark = pytest.mark.backends("jax")
 
@@ -64,6 +65,16 @@ def test_gradients_of_another_dtype_are_another_program() -> None:
     for _ in range(3):
         same.apply([jnp.ones(3)], [expected])
     np.testing.assert_array_equal(variable.value, expected.value)
+
+
+def test_sparse_gradients_with_more_or_fewer_entries() -> None:
+    sparse, dense = (keras.Variable(np.zeros((4, 2), "float32")) for _ in range(2))
+    first, second = surefoot.Nadam(0.1), surefoot.Nadam(0.1)
+    for rows in (1, 3, 2, 1):
+        gradient = jnp.zeros((4, 2)).at[:rows].set(1.0 + rows)
+        first.apply([BCOO.fromdense(gradient)], [sparse])
+        second.apply([gradient], [dense])
+    np.testing.assert_array_equal(sparse.value, dense.value)
 
 
 def test_an_error_names_the_variable_of_its_optimizer() -> None:

@@ -42,10 +42,11 @@ def obstacle() -> Obstacle | None:
 
     XLA may call functions of this process on the only device.
     """
-    return loop.obstacle("jax", _other_devices, _unknown_interface)
+    return loop.obstacle("jax", other_devices, _unknown_interface)
 
 
-def _other_devices() -> str | None:
+def other_devices() -> str | None:
+    """What there is besides the CPU as the only device; None if that is all."""
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"JAX computes on {devices[0].device_kind} and not on the CPU"

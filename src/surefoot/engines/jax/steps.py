@@ -38,8 +38,9 @@ def _compiled_and_run(
         [v.value if stateless or v._value is None else v._value for v in part]
         for part in (step.donated, step.kept, step.parameters)
     ]
-    # Within another trace, and for arrays that may move to other devices, JAX decides at each call.
-    traces = stateless or len(jax.devices()) > 1
+    # Within another trace, and for arrays that may be on other devices or in another memory of one,
+    # JAX decides at each call.
+    traces = stateless or loop_runner.other_devices() is not None
     run = step.traceable if traces else step.compiled_for(held, gradients)
     new_values = run(*held, gradients)
     # Past what Keras looks at each time, which takes longer than to update a small model; what
@@ -81,7 +82,7 @@ class _Step(NamedTuple):
         donated: The state that it updates in place.
         kept: The rest of the state.
         parameters: All parameters.
-        compiled: The compiled function by the dtypes of the gradients.
+        compiled: The compiled function by what it depends on of the gradients.
     """
 
     traceable: Any
@@ -92,10 +93,18 @@ class _Step(NamedTuple):
 
     def compiled_for(self, held: list[list[Array]], gradients: list[Any]) -> Any:
         """The function compiled for these arguments."""
-        key = tuple([None if g is None else (type(g), g.dtype) for g in gradients])
+        key = tuple(map(_kind, gradients))
         if key not in self.compiled:
             self.compiled[key] = programs.compiled(self.traceable, *held, gradients)
         return self.compiled[key]
+
+
+def _kind(gradient: Any) -> Any:
+    """What a compiled step depends on of a gradient; the shape of a dense one is its variable's."""
+    if gradient is None or isinstance(gradient, jax.Array):
+        return getattr(gradient, "dtype", None)
+    # A sparse one has as many entries as it has.
+    return type(gradient), tuple((x.shape, x.dtype) for x in jax.tree.leaves(gradient))
 
 
 def _compiled_step(optimizer: SteppedOptimizer, variables: list[Any]) -> _Step:
