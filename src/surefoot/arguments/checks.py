@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
-import re
-
 Validator = Callable[[str, Any], float]
+
+LIMIT = 2**31
+"""Of counts that are compared with the iterations, 32-bit integers on some backends."""
+
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def as_number(name: str, value: Any) -> float:
@@ -114,13 +116,6 @@ def positive_whole_number(name: str, value: Any) -> float:
 def epsilon_or_default(name: str, value: Any) -> float:
     """Accept a finite number of at least 0; None means ``keras.config.epsilon()``."""
     return non_negative(name, keras.config.epsilon() if value is None else value)
-
-
-LIMIT = 2**31
-"""Of counts that are compared with the iterations, 32-bit integers on some backends."""
-
-
-_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def check_name(name: Any) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras.optimizers.schedules import LearningRateSchedule
 
 from surefoot.arguments.checks import Validator, non_negative
-
-if TYPE_CHECKING:
-    pass
 
 
 def schedule_from_config(name: str, value: Any) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from surefoot import engines
 from surefoot.variables.variable import is_detached
-
-if TYPE_CHECKING:
-    pass
 
 
 def reattach(variable: Any) -> None:

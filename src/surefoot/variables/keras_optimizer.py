@@ -1,4 +1,4 @@
-"""The variables that Keras's own constructor makes for an optimizer, exchanged for others."""
+"""What an optimizer of Keras has: variables that its constructor makes, optimizers inside it."""
 
 from __future__ import annotations
 
