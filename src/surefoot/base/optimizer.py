@@ -283,7 +283,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.
         engine = engines.active()
-        grads = engine.widen(grads)
+        grads = engine.upcast(grads)
         self.measurement.record_gradient_norm(grads)
         return list(engine.clip(self, grads, super()._clip_gradients))
 
@@ -330,38 +330,3 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error."""
         return self._nonfinite == "raise"
-
-
-def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:
-    """Run the update of an optimizer inside of a wrapper, which has prepared ``grads``.
-
-    The constraints of variables are left to the wrapper, which moves them once
-    more. An optimizer with an ``apply`` of its own is asked to do what it does.
-    """
-    managed = isinstance(optimizer, BaseOptimizer)
-    if not managed and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
-        # Of all variables, which Keras's `MultiOptimizer` insists on.
-        given = {id(v): g for g, v in zip(grads, variables, strict=True)}
-        known = optimizer._trainable_variables
-        grads = [given.get(id(v)) for v in known]
-        if keras.backend.backend() != "jax":
-            optimizer.apply(grads, known)
-            return
-        # A `LossScaleOptimizer` has branches, which on JAX may only return what they compute.
-        state = [*known, *optimizer.variables]
-        values = [v.value for v in state]
-        new = optimizer.stateless_apply(values[len(known) :], grads, values[: len(known)])
-        for variable, value in zip(state, [*new[0], *new[1]], strict=True):
-            variable.assign(value)
-        return
-
-    def update() -> None:
-        scale = optimizer.loss_scale_factor
-        scaled = grads if scale is None else [g / scale for g in grads]
-        optimizer._backend_apply_gradients(scaled, variables)
-        optimizer._iterations.assign_add(1)
-
-    if managed:
-        optimizer.apply_if_finite(grads, variables, update)
-    else:
-        update()

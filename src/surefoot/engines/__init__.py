@@ -2,23 +2,21 @@
 
 An engine applies `surefoot.rule.update` to many variables at once, as fast as its
 backend can, and answers the few questions whose answer depends on the backend.
-`surefoot.engines.contract` lists what each module here provides.
+`surefoot.engines.engine` says what an engine does, `surefoot.engines.contract` what it asks of an
+optimizer.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, cast
 
 import keras
 
-if TYPE_CHECKING:
-    from surefoot.engines.contract import Engine
+from surefoot.engines.engine import Engine
 
-_SUPPORTED = ("tensorflow", "jax", "torch")
+_ENGINES = {"tensorflow": "TensorFlowEngine", "jax": "JaxEngine", "torch": "TorchEngine"}
 
-
-_modules: dict[str, Engine] = {}
+_made: dict[str, Engine] = {}
 """Not a cached function, whose cache `torch.compile` warns that it ignores."""
 
 
@@ -29,13 +27,13 @@ def active() -> Engine:
         RuntimeError: If that backend has no engine.
     """
     backend = keras.backend.backend()
-    if backend not in _modules:
-        if backend not in _SUPPORTED:
+    if backend not in _made:
+        if backend not in _ENGINES:
             raise RuntimeError(
-                f"surefoot runs on the Keras backends {', '.join(_SUPPORTED)}. Received: "
+                f"surefoot runs on the Keras backends {', '.join(_ENGINES)}. Received: "
                 f"KERAS_BACKEND={backend!r}. Set KERAS_BACKEND to one of them before importing "
                 "keras."
             )
         module = importlib.import_module(f"surefoot.engines.{backend}.engine")
-        _modules[backend] = cast("Engine", module)
-    return _modules[backend]
+        _made[backend] = getattr(module, _ENGINES[backend])()
+    return _made[backend]

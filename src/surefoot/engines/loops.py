@@ -62,6 +62,16 @@ class LoopRunner(Protocol):
             scalars: What the loop reads, of any dtype.
         """
 
+    def step_path(self) -> StepPath:
+        """How a step on variables that are made now would be made here, and why so."""
+
+
+class StepPath(NamedTuple):
+    """How a step is made, and why so."""
+
+    path: str
+    reason: str
+
 
 class Group(NamedTuple):
     """Variables whose step is the same loop with the same scalars."""
@@ -126,13 +136,6 @@ def _may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
         else:
             _LOGGER.info("Steps are left to the backend: %s", obstacle.reason)
     return False
-
-
-class StepPath(NamedTuple):
-    """How a step is made, and why so."""
-
-    path: str
-    reason: str
 
 
 def step_path(

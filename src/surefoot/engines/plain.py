@@ -12,13 +12,8 @@ from typing import Any, NamedTuple
 import keras
 
 from surefoot.rule.update import Array, Moments, StepScalars, update_moments, updated_parameter
-from surefoot.variables.tracked import Tracked
 
 Cast = Callable[[Array, Any], Array]
-
-# A fused kernel takes beta, rounded to float32, and forms 1 - beta from it: off by 1.3e-5 of
-# it for 0.999, by 1.4e-3 for 0.99999. Half of that is the step's relative error.
-LARGEST_COMPLEMENT_ERROR = 2.0**-15
 
 
 class BitCasts(NamedTuple):
@@ -29,7 +24,7 @@ class BitCasts(NamedTuple):
 
 
 class VariableState(NamedTuple):
-    """The values behind a `surefoot.variables.slots.Tracked`."""
+    """The values behind a `surefoot.variables.tracked.Tracked`."""
 
     parameter: Array
     moments: Moments
@@ -43,21 +38,6 @@ def is_stateless() -> bool:
     """
     with keras.StatelessScope(initialize_variables=False) as probe:
         return probe.original_scope is not None
-
-
-def cast_scalars(scalars: StepScalars, cast: Callable[[Array], Array]) -> StepScalars:
-    """The scalars with every number cast, flags and None left alone."""
-    return StepScalars(
-        *(
-            value if name == "adaptive" or value is None else cast(value)
-            for name, value in scalars._asdict().items()
-        )
-    )
-
-
-def scalars_of_variable(xp: Any, scalars: StepScalars, tracked: Tracked) -> StepScalars:
-    """The scalars of one variable, which may be excluded from weight decay."""
-    return scalars if tracked.decays else scalars._replace(shrink=xp.zeros_like(scalars.shrink))
 
 
 def exact_parameter(
@@ -130,16 +110,6 @@ def stochastically_rounded(
     )
     gap = xp.abs(cast(neighbour, exact.dtype) - widened)
     return xp.where(uniform * gap < xp.abs(error), neighbour, nearest)
-
-
-def probe_stride(size: int, count: int) -> int:
-    """The distance between ``count`` numbers of ``size``, spread from the first to the last."""
-    return max(size - 1, 0) // (count - 1)
-
-
-def probe_positions(size: int, count: int) -> list[int]:
-    """Where these numbers are."""
-    return [i * probe_stride(size, count) for i in range(count)]
 
 
 def decayed_without_gradient(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:

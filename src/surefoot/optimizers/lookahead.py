@@ -13,8 +13,7 @@ from surefoot.arguments import checks, keywords
 from surefoot.arguments.checks import positive_whole_number, proportion
 from surefoot.arguments.signatures import KerasArguments, Number
 from surefoot.base import inner_optimizers, registration
-from surefoot.base.optimizer import apply_unconstrained
-from surefoot.base.wrapper import WrappingOptimizer
+from surefoot.base.wrapper import WrappingOptimizer, apply_unconstrained
 from surefoot.rule.update import interpolated
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import updates_done

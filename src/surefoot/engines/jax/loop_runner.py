@@ -60,7 +60,7 @@ def _unknown_interface() -> str | None:
 
 
 def step_path() -> StepPath:
-    """How a step is made: see `Engine`."""
+    """How a step is made: see `LoopRunner`."""
     return loops.step_path(obstacle(), others="fused kernel, compiled by XLA")
 
 

@@ -38,7 +38,7 @@ def _unknown_interface() -> str | None:
 
 
 def step_path() -> StepPath:
-    """How a step is made: see `Engine`."""
+    """How a step is made: see `LoopRunner`."""
     variable = keras.Variable(0.0, dtype="float32")
     return loops.step_path(
         obstacle(),

@@ -29,7 +29,7 @@ def obstacle() -> Obstacle | None:
 
 
 def step_path() -> StepPath:
-    """How a step is made: see `Engine`."""
+    """How a step is made: see `LoopRunner`."""
     variable = keras.Variable(0.0, dtype="float32")
     return loops.step_path(
         obstacle(),
@@ -41,7 +41,7 @@ def step_path() -> StepPath:
 
 
 def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
-    """Find the memory of all rows: see `LoopRunner`; `torch_memory` decides.
+    """Find the memory of all rows: see `LoopRunner`; `surefoot.engines.torch.memory` decides.
 
     Raises:
         RuntimeError: If there is a row that PyTorch could not update, either.

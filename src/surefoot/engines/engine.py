@@ -1,0 +1,329 @@
+"""What an engine does for the optimizers: all that depends on the backend goes through here."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+
+from surefoot.engines import plain
+from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
+from surefoot.engines.loops import LoopRunner, StepPath
+from surefoot.rule.update import Array, Moments, StepScalars
+from surefoot.variables.tracked import Assignment, Tracked
+from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
+
+
+class Engine(ABC):
+    """A backend, as the optimizers use it.
+
+    What is not abstract serves a backend whose variables hold their values all the time. An engine
+    overrides what its backend does otherwise.
+    """
+
+    SPARSE_GRADIENTS = False
+    """Whether Keras's embeddings give sparse gradients on this backend."""
+
+    SHARDS_STATE = False
+    """Whether slots can be split over the devices of a `keras.distribution`."""
+
+    loop_runner: LoopRunner
+    """The module that hands the backend's arrays to compiled loops."""
+
+    arrays: Any
+    """The backend's functions under the names of NumPy, as the rule calls them."""
+
+    def step_path(self) -> StepPath:
+        """How a step on variables that are made now would be made here, and why so."""
+        return self.loop_runner.step_path()
+
+    # Numbers and where they are.
+
+    @abstractmethod
+    def scalar_dtype(self) -> str:
+        """The dtype of hyperparameters and step scalars: float64 where it is free."""
+
+    def counter_dtype(self) -> str:
+        """The widest dtype that whole numbers can have."""
+        return "int64"
+
+    def scalar_namespace(self, hyperparameters: Any) -> Any:
+        """The array namespace for step scalars, given the hyperparameter variable."""
+        del hyperparameters
+        return keras.ops
+
+    @abstractmethod
+    def scalar(self, value: Any) -> Array:
+        """``value``, a number, variable or tensor, in the scalar dtype, unread."""
+
+    @abstractmethod
+    def cast(self, value: Array, dtype: Any) -> Array:
+        """A tensor in another dtype, given by its name or as the backend has it."""
+
+    def as_int32(self, flag: Array) -> Array:
+        """A boolean as 0 or 1."""
+        return keras.ops.cast(flag, "int32")
+
+    def all_true(self, flags: Array) -> Array:
+        """Whether all of ``flags`` hold."""
+        return keras.ops.all(flags)
+
+    # Variables.
+
+    def shape(self, variable: Any) -> tuple[int, ...]:
+        """The present shape of a variable: TensorFlow's own may leave it open what that will be."""
+        return tuple(variable.shape)
+
+    def colocated(self, reference: Any) -> AbstractContextManager[Any]:
+        """A scope in which a variable is created where ``reference`` lives."""
+        del reference
+        return contextlib.nullcontext()
+
+    def slot_layout(self, reference: Any, shard: bool) -> Any:
+        """The layout of a slot of ``reference``: the same, or split further if ``shard``."""
+        del reference, shard
+
+    def outside_of_traces(self) -> AbstractContextManager[Any]:
+        """A scope in which assignments are made at once and for good, not by a compiled step."""
+        return contextlib.nullcontext()
+
+    def state_scope(self, optimizer: Any) -> AbstractContextManager[bool]:
+        """A scope in which the optimizer's variables have their values, inside of a ``fit``, too.
+
+        It gives whether they are those of a function that is traced, which nobody can read.
+        """
+        del optimizer
+        return contextlib.nullcontext(False)
+
+    def reattach(self, variable: Any) -> None:
+        """Let a running ``fit`` hand back the value it has taken out of ``variable``."""
+        del variable
+
+    def hand_back(self, trainer: Any) -> None:
+        """Let a running ``fit`` of ``trainer``, which will fail, keep the values of variables."""
+        del trainer
+
+    def native_variable(self, variable: Any) -> Any:
+        """What code of 2020 expects in place of a Keras variable: a `tf.Variable`, where one is."""
+        return variable
+
+    def initialize_as_copy(self, slot: Any, variable: Any) -> None:
+        """Let a new slot start at the value of ``variable``, once."""
+        with self.outside_of_traces():
+            slot.assign(self.cast(self.read(variable), slot.dtype))
+
+    def read(self, variable: Any) -> Array:
+        """A variable's value, which is not differentiated."""
+        return value_of(variable)
+
+    def assign(self, variable: Any, value: Array) -> None:
+        """Give a variable, which may be the backend's own, a value of its dtype."""
+        variable.assign(value)
+
+    def exact_value(self, value: Array, master: Array | None) -> Array:
+        """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
+        return plain.exact_parameter(
+            self.arrays, self.cast, value, master, accumulator_dtype(value)
+        )
+
+    def gathered(self, value: Array) -> Array:
+        """All of a value, also of what other processes hold; then all of them have to call it."""
+        return value
+
+    # Gradients.
+
+    @abstractmethod
+    def gradients(
+        self, loss: Callable[[], Any], var_list: Any, grad_loss: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """Differentiate ``loss``; return gradients and variables."""
+
+    @abstractmethod
+    def symbolic_gradients(self, loss: Any, params: list[Any]) -> list[Any]:
+        """Differentiate a tensor of a graph."""
+
+    def as_tensors(self, gradients: Iterable[Any]) -> list[Any]:
+        """Gradients given as anything that the backend takes for tensors; None stays None."""
+        return [None if g is None else self.as_tensor(g) for g in gradients]
+
+    @abstractmethod
+    def as_tensor(self, gradient: Any) -> Any:
+        """A gradient as a tensor, which may be sparse."""
+
+    def upcast(self, gradients: list[Any]) -> list[Any]:
+        """Gradients in at least float32; None stays None."""
+        return [None if g is None else self.upcast_one(g) for g in gradients]
+
+    @abstractmethod
+    def upcast_one(self, gradient: Any) -> Any:
+        """A gradient in at least float32, sparse only where `update_variable` takes it so."""
+
+    def dense_values(self, gradient: Any) -> Array:
+        """All numbers of a gradient, however it is stored."""
+        return self.upcast_one(gradient)
+
+    def finite(self, gradients: list[Any]) -> Array:
+        """For each gradient, whether all of it is finite: a boolean vector."""
+        values = map(self.dense_values, gradients)
+        return keras.ops.stack([keras.ops.all(keras.ops.isfinite(v)) for v in values])
+
+    @abstractmethod
+    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
+        """Raise FloatingPointError naming the variables whose flag is False.
+
+        Returns the flags; what is computed from these comes after the report.
+
+        In a compiled step, where nothing can be raised at once, the error
+        arrives through the runtime; the step is skipped as well.
+        """
+
+    def clip(
+        self,
+        optimizer: SteppedOptimizer,
+        gradients: list[Any],
+        keras_clip: Callable[[list[Any]], list[Any]],
+    ) -> list[Any]:
+        """Clip as the arguments of ``optimizer`` say, by Keras's own function where it is exact.
+
+        Clipping by value may be left to `update`, which does so in its pass over memory.
+        """
+        if optimizer.clipvalue is not None and optimizer.clips_in_update():
+            return gradients
+        return keras_clip(gradients)
+
+    def clip_values(self, gradient: Any, bound: float | None) -> Any:
+        """A gradient clipped by value, if there is a bound."""
+        return gradient if bound is None else keras.ops.clip(gradient, -bound, bound)
+
+    @abstractmethod
+    def global_norm(self, tensors: list[Any]) -> Array:
+        """The Euclidean norm of all elements together, in float32.
+
+        Of a sparse gradient, rows that are given twice are added first.
+        """
+
+    def snapshot(self, variables: list[Any]) -> list[Array]:
+        """Their values in at least float32, which no later step changes."""
+        return self.upcast([value_of(v) for v in variables])
+
+    def distance(self, before: list[Array], variables: list[Any]) -> Array:
+        """How far ``variables`` are from a `snapshot`, in float32; it may be used up."""
+        pairs = zip(self.snapshot(variables), before, strict=True)
+        return self.global_norm([now - then for now, then in pairs])
+
+    # The step.
+
+    @abstractmethod
+    def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
+        """Run ``optimizer.inline_apply``, compiled once where that pays."""
+
+    @abstractmethod
+    def update(
+        self,
+        optimizer: RuleOptimizer,
+        scalars: Callable[[], StepScalars],
+        tracked: list[Tracked],
+        gradients: list[Any],
+    ) -> None:
+        """Clip the gradients by value and apply the rule to every variable of ``tracked``.
+
+        ``scalars`` is called once.
+        """
+
+    def update_plainly(
+        self,
+        optimizer: RuleOptimizer,
+        scalars: StepScalars,
+        pairs: Iterable[tuple[Tracked, Any]],
+    ) -> None:
+        """`update` by operations of the backend, variable after variable."""
+        for entry, gradient in pairs:
+            clipped = self.clip_values(gradient, optimizer.clipvalue)
+            self.update_variable(optimizer, scalars, entry, clipped)
+
+    def update_variable(
+        self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
+    ) -> None:
+        """Apply the rule to one variable, by operations of the backend."""
+        state = self.read_state(tracked)
+        scalars = self.scalars_for(tracked, scalars)
+        rounded = self.stochastic_cast(optimizer, tracked, gradient)
+        new = plain.stepped(self.arrays, self.cast, state, gradient, scalars, rounded)
+        variables = [tracked.variable, *tracked.moments, tracked.master]
+        values = [new.parameter, *new.moments, new.master]
+        for variable, value in zip(variables, values, strict=True):
+            if variable is not None:
+                self.assign(variable, value)
+
+    def read_state(
+        self, tracked: Tracked, read: Callable[[Any], Array] | None = None
+    ) -> plain.VariableState:
+        """What the rule needs of a variable besides its gradient; ``read`` may read rows of it."""
+
+        def value(variable: Any) -> Any:
+            return None if variable is None else (read or self.read)(variable)
+
+        moments = Moments(*map(value, tracked.moments))
+        return plain.VariableState(value(tracked.variable), moments, value(tracked.master))
+
+    def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
+        """The scalars of one variable, which may be excluded from weight decay, in its dtype."""
+        own = scalars if tracked.decays else scalars._replace(shrink=0.0)
+        dtype = accumulator_dtype(tracked.variable)
+        flags = {"adaptive": own.adaptive}
+        numbers = {k: v if v is None else self.cast(v, dtype) for k, v in own._asdict().items()}
+        return StepScalars(**numbers | flags)
+
+    def stochastic_cast(
+        self, optimizer: RuleOptimizer, tracked: Tracked, gradient: Array
+    ) -> plain.Cast | None:
+        """Random rounding whose randomness is a function of seed, step and variable; or None."""
+        if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
+            return None
+        uniform = self.uniform(optimizer, tracked.index, gradient)
+        return lambda exact, dtype: plain.stochastically_rounded(
+            self.arrays, self.cast, self.bits, exact, dtype, uniform
+        )
+
+    @abstractmethod
+    def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
+        """Random numbers in [0, 1) of the shape of ``like`` for a step of variable ``index``."""
+
+    bits: plain.BitCasts
+    """How the backend reinterprets 16-bit floats."""
+
+    @abstractmethod
+    def assign_where(
+        self,
+        condition: Array,
+        assignments: list[Assignment],
+        value: Callable[..., Array],
+        scalars: Sequence[Array],
+    ) -> None:
+        """Make every assignment where ``condition`` holds.
+
+        ``value(xp, exact, scalars, *sources)`` works element by element; ``exact(value, master)``
+        is a variable's value in its accumulators' dtype. It is a function of a module, since a
+        loop is compiled for it once.
+        """
+
+    def assigned_value(
+        self, assignment: Assignment, value: Callable[..., Array], scalars: Sequence[Array]
+    ) -> Array:
+        """What the targets of an assignment get, in their accumulators' dtype."""
+        dtype = accumulator_dtype(assignment.targets[0])
+        given = [self.cast(s, dtype) for s in scalars]
+        sources = [None if v is None else self.read(v) for v in assignment.sources]
+        return value(self.arrays, self.exact_value, given, *sources)
+
+    @abstractmethod
+    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+        """Run ``action``, which reads and assigns only ``state``, where ``condition`` holds."""
+
+    def apply_result(self, optimizer: Any) -> Any:
+        """What `apply_gradients` returns: the operation in a graph, else the counter."""
+        return optimizer.iterations

@@ -1,0 +1,63 @@
+"""Sparse gradients: the rule on the rows of a table that a step has used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from surefoot.engines import plain
+from surefoot.engines.contract import RuleOptimizer
+from surefoot.engines.engine import Engine
+from surefoot.engines.tensorflow.shapes import shape
+from surefoot.rule.update import StepScalars
+from surefoot.variables.tracked import Tracked
+from surefoot.variables.variable import value_of, variable_path
+
+
+def update_rows(
+    engine: Engine,
+    optimizer: RuleOptimizer,
+    scalars: StepScalars,
+    tracked: Tracked,
+    gradient: tf.IndexedSlices,
+) -> None:
+    """The originals' sparse step: moments decay everywhere, parameters move where touched.
+
+    If the optimizer is lazy, moments too change only where touched.
+    """
+    values, rows = summed_duplicates(gradient)
+    scalars = engine.scalars_for(tracked, scalars)
+    # Of the variable itself: reading it as a whole copies it.
+    touched = engine.read_state(tracked, lambda variable: tf.gather(value_of(variable), rows))
+    rounded = engine.stochastic_cast(optimizer, tracked, values)
+    new = plain.stepped(engine.arrays, engine.cast, touched, values, scalars, rounded)
+    if not optimizer.lazy:
+        moments = engine.read_state(tracked).moments
+        resting = plain.decayed_without_gradient(engine.arrays, moments, scalars)
+        for slot, moment in zip(tracked.moments, resting, strict=True):
+            if slot is not None:
+                engine.assign(slot, moment)
+    variables = [tracked.variable, *tracked.moments, tracked.master]
+    for variable, value in zip(variables, [new.parameter, *new.moments, new.master], strict=True):
+        if variable is not None:
+            value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
+
+
+def summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:
+    """The values of a sparse gradient, those of a row summed, and the rows."""
+    rows, positions = tf.unique(gradient.indices)
+    return tf.math.unsorted_segment_sum(gradient.values, positions, tf.size(rows)), rows
+
+
+def check_rows(gradient: tf.IndexedSlices, variable: Any) -> None:
+    """Refuse rows outside of the table while nothing has moved yet."""
+    rows = gradient.indices
+    if "CPU" in rows.device and rows.shape[0]:  # elsewhere, asking would wait for the device
+        first, last = int(tf.reduce_min(rows)), int(tf.reduce_max(rows))
+        count = shape(variable)[0]
+        if first < 0 or last >= count:
+            raise ValueError(
+                f"The gradient of '{variable_path(variable)}' must have row indices in "
+                f"[0, {count}). Received: indices from {first} to {last}"
+            )
