@@ -119,7 +119,7 @@ def weight_entries(optimizer: Any) -> list[tuple[str, Any]]:
 
 
 def named_state(optimizer: Any) -> State:
-    """The whole state of any optimizer as arrays by name; a foreign one's by position."""
+    """The whole state of any optimizer as arrays by name; of one of Keras's by position."""
     if isinstance(optimizer, NamedState):
         return optimizer.named_state()
     return _pending.get(optimizer) or {
@@ -179,7 +179,7 @@ def restore_pending(optimizer: Any) -> None:
         restore(optimizer, state)
 
 
-# State that foreign optimizers, which have no place for it, wait for.
+# State that was loaded before an optimizer of Keras was built, which has no place for it itself.
 _pending: weakref.WeakKeyDictionary[Any, State] = weakref.WeakKeyDictionary()
 
 

@@ -93,7 +93,7 @@ class MomentOptimizer(RatedOptimizer):
         )
         super().__init__(learning_rate, name, accepted, base_arguments, nonfinite, shard_state)
 
-    # What a subclass owes.
+    # Subclass interface.
 
     def step_scalars(
         self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any

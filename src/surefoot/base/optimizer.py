@@ -302,7 +302,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         return variables
 
     def compiles_eagerly(self) -> bool:
-        """Whether an eager step may be compiled: nothing in it is Python's to call."""
+        """Whether an eager step may be compiled: not if it has to call a function of the user."""
         return True
 
     def clips_in_update(self) -> bool:

@@ -1,4 +1,4 @@
-"""A managed optimizer around another one, whose state, rate and weights count as its own."""
+"""The base of optimizers that wrap another one, whose state, rate and weights count as theirs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INNER = "inner."
 
 
 class WrappingOptimizer(BaseOptimizer):
-    """What holds for any optimizer around an ``inner_optimizer``, ours or a foreign one."""
+    """An optimizer around an ``inner_optimizer``, one of this library or of Keras."""
 
     inner_optimizer: Any
 
@@ -116,8 +116,8 @@ class WrappingOptimizer(BaseOptimizer):
         del learning_rate
         inner = self.inner_optimizer
         rate = getattr(inner, "learning_rate", float("nan"))  # a MultiOptimizer has no one rate
-        managed = isinstance(inner, BaseOptimizer)
-        return inner.step_rates(rate) if managed else {"effective_learning_rate": rate}
+        is_ours = isinstance(inner, BaseOptimizer)
+        return inner.step_rates(rate) if is_ours else {"effective_learning_rate": rate}
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Nothing: weight decay is the inner optimizer's."""
@@ -160,7 +160,7 @@ class WrappingOptimizer(BaseOptimizer):
         return super().raises_nonfinite() or inside
 
     def compiles_eagerly(self) -> bool:
-        """As the inner optimizer; a foreign one may hold Python numbers that change."""
+        """As the inner optimizer; one of Keras's may hold Python numbers that change."""
         inner = self.inner_optimizer
         return isinstance(inner, BaseOptimizer) and inner.compiles_eagerly()
 
@@ -245,8 +245,8 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
     The constraints of variables are left to the wrapper, which moves them once
     more. An optimizer with an ``apply`` of its own is asked to do what it does.
     """
-    managed = isinstance(optimizer, BaseOptimizer)
-    if not managed and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
+    is_ours = isinstance(optimizer, BaseOptimizer)
+    if not is_ours and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
         # Of all variables, which Keras's `MultiOptimizer` insists on.
         given = {id(v): g for g, v in zip(grads, variables, strict=True)}
         known = optimizer._trainable_variables
@@ -268,7 +268,7 @@ def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) 
         optimizer._backend_apply_gradients(scaled, variables)
         optimizer._iterations.assign_add(1)
 
-    if managed:
+    if is_ours:
         optimizer.apply_if_finite(grads, variables, update)
     else:
         update()

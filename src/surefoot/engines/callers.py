@@ -1,7 +1,7 @@
-"""Who called: for what a backend's own objects know and tell nobody.
+"""The call stack.
 
-Only among the callers can be found which trainer's ``fit`` is running, or which function
-is being traced.
+Only there can be found which trainer's ``fit`` is running, or which function is being traced: no
+function of Keras or of a backend returns it.
 """
 
 from __future__ import annotations

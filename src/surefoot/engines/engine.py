@@ -94,7 +94,7 @@ class Engine(ABC):
     def state_scope(self, optimizer: Any) -> AbstractContextManager[bool]:
         """A scope in which the optimizer's variables have their values, inside of a ``fit``, too.
 
-        It gives whether they are those of a function that is traced, which nobody can read.
+        It gives whether a function is being traced, whose values cannot be read.
         """
         del optimizer
         return contextlib.nullcontext(False)

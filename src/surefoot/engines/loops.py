@@ -1,8 +1,8 @@
-"""Elementwise functions of many tensors in one compiled loop, in place, on a CPU.
+"""Elementwise functions of many tensors as one JIT-compiled loop, in place, on a CPU.
 
-A compiler of a backend makes a loop for each result, and each reads its operands anew: 40 bytes a
-parameter where the rule needs 28. `surefoot.engines.compiler` makes one loop of all; a backend's
-module hands over its tensors (`LoopRunner`).
+The compilers of the backends make a loop for each result, and each loop reads its operands again:
+40 bytes per parameter where the rule needs 28. `surefoot.engines.compiler` makes a single loop. A
+module of each backend hands its tensors to that loop (`LoopRunner`).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision
 
 Columns = list[list[Any]]
-"""Lists of equal length; what is at the same place of each has one shape, and is a row."""
+"""Lists of equal length. The tensors at the same position of all lists are a row, of one shape."""
 
 
 _LOGGER = logging.getLogger("surefoot")
 
 _told = threading.Lock()
-"""Held, and never released, by the one step in a process that tells why there are no loops."""
+"""Acquired once in a process, by the step that logs why there are no loops."""
 
 
 class Selection(NamedTuple):
-    """Rows that a loop takes.
+    """The rows that a loop can process.
 
     Attributes:
-        served: For each row whether it is among them.
-        arrays: The rows that are, as the backend keeps them.
+        served: For each row, whether a loop can process it.
+        arrays: These rows, in the form that the backend's `LoopRunner.run` takes.
     """
 
     served: list[bool]
@@ -42,24 +42,24 @@ class Selection(NamedTuple):
 
 
 class LoopRunner(Protocol):
-    """What runs loops on a backend: a module."""
+    """What a module that runs loops on a backend provides."""
 
     def obstacle(self) -> Obstacle | None:
-        """Why there can be no loops at all; None if there can. Asked at each step."""
+        """Why no loop can run here, or None. Called at each step."""
 
     def select(self, dtype: str, variables: Columns, tensors: Columns) -> Selection:
         """Decide which rows of variables and tensors a loop may read and write.
 
-        It is asked about all rows of a step before anything is run.
+        It is called for all rows of a step before the first loop runs.
         """
 
     def run(self, body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
         """Run a loop, which gives new values to the first variables of each row.
 
         Args:
-            body: The loop. If it is conditional, the condition stands before the other scalars.
+            body: The loop. If it is conditional, the first scalar is the condition.
             selection: The rows.
-            scalars: What the loop reads, of any dtype.
+            scalars: The scalars that the loop reads, of any dtype.
         """
 
     def step_path(self) -> StepPath:
@@ -84,7 +84,7 @@ class Group(NamedTuple):
 
 
 def groups_of(tracked: list[Tracked]) -> list[Group]:
-    """Sort the variables that loops may serve by what a loop takes only once."""
+    """Group the variables that one call of a loop can update together."""
     groups: dict[tuple[str, bool, bool], Group] = {}
     for index, entry in enumerate(tracked):
         if is_low_precision(entry.variable):
@@ -105,7 +105,7 @@ def update(
     gradients: list[Array],
     bound: float | None,
 ) -> set[int]:
-    """Update what loops serve, gradients clipped by ``bound``; return the indices of these."""
+    """Update what loops can process, with gradients clipped to ``bound``; return the indices."""
     selections = [
         runner.select(g.dtype, g.variables, [[gradients[i] for i in g.indices]]) for g in groups
     ]
@@ -124,7 +124,7 @@ def update(
 
 
 def _may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
-    """Whether loops serve something, and nothing is in their way; what is, is told once."""
+    """Whether there are rows for loops and no obstacle; an obstacle is logged once."""
     if not any(any(selection.served) for selection in selections):
         return False
     obstacle = runner.obstacle()
@@ -149,11 +149,11 @@ def step_path(
     """How a step is made in a process where nothing else has been decided.
 
     Args:
-        obstacle: What stands in the way of loops.
-        others: The backend's way without them.
-        served: Whether a loop may read and write a variable that is made now.
-        device: Where that is.
-        elsewhere: The backend's way for variables there.
+        obstacle: Why no loop can run, or None.
+        others: How the backend makes a step without loops.
+        served: Whether a loop may read and write a variable that is created now.
+        device: The device of that variable.
+        elsewhere: How the backend makes a step on that device.
     """
     if not served:
         return StepPath(elsewhere, f"variables are on {device}")
@@ -201,7 +201,7 @@ def assign_where(
     value: Callable[..., Array],
     scalars: Sequence[Array],
 ) -> list[Assignment]:
-    """Assign what loops serve, where ``condition`` holds; return the rest."""
+    """Make the assignments that loops can process, where ``condition`` holds; return the rest."""
     alike: dict[Any, list[Assignment]] = {}
     rest = []
     for assignment in assignments:
@@ -246,12 +246,12 @@ def _assigned(
 ) -> Elementwise:
     def assigned(xp: Any, scalars: Sequence[Array], numbers: Sequence[Array]) -> list[Array]:
         sources = [None if place is None else numbers[place] for place in places]
-        return [value(xp, _as_it_is, scalars, *sources)] * outputs
+        return [value(xp, _value_itself, scalars, *sources)] * outputs
 
     return assigned
 
 
-def _as_it_is(value: Array, master: Array | None) -> Array:
-    """The exact value of a variable in full precision."""
+def _value_itself(value: Array, master: Array | None) -> Array:
+    """The exact value of a variable that needs no master."""
     del master
     return value

@@ -1,7 +1,7 @@
-"""The plain way to apply the rule to one variable, shared by all engines.
+"""The reference implementation of a step of one variable, shared by all engines.
 
-Pure functions of tensors: an engine reads its variables, calls, and assigns.
-They are also what every fast path is compared with.
+These are pure functions of tensors: an engine reads its variables, calls them, and assigns the
+results. The tests compare every fast path with them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The functions of others into which an optimizer's steps were compiled."""
+"""Functions of Keras and of the user into which an optimizer's steps were compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 
 class Traces:
-    """The functions of others into which one optimizer's steps were compiled."""
+    """Functions of Keras and of the user into which one optimizer's steps were compiled."""
 
     def __init__(self) -> None:
         self._trainers: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -28,7 +28,7 @@ class Traces:
     def are_renewable(self) -> bool:
         """Whether all of them can be compiled anew."""
         if any(exists() for exists in self._exist):
-            gc.collect()  # of a function that nobody has any more
+            gc.collect()  # a function without references may still be there
         return not any(exists() for exists in self._exist)
 
     def renew(self) -> None:

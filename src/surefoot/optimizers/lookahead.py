@@ -46,8 +46,8 @@ class Lookahead(WrappingOptimizer):
 
     The slow weights :math:`\phi` start from the fast ones at the first update,
     and only the end of a period changes them afterwards, for the variables that
-    have a gradient in that update. Whatever else changes the fast weights in
-    between (clipping, normalization, pruning) is part of the way they go. Call
+    have a gradient in that update. Other changes of the fast weights in between
+    (clipping, normalization, pruning) count as part of their way. Call
     `reset_slow_weights` after loading other weights in the middle of a training.
 
     Example:
@@ -142,7 +142,7 @@ class Lookahead(WrappingOptimizer):
             for variable in variables
             if "slow" in self.slots.of(variable)
         ]
-        self.__dict__["_starts"] = [
+        self.__dict__["_slow_initializations"] = [
             Assignment([slow], [fast, master]) for fast, slow, master in followed
         ]
         self.__dict__["_synchronizations"] = {
@@ -203,7 +203,7 @@ class Lookahead(WrappingOptimizer):
     def reset_slow_weights(self) -> None:
         """Let the slow weights start anew from the model's present weights.
 
-        For whoever loads other weights into the model in the middle of a
+        Call it after loading other weights into the model in the middle of a
         training; before the first update that happens by itself.
 
         Example:
@@ -222,11 +222,11 @@ class Lookahead(WrappingOptimizer):
             RuntimeError: On JAX, inside of an epoch of ``fit`` that holds the
                 state outside of the variables, where no callback asks.
         """
-        for start in self.__dict__.get("_starts", ()):
+        for start in self.__dict__.get("_slow_initializations", ()):
             for variable in (*start.targets, *start.sources):
                 if variable is not None:
                     require_attached(variable, "the slow weights")
-        for start in self.__dict__.get("_starts", ()):
+        for start in self.__dict__.get("_slow_initializations", ()):
             engines.active().initialize_as_copy(start.targets[0], start.sources[0])
 
     def finalize_variable_values(self, var_list: Any) -> None:
@@ -244,7 +244,7 @@ class Lookahead(WrappingOptimizer):
 
     def rule_state(self) -> list[Any]:
         """The slow weights, which only the rule writes, and the inner optimizer's."""
-        return [*(start.targets[0] for start in self._starts), *super().rule_state()]
+        return [*(start.targets[0] for start in self._slow_initializations), *super().rule_state()]
 
     @measured
     def _backend_update_step(
@@ -254,7 +254,7 @@ class Lookahead(WrappingOptimizer):
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         inner = self.inner_optimizer
-        engine.assign_where(updates_done(self) == 0, self._starts, _fast_value, [])
+        engine.assign_where(updates_done(self) == 0, self._slow_initializations, _fast_value, [])
         done = updates_done(inner)
         apply_unconstrained(inner, grads, trainable_variables)
         now_done = updates_done(inner)

@@ -27,13 +27,13 @@ if hasattr(os, "register_at_fork"):
     )
 
 _OLDEST_LLVM = 20
-"""With pointers of one type."""
+"""The version of the oldest llvmlite that is tested; all its pointers have one type."""
 
 _compiled: dict[str, Any] = {}
 
 
 def obstacle() -> str | None:
-    """Why LLVM is not to be had; None if it is."""
+    """Why LLVM is not available, or None."""
     with LOCK:
         llvm = _llvm()
     return llvm if isinstance(llvm, str) else None
@@ -41,7 +41,7 @@ def obstacle() -> str | None:
 
 @functools.cache
 def _llvm() -> ModuleType | str:
-    """The module, or why there is none."""
+    """The module, or why it cannot be used."""
     try:
         llvm = importlib.import_module("llvmlite.binding")
         version: int = llvm.llvm_version_info[0]
@@ -59,7 +59,7 @@ def _llvm() -> ModuleType | str:
 
 
 def _c_functions() -> dict[str, Any]:
-    """What compiled code calls, by the names that it uses."""
+    """The C functions that compiled code calls, by the names that it uses."""
     memory = {
         "surefoot_allocate": ctypes.pythonapi.PyMem_RawMalloc,
         "surefoot_release": ctypes.pythonapi.PyMem_RawFree,
@@ -76,7 +76,7 @@ def _c_functions() -> dict[str, Any]:
 
 
 def has_threads() -> bool:
-    """Whether C's functions for threads are to be had: not on Windows."""
+    """Whether C's thread functions are available; on Windows they are not."""
     return bool(_thread_functions())
 
 
@@ -134,7 +134,7 @@ def _engine(representation: str) -> Any:
 
 
 def _features(llvm: ModuleType) -> str:
-    """What this processor can do besides what all of its kind can."""
+    """The instruction sets of this processor, in LLVM's names."""
     try:
         return str(llvm.get_host_cpu_features().flatten())
     except RuntimeError:  # where LLVM cannot tell

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 from surefoot.engines.compiler import llvm, symbols
-from surefoot.engines.compiler.symbols import Lines, Symbol
+from surefoot.engines.compiler.symbols import LoopBuilder, Symbol
 
 Array = Any
 
@@ -18,10 +18,10 @@ Elementwise = Callable[[Any, Sequence[Array], Sequence[Array]], list[Array]]
 """``function(xp, scalars, numbers)`` returns the new values of the first of the numbers."""
 
 WORTH_A_THREAD = 1 << 19
-"""Numbers that take ten times as long as to start a thread."""
+"""Elements whose update takes ten times as long as the start of a thread."""
 
 CHUNK = 1 << 17
-"""Numbers that a thread takes at a time, in some 50 microseconds."""
+"""Elements that a thread processes at a time, in about 50 microseconds."""
 
 MOST_THREADS = 256
 
@@ -33,10 +33,11 @@ class Loop(NamedTuple):
         function: The function of `symbols`, or of the arrays of a backend.
         dtype: float32 or float64.
         scalars: How many scalars it reads. They are of the same dtype.
-        inputs: How many arrays a row has that it reads.
-        outputs: How many of them, the first, it gives new values.
-        new: Which of these go into arrays of their own, which follow the inputs.
-        conditional: Whether it does nothing where a scalar before the others is 0.
+        inputs: How many arrays of a row it reads.
+        outputs: How many of these it writes: the first ones.
+        new: Positions of the outputs that are not written in place but to new arrays, which follow
+            the inputs in a row.
+        conditional: Whether a condition precedes the scalars: if it is 0, the loop does nothing.
     """
 
     function: Elementwise
@@ -52,23 +53,23 @@ class Loop(NamedTuple):
         """How many arrays a row has."""
         return self.inputs + len(self.new)
 
-    def returning(self, inputs: int) -> Loop:
-        """The same, with the first ``inputs`` arrays as outputs, those that it only reads as well.
+    def also_returning(self, inputs: int) -> Loop:
+        """The same loop with the first ``inputs`` arrays as outputs, also those that it only reads.
 
-        XLA then knows that who overwrites them later has to wait for this loop, and makes no
-        copies; nothing is written there.
+        XLA then knows that a later write to them has to wait for this loop, and makes no copies.
+        Nothing is written there.
         """
         function = _returning(self.function, self.outputs, inputs)
         return self._replace(function=function, outputs=max(self.outputs, inputs))
 
     def representation(self) -> str:
         """The loop in LLVM's intermediate representation: ``run``, and what it calls."""
-        lines = Lines(self.dtype)
+        builder = LoopBuilder(self.dtype)
         first = int(self.conditional)
-        scalars = [Symbol(lines, f"%s{first + i}", varies=False) for i in range(self.scalars)]
-        numbers = [Symbol(lines, f"%x{i}", varies=True) for i in range(self.inputs)]
+        scalars = [Symbol(builder, f"%s{first + i}", varies=False) for i in range(self.scalars)]
+        numbers = [Symbol(builder, f"%x{i}", varies=True) for i in range(self.inputs)]
         results = self.function(symbols, scalars, numbers)
-        kind = lines.type
+        kind = builder.type
         loads = [
             line
             for i in range(first + self.scalars)
@@ -98,8 +99,8 @@ class Loop(NamedTuple):
         return _text("numbers.ll").substitute(
             TYPE=kind,
             BITS={"float": 32, "double": 64}[kind],
-            BEFORE=_block([*loads, *lines.before, *addresses]),
-            WITHIN=_block([*places, *reads, *lines.within, *writes]),
+            BEFORE=_block([*loads, *builder.before_loop, *addresses]),
+            WITHIN=_block([*places, *reads, *builder.in_loop, *writes]),
             IDLE=_idle(kind) if self.conditional else "ret i1 false",
         ) + _text("parallel_loop.ll").substitute(
             ARRAYS=self.arrays,
@@ -131,15 +132,15 @@ class Obstacle(NamedTuple):
 
 
 def obstacle(backend: str, *others: Callable[[], str | None]) -> Obstacle | None:
-    """What stands in the way of loops, or None.
+    """Why no loop can run, or None.
 
-    A program that is exported to other processes must not call into this one: the environment
-    variable SUREFOOT_LOOPS=0 leaves all to the backend, and nothing else is looked at.
+    A program that is exported to other processes must not call into this one: with the
+    environment variable SUREFOOT_LOOPS=0 all steps are left to the backend.
 
     Args:
         backend: Its name, which is that of the extra that has llvmlite.
-        *others: Each tells of something else that may be in the way. LLVM comes last: where it is
-            named, it is all that is missing.
+        *others: Each returns another reason, or None. LLVM is checked last: where it is the reason,
+            it is all that is missing.
     """
     if os.environ.get("SUREFOOT_LOOPS") == "0":
         return Obstacle("SUREFOOT_LOOPS=0 is set")

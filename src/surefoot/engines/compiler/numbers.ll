@@ -1,6 +1,6 @@
 ; The function made of the rule: numbers `first` to `last` of one row of arrays. It is the only one
 ; that reads and writes arrays. No iteration reads what another writes, which the accesses' group
-; promises to LLVM; whoever calls sees to it that arrays do not overlap.
+; promises to LLVM; the caller has checked that arrays do not overlap.
 
 define internal void @numbers(ptr %scalars, ptr %row, i64 %first, i64 %last) {
 entry:

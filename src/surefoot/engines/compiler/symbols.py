@@ -1,4 +1,4 @@
-"""An array namespace that writes down what is computed, as the body of a loop.
+"""An array namespace whose operations write the body of a loop.
 
 The rule runs once on these symbols, and each operation becomes a line of LLVM's intermediate
 representation. A line that depends on scalars only runs once, before the loop.
@@ -13,8 +13,8 @@ from typing import Any
 LLVM_TYPES = {"float32": "float", "float64": "double"}
 
 
-class Lines:
-    """The lines of one loop.
+class LoopBuilder:
+    """The instructions of one loop.
 
     Args:
         dtype: That of all numbers and scalars, float32 or float64.
@@ -23,13 +23,13 @@ class Lines:
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
         self.type = LLVM_TYPES[dtype]
-        self.before: list[str] = []
-        self.within: list[str] = []
+        self.before_loop: list[str] = []
+        self.in_loop: list[str] = []
 
     def result(self, instruction: str, operands: tuple[Symbol, ...], *, flag: bool) -> Symbol:
-        """A line's result; ``{}`` in its instruction stand for the operands."""
+        """An instruction's result; ``{}`` in its instruction stand for the operands."""
         varies = any(operand.varies for operand in operands)
-        lines = self.within if varies else self.before
+        lines = self.in_loop if varies else self.before_loop
         name = f"%{'w' if varies else 'b'}{len(lines)}"
         lines.append(f"{name} = {instruction.format(*(o.name for o in operands))}")
         return Symbol(self, name, varies=varies, flag=flag)
@@ -54,18 +54,20 @@ class Symbol:
         dtype: Its dtype; that of a flag means nothing.
     """
 
-    def __init__(self, lines: Lines, name: str, *, varies: bool, flag: bool = False) -> None:
-        self.lines = lines
+    def __init__(
+        self, builder: LoopBuilder, name: str, *, varies: bool, flag: bool = False
+    ) -> None:
+        self.builder = builder
         self.name = name
         self.varies = varies
-        self.dtype = lines.dtype
+        self.dtype = builder.dtype
         self._flag = flag
 
     def operation(self, instruction: str, *others: Any, flag: bool = False) -> Symbol:
         """An operation on this symbol and others; ``T`` in its instruction is the type."""
-        operands = (self, *map(self.lines.symbol, others))
-        instruction = instruction.replace("T", self.lines.type)
-        return self.lines.result(instruction, operands, flag=flag)
+        operands = (self, *map(self.builder.symbol, others))
+        instruction = instruction.replace("T", self.builder.type)
+        return self.builder.result(instruction, operands, flag=flag)
 
     def __add__(self, other: Any) -> Symbol:
         return self.operation("fadd contract T {}, {}", other)
@@ -76,7 +78,7 @@ class Symbol:
         return self.operation("fsub contract T {}, {}", other)
 
     def __rsub__(self, other: Any) -> Symbol:
-        return self.lines.symbol(other) - self
+        return self.builder.symbol(other) - self
 
     def __mul__(self, other: Any) -> Symbol:
         return self.operation("fmul contract T {}, {}", other)
@@ -140,9 +142,9 @@ def clip(x: Symbol, low: Any, high: Any) -> Symbol:
 
 def ones_like(x: Symbol) -> Symbol:
     """One."""
-    return x.lines.constant(1.0)
+    return x.builder.constant(1.0)
 
 
 def zeros_like(x: Symbol) -> Symbol:
     """Zero."""
-    return x.lines.constant(0.0)
+    return x.builder.constant(0.0)

@@ -66,7 +66,7 @@ def _read_by_rates(optimizer: Any) -> list[Any]:
 
 
 def _is_known(variable: Any) -> bool:
-    """Whether a value stands in for that of the variable."""
+    """Whether a `keras.StatelessScope` has a value of the variable."""
     with keras.StatelessScope(initialize_variables=False) as probe:
         scope = probe.original_scope
     return scope is not None and scope.get_current_value(variable) is not None

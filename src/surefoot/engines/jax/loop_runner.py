@@ -38,15 +38,15 @@ def parameters_not_donated() -> Iterator[None]:
 
 
 def obstacle() -> Obstacle | None:
-    """What stands in the way of loops: see `LoopRunner`.
+    """Why no loop can run: see `LoopRunner`.
 
-    XLA may call functions of this process on the only device.
+    XLA can call functions of this process where the CPU is the only device.
     """
     return loop.obstacle("jax", other_devices, _unknown_interface)
 
 
 def other_devices() -> str | None:
-    """What there is besides the CPU as the only device; None if that is all."""
+    """Which devices there are besides one CPU, in words; None if there are none."""
     devices = jax.devices()
     if devices[0].platform != "cpu":
         return f"JAX computes on {devices[0].device_kind} and not on the CPU"
@@ -88,10 +88,10 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     """Call a loop on what was selected: see `LoopRunner`."""
     rows = selection.arrays
     if _parameters_not_donated.get():
-        # Nobody overwrites them. A loop that may do nothing cannot fill new memory.
+        # Parameters get new arrays. A conditional loop could not fill these where it does nothing.
         body = body._replace(new=() if body.conditional else (0,))
     else:
-        body = body.returning(len(rows[0][0]))
+        body = body.also_returning(len(rows[0][0]))
     vector = jnp.stack([jnp.asarray(s).astype(body.dtype) for s in scalars])
     results = _called(body)(vector, *itertools.chain(*(arrays for _, arrays in rows)))
     for index, (variables, _) in enumerate(rows):
@@ -104,7 +104,7 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
 def _called(body: Loop) -> Any:
     """A function of the vector of scalars and of rows of arrays; it returns rows of outputs.
 
-    Where somebody asks for gradients through a step, the same function as XLA computes it.
+    Its derivatives are those of the same function computed by XLA.
     """
     name = _HANDLERS.name_for(body, _interface_version(), loop.cores())
 
@@ -117,10 +117,10 @@ def _called(body: Loop) -> Any:
                 if within not in body.new:
                     aliases[1 + place] = len(results)
                 results.append(jax.ShapeDtypeStruct(array.shape, array.dtype))
-        foreign = jax.ffi.ffi_call(
+        loop_call = jax.ffi.ffi_call(
             name, results, vmap_method="sequential", input_output_aliases=aliases
         )
-        return list(foreign(vector, *arrays))
+        return list(loop_call(vector, *arrays))
 
     def without_loop(vector: Array, *arrays: Array) -> list[Array]:
         scalars = list(vector)

@@ -1,4 +1,4 @@
-"""Whose jitted function a step is traced into."""
+"""Which jitted function a step is traced into, and whether it can be traced again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Parts of a step that XLA compiles on TensorFlow, to pass over memory once.
 
 XLA holds the locks of all variables that it updates while it runs, and works in their memory only
-where nobody else holds a value that was read from it.
+where no other tensor shares the buffer of a variable.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def run_if(condition: tf.Tensor, action: Callable[[], None], device: str) -> Non
 def is_traced_for_xla() -> bool:
     """Whether a `tf.function` with `jit_compile=True` is being traced.
 
-    Only speed depends on the answer. TensorFlow tells it nobody but the
-    function itself, which is among the callers.
+    Only speed depends on the answer. TensorFlow has no way to ask, but the
+    `tf.function` is among the callers.
     """
     return any(
         isinstance(caller, tf.types.experimental.PolymorphicFunction)

@@ -1,7 +1,7 @@
 """Compiled loops on TensorFlow, in place, called by XLA through its foreign function interface.
 
 XLA owns what a loop writes: it holds the locks of the variables while a step runs, and where
-somebody else holds a value read from one, it works on a copy, which the variable then takes over.
+another tensor shares the buffer of one, it works on a copy, which the variable then takes over.
 The loop is called from a small program in StableHLO, the form in which XLA takes programs.
 """
 
@@ -28,7 +28,7 @@ _ELEMENTS = {"float32": "f32", "float64": "f64"}
 
 
 def obstacle() -> Obstacle | None:
-    """What stands in the way of loops: see `LoopRunner`. TensorFlow's XLA must call them."""
+    """Why no loop can run: see `LoopRunner`. TensorFlow's XLA has to be able to call it."""
     return loop.obstacle("tensorflow", _unknown_interface)
 
 
@@ -76,7 +76,7 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     interface = _interface()
     assert not isinstance(interface, str)
     rows = selection.arrays
-    body = body.returning(len(rows[0][0]))
+    body = body.also_returning(len(rows[0][0]))
     threads = tf.config.threading.get_intra_op_parallelism_threads() or loop.cores()
     name = _HANDLERS.name_for(body, interface.version, threads)
     shapes = tuple(tuple(variables[0].shape) for variables, _ in rows)
@@ -146,7 +146,7 @@ def _call(
 
 
 def _program(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> str:
-    """A program that calls a handler, and says which results are in the memory of an argument."""
+    """A program in StableHLO that calls a handler, with results in the memory of arguments."""
     element = _ELEMENTS[body.dtype]
     kinds = ["tensor<" + "".join(f"{size}x" for size in s) + f"{element}>" for s in shapes]
     scalars = body.scalars + int(body.conditional)
@@ -174,7 +174,7 @@ def _program(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> str:
 }}"""
 
 
-# TensorFlow's functions look at each argument for longer than it takes to make an operation.
+# Made directly: the checks of TensorFlow's own functions take longer than to make an operation.
 
 
 def _read(handle: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
@@ -223,7 +223,7 @@ class _Interface:
 
 @functools.cache
 def _interface() -> _Interface | str:
-    """The interface, or why there is none that is known."""
+    """The interface, or why it cannot be used."""
     for path in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc.*")):
         try:
             function = ctypes.CDLL(str(path))["_ZN3xla3ffi12GetXlaFfiApiEv"]

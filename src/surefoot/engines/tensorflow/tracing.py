@@ -1,4 +1,4 @@
-"""Whose `tf.function` a step is traced into."""
+"""Which `tf.function` a step is traced into, and whether it can be traced again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def note(optimizer: Any) -> None:
     )
     python_function = getattr(function, "python_function", None)
     module, name = (getattr(python_function, n, "") for n in ("__module__", "__qualname__"))
-    # One of Keras's methods, such as `Model.train_step`, only somebody else makes a function of.
+    # Keras makes its functions of nested ones. One of a method, such as `Model.train_step`, is the
+    # user's.
     of_keras = str(module).startswith("keras.") and "<locals>" in name
     trainer = next(filter(is_trainer, callers), None) if of_keras else None
     graphs = []

@@ -112,7 +112,7 @@ class TorchEngine(Engine):
             gradient = gradient.to_dense()
         if gradient.dtype.itemsize < 4:
             gradient = gradient.float()
-        # Autograd hands on negations that are yet to be made, and zeros that are nowhere.
+        # Autograd returns tensors whose negation is pending, and zeros without memory.
         if not gradient.is_contiguous() or gradient.is_neg() or gradient._is_zerotensor():
             return gradient.resolve_neg().clone(memory_format=torch.contiguous_format)
         return gradient
@@ -187,7 +187,7 @@ class TorchEngine(Engine):
     ) -> None:
         numbers = _host_numbers(scalars())
         done: set[int] = set()
-        if not plain.is_stateless():  # else values stand in for the tensors, and are not ours
+        if not plain.is_stateless():  # else the values are those of the caller
             groups = _groups(optimizer, tracked)
             grouped = set().union(*(group.indices for group in groups))
             for index, entry in enumerate(tracked):

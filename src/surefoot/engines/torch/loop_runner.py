@@ -24,7 +24,7 @@ from surefoot.engines.torch.memory import held_tensor, require_memory, table_of
 
 
 def obstacle() -> Obstacle | None:
-    """What stands in the way of loops: see `LoopRunner`."""
+    """Why no loop can run: see `LoopRunner`."""
     return loop.obstacle("torch")
 
 

@@ -1,9 +1,9 @@
 """Whether the memory of tensors may be handed to code that is not PyTorch's.
 
-A tensor is more than an address: it may be negated or conjugated when it is read, stand for zeros
-that are nowhere, be wrapped by a transformation or a mode, share memory with another one, or have
+A tensor is more than an address: it may be negated or conjugated when it is read, represent zeros
+without memory, be wrapped by a transformation or a mode, share memory with another one, or have
 had its storage shrunk or exchanged behind Keras's back. This module is the one place that decides.
-What it does not take is left to PyTorch's own operations, which know all that.
+Tensors that it refuses are left to PyTorch's own operations, which know all that.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def table_of(columns: Sequence[Column]) -> np.ndarray | None:
     offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, len(tensors))
     numbers = np.fromiter(map(torch.Tensor.numel, first), np.int64, len(first))
     sizes = np.tile(numbers, len(columns)) * dtype.itemsize
-    # Zeros that stand nowhere have the address 0.
+    # Zeros without memory have the address 0.
     missing = (offsets * dtype.itemsize + sizes > bytes_stored) | (addresses == 0)
     if np.any(missing & (sizes > 0)) or _overlap(addresses, sizes):
         return None
