@@ -116,9 +116,15 @@ KINDS = (
 )
 
 
+@pytest.mark.parametrize("when", ["at first", "after others"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_loop_must_not_take(kind: str) -> None:
-    assert table_of(shared(kind)) is None
+def test_what_a_loop_must_not_take(kind: str, when: str) -> None:
+    columns = shared(kind)
+    if when == "after others":  # of which something is remembered
+        others = [[torch.ones(t.shape, dtype=t.dtype) for t in columns[0]] for _ in columns[1:]]
+        unfit = kind in ("of no such dtype", "shared by two rows")
+        assert (table_of([columns[0], *others]) is None) == unfit
+    assert table_of(columns) is None
     assert table_of([[torch.ones(6)], [torch.ones(6)]]) is not None
 
 

@@ -8,9 +8,11 @@ Tensors that it refuses are left to PyTorch's own operations, which know all tha
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,22 +46,12 @@ def table_of(columns: Sequence[Column]) -> np.ndarray | None:
         or float64, in this process's memory, those of a row of one shape, whose storage is there
         and is not shared with another of these tensors.
     """
-    first = columns[0]
-    dtype, shapes = first[0].dtype, list(map(_shape, first))
     tensors = list(itertools.chain(*columns))
-    if dtype not in _DTYPES or list(map(_shape, tensors)) != shapes * len(columns):
-        return None
     # Each question is asked of all tensors by a function of PyTorch: a function of ours called for
     # each of them would take longer than the step of a small model.
-    if not (
-        _WITH_MEMORY.issuperset(map(type, tensors))
-        and {dtype}.issuperset(map(_dtype, tensors))
-        and all(map(_is_cpu, tensors))
-        and not any(map(torch.Tensor.is_neg, tensors))
-    ):
-        return None
     try:
-        if not all(map(torch.Tensor.is_contiguous, tensors)):
+        kind = _kind_of(columns, tensors)
+        if kind is None:
             return None
         addresses = np.fromiter(map(torch.Tensor.data_ptr, tensors), np.int64, len(tensors))
         stored = map(torch.UntypedStorage.nbytes, map(torch.Tensor.untyped_storage, tensors))
@@ -67,13 +59,100 @@ def table_of(columns: Sequence[Column]) -> np.ndarray | None:
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
     offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, len(tensors))
+    # Zeros without memory have the address 0.
+    missing = (offsets * kind.itemsize + kind.sizes > bytes_stored) | (addresses == 0)
+    if np.any(missing & (kind.sizes > 0)) or _overlap(addresses, kind.sizes):
+        return None
+    rows = addresses.reshape(len(columns), -1)
+    return np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
+
+
+class _Kind(NamedTuple):
+    """Tensors that may be handed over if they are where they should be.
+
+    Attributes:
+        itemsize: Bytes of a number.
+        numbers: How many numbers the tensors of each row have.
+        sizes: The bytes of every tensor.
+        are_alike: Whether other tensors are of the same kind, one by one.
+    """
+
+    itemsize: int
+    numbers: np.ndarray
+    sizes: np.ndarray
+    are_alike: Callable[..., bool]
+
+
+_kinds: dict[tuple[int, int, int], _Kind] = {}
+_MOST_KINDS = 64
+
+
+def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | None:
+    """What kind of tensors these are, remembered from step to step; None if not of a right one."""
+    # A guess by which to find it again; whether it is right is asked.
+    key = len(columns), len(tensors), id(tensors[0]) if tensors else 0
+    kind = _kinds.get(key)
+    if kind is not None and kind.are_alike(*tensors):
+        return kind
+    first = columns[0]
+    dtype, shapes = first[0].dtype, list(map(_shape, first))
+    if not (
+        dtype in _DTYPES
+        and list(map(_shape, tensors)) == shapes * len(columns)
+        and _WITH_MEMORY.issuperset(map(type, tensors))
+        and {dtype}.issuperset(map(_dtype, tensors))
+        and all(map(_is_cpu, tensors))
+        and not any(map(torch.Tensor.is_neg, tensors))
+        and all(map(torch.Tensor.is_contiguous, tensors))
+    ):
+        return None
     numbers = np.fromiter(map(torch.Tensor.numel, first), np.int64, len(first))
     sizes = np.tile(numbers, len(columns)) * dtype.itemsize
-    # Zeros without memory have the address 0.
-    missing = (offsets * dtype.itemsize + sizes > bytes_stored) | (addresses == 0)
-    if np.any(missing & (sizes > 0)) or _overlap(addresses, sizes):
+    kind = _Kind(dtype.itemsize, numbers, sizes, _likeness(tensors))
+    if len(_kinds) >= _MOST_KINDS:
+        _kinds.clear()
+    _kinds[key] = kind
+    return kind
+
+
+def _likeness(tensors: list[torch.Tensor]) -> Callable[..., bool]:
+    """Whether tensors have the types, dtypes, shapes, strides, devices and flags of these.
+
+    `torch.compile` asks that before it runs what it has compiled. Its function is not public, and
+    so is tried first; where it does not notice all that counts here, tensors are never alike.
+    """
+    make = _guards()
+    return _never if make is None else make(tensors)
+
+
+def _never(*tensors: torch.Tensor) -> bool:
+    return False
+
+
+@functools.cache
+def _guards() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
+    def make(tensors: list[torch.Tensor]) -> Callable[..., bool]:
+        from torch._C._dynamo.guards import TensorGuards
+
+        check: Callable[..., bool] = TensorGuards(
+            *tensors,
+            dynamic_dims_sizes=[list(t.shape) for t in tensors],
+            dynamic_dims_strides=[list(t.stride()) for t in tensors],
+        ).check
+        return check
+
+    one = torch.ones(2, 2)
+    others = [
+        *(one.double(), one.to(torch.int32), one.to("meta"), one.to_sparse()),
+        *(one[:1], one[:, :1], one.T, one.expand(2, 2, 2), torch.ones(3, 2)),
+        *(one._neg_view(), torch._efficientzerotensor((2, 2)), torch.nn.Parameter(one)),
+    ]
+    try:
+        is_alike = make([one])
+        notices = is_alike(torch.zeros(2, 2)) and not any(map(is_alike, others))
+    except (ImportError, AttributeError, TypeError, RuntimeError, SystemError):
         return None
-    return np.ascontiguousarray(np.vstack([addresses.reshape(len(columns), -1), numbers]).T)
+    return make if notices else None
 
 
 _shape, _dtype, _is_cpu = map(attrgetter, ("shape", "dtype", "is_cpu"))
