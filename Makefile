@@ -12,7 +12,7 @@ KERAS_OLDEST_DIR := $(VENV)/keras-$(KERAS_OLDEST)
 # What leans on Keras; the arithmetic is the same under every version. Mostly on PyTorch,
 # which compiles nothing; on JAX, whose trainer differs most between versions, what `fit` does.
 KERAS_OLDEST_TESTS := $(addprefix tests/optimizers/test_, \
-	fit.py golden.py lookahead.py optimizer_v2.py persistence.py)
+	fit.py golden.py lookahead.py minimize.py optimizer_v2.py persistence.py)
 KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 	test_one_cycle_callback_on_beta_1 test_several_steps_in_one_call test_learning_rate_scheduler)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import reference
+from reference_base import Number, Reference, Rows
 
 DIRECTORY = Path(__file__).parent / "data" / "trajectories"
 
@@ -46,12 +47,12 @@ class Case:
         """Parameters before the first step."""
         return [self._arrays[f"start/{v}"] for v in self.variables]
 
-    def gradients(self, step: int) -> list[np.ndarray | reference.Rows]:
+    def gradients(self, step: int) -> list[np.ndarray | Rows]:
         """Gradients of the given step, counted from 1."""
         return [
             self._arrays[f"grad/{step}/{v}"]
             if f"grad/{step}/{v}" in self._arrays
-            else reference.Rows(
+            else Rows(
                 self._arrays[f"grad/{step}/{v}/indices"], self._arrays[f"grad/{step}/{v}/values"]
             )
             for v in self.variables
@@ -92,7 +93,7 @@ DENSE = [case for case in CASES if not case.sparse]
 SPARSE = [case for case in CASES if case.sparse]
 
 
-def _number(entry: float | dict[str, Any]) -> reference.Number:
+def _number(entry: float | dict[str, Any]) -> Number:
     if isinstance(entry, dict):
         schedule = entry["config"]
         return reference.exponential_decay(
@@ -101,14 +102,12 @@ def _number(entry: float | dict[str, Any]) -> reference.Number:
     return entry
 
 
-def reference_of(case: Case) -> reference.Reference:
+def reference_of(case: Case) -> Reference:
     """The NumPy reference set up as the recorded run was."""
     return _reference_from(case.optimizer, case.config, case.start())
 
 
-def _reference_from(
-    kind: str, config: dict[str, Any], start: list[np.ndarray]
-) -> reference.Reference:
+def _reference_from(kind: str, config: dict[str, Any], start: list[np.ndarray]) -> Reference:
     del config["name"]
     if kind == "Lookahead":
         inner = config.pop("optimizer")

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-import reference
+from reference_base import Gradient, Rows
 
 BACKEND = keras.backend.backend()
 
@@ -39,10 +39,10 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(value))
 
 
-def _padded(rows: reference.Rows) -> reference.Rows:
+def _padded(rows: Rows) -> Rows:
     """The same gradient in ``ROWS`` rows: the last index again, with zeros."""
     missing = max(0, ROWS - len(rows.indices))
-    return reference.Rows(
+    return Rows(
         np.concatenate([rows.indices, np.repeat(rows.indices[-1:], missing)]),
         np.concatenate([rows.values, np.zeros((missing, *rows.values.shape[1:]))]),
     )
@@ -71,7 +71,7 @@ class Loop:
         self._padding = how == "xla"
         self._apply: Callable[[list[Any]], None] = getattr(self, f"_{how}")()
 
-    def step(self, gradients: Sequence[reference.Gradient]) -> None:
+    def step(self, gradients: Sequence[Gradient]) -> None:
         """One call of ``apply_gradients`` with these gradients."""
         self._apply([self._tensor(g, v) for g, v in zip(gradients, self.variables, strict=True)])
 
@@ -86,10 +86,10 @@ class Loop:
             to_numpy(self.optimizer.get_slot(v, name)).astype(np.float64) for v in self.variables
         ]
 
-    def _tensor(self, gradient: reference.Gradient, variable: Any) -> Any:
+    def _tensor(self, gradient: Gradient, variable: Any) -> Any:
         if gradient is None:
             return None
-        if isinstance(gradient, reference.Rows):
+        if isinstance(gradient, Rows):
             import tensorflow as tf
 
             rows = _padded(gradient) if self._padding else gradient

@@ -15,6 +15,7 @@ import numpy as np
 
 import reference
 import surefoot
+from reference_base import Number, Reference
 
 SHAPES = ((4, 3), (3,), ())
 STEPS = 14
@@ -30,7 +31,7 @@ class Both:
     """An argument that the package takes in one form and the reference in another."""
 
     given: Callable[[], Any]
-    means: reference.Number
+    means: Number
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Scenario:
         }
         return getattr(surefoot, self.kind)(**options)
 
-    def reference(self, start: Sequence[np.ndarray]) -> reference.Reference:
+    def reference(self, start: Sequence[np.ndarray]) -> Reference:
         """The NumPy reference."""
         options = {
             key: value.means if isinstance(value, Both) else value

@@ -12,6 +12,7 @@ import pytest
 import reference
 import surefoot
 from loops import BACKEND, EAGER_AND_COMPILED, Loop, to_numpy
+from reference_base import Reference
 
 
 def stored(optimizer: Any) -> dict[str, np.ndarray]:
@@ -21,7 +22,7 @@ def stored(optimizer: Any) -> dict[str, np.ndarray]:
     return {key: np.array(value) for key, value in store.items()}
 
 
-COUNTED: dict[str, tuple[Callable[[], Any], Callable[[Any], reference.Reference]]] = {
+COUNTED: dict[str, tuple[Callable[[], Any], Callable[[Any], Reference]]] = {
     "radam": (
         lambda: surefoot.RectifiedAdam(0.02, beta_2=0.95, weight_decay=0.1),
         lambda p: reference.RectifiedAdam(p, 0.02, beta_2=0.95, weight_decay=0.1),

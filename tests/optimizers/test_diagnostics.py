@@ -17,6 +17,7 @@ import softmax
 import surefoot
 import tolerances
 from loops import COMPILED, EAGER_AND_COMPILED, MODES, Loop
+from reference_base import Reference, Rows, value_at
 from scenarios import f32
 from surefoot.diagnostics import Diagnostics
 
@@ -25,7 +26,7 @@ WARMUP = OPTIONS | {"weight_decay": 0.125, "total_steps": 8, "clipnorm": 0.5}
 SHAPES = ((4, 3), (3,))
 STEPS = 7
 
-Follow = Callable[[Sequence[np.ndarray]], reference.Reference]
+Follow = Callable[[Sequence[np.ndarray]], Reference]
 
 
 def schedule() -> keras.optimizers.schedules.LearningRateSchedule:
@@ -68,11 +69,11 @@ def norm(arrays: Sequence[np.ndarray]) -> float:
     return math.sqrt(sum(float(np.sum(np.square(a))) for a in arrays))
 
 
-def expected_rates(run: reference.Reference) -> dict[str, float]:
+def expected_rates(run: Reference) -> dict[str, float]:
     """The rates of the update that comes next."""
     run = getattr(run, "inner", run)
     if not isinstance(run, reference.RectifiedAdam):
-        rate = reference.value_at(run.learning_rate, run.updates)
+        rate = value_at(run.learning_rate, run.updates)
         return {"effective_learning_rate": rate}
     factor = run.rectification(run.updates + 1)
     if factor is None:
@@ -83,7 +84,7 @@ def expected_rates(run: reference.Reference) -> dict[str, float]:
     }
 
 
-def followed(run: reference.Reference, gradients: list[np.ndarray]) -> dict[str, float]:
+def followed(run: Reference, gradients: list[np.ndarray]) -> dict[str, float]:
     """One call of ``apply_gradients`` in NumPy, and what there is to tell of it."""
     rates = expected_rates(run)
     accumulated = [0.0 if s is None else s for s in run._sums]
@@ -144,7 +145,7 @@ def test_a_row_given_twice_counts_once(mode: str) -> None:
     diagnostics = Diagnostics(optimizer)
     diagnostics.start()
     loop = Loop(optimizer, [np.ones((4, 1))], mode=mode)
-    loop.step([reference.Rows(np.array([1, 1]), np.array([[3.0], [4.0]]))])
+    loop.step([Rows(np.array([1, 1]), np.array([[3.0], [4.0]]))])
     told = diagnostics.read()
     assert told["gradient_norm"] == pytest.approx(7.0)
     assert told["update_ratio"] == pytest.approx(0.5 * 7.0 / 2.0)

@@ -19,11 +19,12 @@ import reference
 import surefoot
 import tolerances
 from loops import to_numpy
+from reference_base import Reference
 from softmax import BATCH, BATCHES, WAYS, digits, fitted, softmax_gradients, start
 
 
 def followed(
-    run: reference.Reference,
+    run: Reference,
     epochs: int,
     *,
     before_epoch: Callable[[int], None] = lambda epoch: None,

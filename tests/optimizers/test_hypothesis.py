@@ -21,6 +21,7 @@ import pytest
 import reference
 import surefoot
 from loops import BACKEND, Loop
+from reference_base import Reference
 from scenarios import f32
 
 pytestmark = [
@@ -117,7 +118,7 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def agree(loop: Loop, plain: reference.Reference, origin: list[np.ndarray]) -> None:
+def agree(loop: Loop, plain: Reference, origin: list[np.ndarray]) -> None:
     """Relative to the largest value on the way, because values may cancel."""
     for i, (ours, theirs) in enumerate(zip(loop.parameters, plain.parameters, strict=True)):
         origin[i] = np.maximum(origin[i], np.abs(theirs))
@@ -125,7 +126,7 @@ def agree(loop: Loop, plain: reference.Reference, origin: list[np.ndarray]) -> N
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound, err_msg=f"variable {i}")
 
 
-def happen(event: tuple[Any, ...], loop: Loop, plain: reference.Reference) -> None:
+def happen(event: tuple[Any, ...], loop: Loop, plain: Reference) -> None:
     """One event, to the optimizer and to the reference."""
     what, *details = event
     optimizer = loop.optimizer

@@ -13,6 +13,7 @@ import reference
 import surefoot
 import tolerances
 from loops import EAGER, MODES, Loop, to_numpy
+from reference_base import Reference, Rows
 from scenarios import f32
 
 OPTIONS = {
@@ -22,7 +23,7 @@ OPTIONS = {
     "epsilon": f32(1e-4),
     "weight_decay": 0.125,
 }
-OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., reference.Reference]]] = {
+OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Reference]]] = {
     "radam": (
         lambda **o: surefoot.RectifiedAdam(**OPTIONS, amsgrad=True, **o),
         lambda p, **o: reference.RectifiedAdam(p, **OPTIONS, amsgrad=True, **o),
@@ -149,9 +150,9 @@ def test_accumulated_nan_is_skipped_alone(mode: str) -> None:
 def test_nan_in_a_sparse_gradient(mode: str, lazy: bool) -> None:
     optimizer = surefoot.RectifiedAdam(**OPTIONS, nonfinite="skip", lazy=lazy)
     loop = Loop(optimizer, [np.ones((5, 2))], mode=mode)
-    loop.step([reference.Rows(np.array([1, 1, 3]), np.ones((3, 2)))])
+    loop.step([Rows(np.array([1, 1, 3]), np.ones((3, 2)))])
     before = loop.parameters[0]
-    loop.step([reference.Rows(np.array([1, 2, 3]), np.array([[1, 1], [np.nan, 0], [1, 1.0]]))])
+    loop.step([Rows(np.array([1, 2, 3]), np.array([[1, 1], [np.nan, 0], [1, 1.0]]))])
     np.testing.assert_array_equal(loop.parameters[0], before)
     assert optimizer.skipped_steps == 1
 

@@ -13,6 +13,7 @@ import reference
 import surefoot
 import tolerances
 from loops import EAGER, Loop
+from reference_base import Gradient, Reference, Rows
 from scenarios import f32
 
 pytestmark = [pytest.mark.backends("tensorflow"), pytest.mark.usefixtures("float64")]
@@ -40,13 +41,13 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def gradients(step: int, duplicates: bool = True) -> list[reference.Gradient]:
+def gradients(step: int, duplicates: bool = True) -> list[Gradient]:
     """Up to five rows of the table, the last ones never, and a dense gradient beside."""
     random = np.random.default_rng(step)
     count = int(random.integers(1, 6))
     indices = random.choice(TABLE[0] - 2, size=count, replace=duplicates)
     return [
-        reference.Rows(indices, random.normal(size=(count, TABLE[1]))),
+        Rows(indices, random.normal(size=(count, TABLE[1]))),
         random.normal(size=DENSE),
     ]
 
@@ -56,7 +57,7 @@ def start() -> list[np.ndarray]:
     return [random.normal(size=TABLE), random.normal(size=DENSE)]
 
 
-def both(name: str, mode: str) -> tuple[Loop, reference.Reference]:
+def both(name: str, mode: str) -> tuple[Loop, Reference]:
     kind, options = OPTIONS[name]
     build = reference.ranger if kind == "Ranger" else getattr(reference, kind)
     optimizer = getattr(surefoot, kind)(**BASE, **options)
@@ -146,7 +147,7 @@ def test_gradients_of_a_lookup_come_as_rows(compiled: bool) -> None:
     for indices in ([0, 3, 3], [1, 1, 1], [0, 5, 2]):
         rows = plain.parameters[0][indices]
         run(tf.constant(indices))
-        plain.apply([reference.Rows(np.array(indices), 2 * rows), None])
+        plain.apply([Rows(np.array(indices), 2 * rows), None])
         np.testing.assert_allclose(
             loop.parameters[0], plain.parameters[0], rtol=0, atol=tolerances.REFERENCE_FLOAT64
         )
@@ -185,7 +186,7 @@ def test_rows_outside_the_table_are_refused() -> None:
     loop, _ = both("radam", EAGER)
     before = loop.parameters
     with pytest.raises(Exception, match=r"(?i)indic|index|range|bounds"):
-        loop.step([reference.Rows(np.array([TABLE[0]]), np.ones((1, TABLE[1]))), np.ones(DENSE)])
+        loop.step([Rows(np.array([TABLE[0]]), np.ones((1, TABLE[1]))), np.ones(DENSE)])
     for ours, theirs in zip(loop.parameters, before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
