@@ -107,7 +107,11 @@ def trainings(draw: st.DrawFn) -> dict[str, Any]:
         step,
         change,
         st.tuples(st.just("assign"), st.integers(0, 2), numbers(-8, 8)),
-        st.tuples(st.sampled_from(["weights", "own_variables", "deepcopy", "wrong_weights"])),
+        st.tuples(
+            st.sampled_from(
+                ["weights", "own_variables", "deepcopy", "wrong_weights", "reset_slow_weights"]
+            )
+        ),
     )
     return {
         "kind": kind,
@@ -152,11 +156,19 @@ def happen(event: tuple[Any, ...], loop: Loop, plain: Reference) -> None:
         if index < len(loop.variables):
             parameter = plain.parameters[index]
             loop.variables[index].assign(np.full(parameter.shape, value, loop.dtype))
-            if isinstance(plain, reference.Lookahead) and np.any(parameter != value):
-                plain.weights_were_loaded()
             parameter[...] = value
-    elif not optimizer.built:
-        return
+    elif optimizer.built:
+        happen_to_state(what, loop, plain)
+
+
+def happen_to_state(what: str, loop: Loop, plain: Reference) -> None:
+    """An event that leaves the state as it is, or starts a part of it anew."""
+    optimizer = loop.optimizer
+    if what == "reset_slow_weights":
+        if isinstance(plain, reference.Lookahead):
+            optimizer.reset_slow_weights()
+            for slow, fast in zip(plain.slot["slow"], plain.parameters, strict=True):
+                slow[...] = fast
     elif what == "weights":
         optimizer.set_weights(optimizer.get_weights())
     elif what == "own_variables":
