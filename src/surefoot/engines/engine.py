@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from surefoot.engines import plain
+from surefoot.engines import loops, plain
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.loops import LoopRunner, StepPath
 from surefoot.rule.update import Array, Moments, StepScalars
@@ -221,7 +221,6 @@ class Engine(ABC):
     def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
         """Run ``optimizer.inline_apply``, compiled once where that pays."""
 
-    @abstractmethod
     def update(
         self,
         optimizer: RuleOptimizer,
@@ -233,6 +232,11 @@ class Engine(ABC):
 
         ``scalars`` is called once.
         """
+        numbers = scalars()
+        groups = loops.groups_of(tracked)
+        done = loops.update(self.loop_runner, groups, numbers, gradients, optimizer.clipvalue)
+        pairs = enumerate(zip(tracked, gradients, strict=True))
+        self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
 
     def update_plainly(
         self,

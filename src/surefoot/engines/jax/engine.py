@@ -141,20 +141,6 @@ class JaxEngine(Engine):
     def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
         steps.run_step(optimizer, gradients, variables)
 
-    def update(
-        self,
-        optimizer: RuleOptimizer,
-        scalars: Callable[[], StepScalars],
-        tracked: list[Tracked],
-        gradients: list[Any],
-    ) -> None:
-        """In loops of ours or XLA's."""
-        numbers = scalars()
-        groups = loops.groups_of(tracked)
-        done = loops.update(loop_runner, groups, numbers, gradients, optimizer.clipvalue)
-        pairs = enumerate(zip(tracked, gradients, strict=True))
-        self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
-
     def update_variable(
         self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
