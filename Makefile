@@ -20,7 +20,7 @@ KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 # own, and what is tested there: training, the originals' steps, fast paths, Lookahead around Keras's.
 OLDEST_tensorflow := tensorflow-cpu==2.18.1 llvmlite==0.45.0
 OLDEST_jax := jax==0.6.2 jaxlib==0.6.2 llvmlite==0.45.0
-OLDEST_torch := torch==2.6.0
+OLDEST_torch := torch==2.6.0 llvmlite==0.45.0
 VERSIONS_TESTS := $(addprefix tests/optimizers/test_, \
 	fast_paths.py fit.py golden.py lookahead.py) $(addprefix tests/engines/test_, \
 	jax_loops.py jax_programs.py tensorflow_loops.py torch_loops.py)

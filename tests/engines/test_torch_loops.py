@@ -264,7 +264,9 @@ def test_tensors_without_memory_are_left_alone() -> None:
         torch.func.vmap(step)(torch.ones(4, 3, 2))
 
 
-def test_autograd_knows_that_values_have_changed() -> None:
+@pytest.mark.parametrize("own", ["1", "0"])
+def test_autograd_knows_that_values_have_changed(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUREFOOT_LOOPS", own)
     variable = keras.Variable(np.ones((3, 2), "float32"))
     loss = (variable.value**3).sum()
     surefoot.Nadam(0.1).apply([torch.ones((3, 2))], [variable])

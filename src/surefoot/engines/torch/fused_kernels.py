@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from surefoot.engines import loops
-from surefoot.engines.torch.memory import held_tensor, table_of
+from surefoot.engines.torch.memory import held_tensor, note_changed, table_of
 from surefoot.rule.update import StepScalars
 
 Row = tuple[torch.Tensor, ...]
@@ -95,6 +95,7 @@ def update(
         if places and table_of(columns) is not None:
             own = scalars if group.decays else scalars._replace(shrink=0.0)
             _update_columns(kernel, own, columns, clipvalue)
+            note_changed([parameters, *moments])  # which not every version of the kernel does
             served.update(indices)
     return served
 

@@ -1,8 +1,4 @@
-"""Compiled loops on PyTorch, called between its operations.
-
-PyTorch is told what they change, so that a gradient which needs the values from before is an
-error, as with its own operations in place.
-"""
+"""Compiled loops on PyTorch, called between its operations."""
 
 from __future__ import annotations
 
@@ -14,13 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 import torch
-from torch.autograd.graph import increment_version
 
 from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.loops import Columns, Selection, StepPath
-from surefoot.engines.torch.memory import held_tensor, require_memory, table_of
+from surefoot.engines.torch.memory import held_tensor, note_changed, require_memory, table_of
 
 
 def obstacle() -> Obstacle | None:
@@ -67,9 +62,7 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Any]) -> None:
     columns, table = selection.arrays
     given = np.array([float(x) for x in scalars], body.dtype)
     _function(body)(given.ctypes.data, table.ctypes.data, len(table), torch.get_num_threads())
-    for column in columns[: body.outputs]:
-        # Tensors made in inference mode have no version, and take part in no gradients.
-        increment_version([t for t in column if not t.is_inference()])
+    note_changed(columns[: body.outputs])
 
 
 @functools.lru_cache(maxsize=64)

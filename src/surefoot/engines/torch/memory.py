@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd.graph import increment_version
 
 from surefoot.variables.variable import value_of
 
@@ -164,6 +165,16 @@ def _overlap(starts: np.ndarray, sizes: np.ndarray) -> bool:
     order = np.argsort(starts)
     starts, ends = starts[order], (starts + sizes)[order]
     return bool(np.any(starts[1:] < ends[:-1]))
+
+
+def note_changed(columns: Iterable[Column]) -> None:
+    """Tell PyTorch which tensors have been changed behind its back.
+
+    A gradient that needs the values from before is then an error, as after its operations in place.
+    """
+    for column in columns:
+        # Tensors made in inference mode have no version, and take part in no gradients.
+        increment_version([t for t in column if not t.is_inference()])
 
 
 def require_memory(row: Sequence[torch.Tensor]) -> None:
