@@ -66,7 +66,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
 
     @property
     def iterations(self) -> Any:
-        """The number of updates done: a variable, or a tensor under accumulation.
+        """The number of updates done, as a variable, or as a tensor under accumulation.
 
         Assigning another number begins a new accumulation. A variable that is
         assigned is copied; the originals took it as their own, so that several
@@ -86,7 +86,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
 
     @property
     def lr(self) -> Any:
-        """Old name of ``learning_rate``: on TensorFlow a `tf.Variable`, as it was."""
+        """Old name of ``learning_rate``; on TensorFlow a `tf.Variable`, as it was."""
         return engines.active().native_variable(self.learning_rate)
 
     @lr.setter

@@ -76,7 +76,7 @@ class WeightLists:
 
     @property
     def weights(self) -> list[Any]:
-        """The originals' variables in their order: iterations, then slot by slot."""
+        """The originals' variables in their order, iterations first, then slot by slot."""
         return [
             self._iterations,
             *self.leading_weights(),
