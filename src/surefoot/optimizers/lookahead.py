@@ -282,7 +282,7 @@ class Lookahead(WrappingOptimizer):
     # Weights and configuration.
 
     def restore(self, state: State) -> None:
-        """Take a ``state`` without misfits; one without slow weights lets them start anew."""
+        """Take a ``state`` without mismatches; one without slow weights lets them start anew."""
         super().restore(state)
         if self.built and not any(name.startswith("slow|") for name in state):
             self.reset_slow_weights()
