@@ -29,12 +29,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
+napoleon_attr_annotations = False
+napoleon_custom_sections = ["Keywords"]
 # Types and bases come from packages whose own documentation is not at hand offline.
-nitpick_ignore_regex = [
-    ("py:.*", r"(keras|tensorflow|tf|jax|torch|numpy)\..*"),
-    # Prose before a colon in a property's docstring, which napoleon takes for a type.
-    ("py:class", r".*\s.*"),
-]
+nitpick_ignore_regex = [("py:.*", r"(keras|tensorflow|tf|jax|torch|numpy)\..*")]
 
 html_theme = "furo"
 html_static_path = ["_static"]

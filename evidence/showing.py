@@ -21,7 +21,7 @@ def look(label: str, labels: Sequence[str]) -> dict[str, Any]:
     """How an optimizer is drawn: its colour is the same in all pictures.
 
     Args:
-        label: The optimizer with its arguments and companions.
+        label: The optimizer with its arguments and modifiers.
         labels: All that the picture shows; those of one optimizer differ by their dashes.
     """
     name = _name(label)

@@ -1,7 +1,7 @@
 """RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3.
 
-What `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed, on TensorFlow,
-JAX and PyTorch.
+They compute what `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed,
+on TensorFlow, JAX and PyTorch.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if _missing is None:
 
     __all__ += optimizers.__all__
 elif not TYPE_CHECKING:
-    # Keras cannot be imported. The command line can, which tells what is missing.
+    # Keras cannot be imported, but the command line can; it reports what is missing.
     def __getattr__(name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(f"module 'surefoot' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m surefoot` is the command `surefoot`."""
+"""`python -m surefoot` runs the command `surefoot`."""
 
 import sys
 

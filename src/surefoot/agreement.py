@@ -1,7 +1,8 @@
-"""Whether all workers of a training have the same optimizer, asked before the first step.
+"""Checks before the first step that all workers of a training have the same optimizer.
 
-Workers that differ do not stop: each follows its own rule with everyone's gradients, and the
-weights drift apart unseen; or they wait for each other until a timeout, without the cause.
+Workers that differ do not stop by themselves. Either each applies its own update rule to the
+shared gradients, and the weights diverge unnoticed, or the workers wait for each other until a
+timeout that does not name the cause.
 """
 
 import json
@@ -12,19 +13,19 @@ from typing import Any
 def require_agreement(
     optimizer: Any, gather: Callable[[str], Iterable[str]], **others: object
 ) -> None:
-    """Compare the workers' optimizers; every worker has to call this.
+    """Compare the workers' optimizers. Every worker must call this function.
 
     Args:
-        optimizer: This worker's. It need not be built.
-        gather: Given this worker's text, returns the texts of all workers in the order of their
-            ranks. It is called once. How long to wait for a worker that does not answer is for
-            the means of communication behind it to decide.
-        **others: Further values that must be the same on all workers, by name, like the step at
-            which a checkpoint ends.
+        optimizer: This worker's optimizer. It need not be built.
+        gather: A function that takes this worker's string and returns the strings of all
+            workers in the order of their ranks. It is called once, and decides how long to
+            wait for a worker that does not answer.
+        **others: Further values, by name, that must be the same on all workers, such as the
+            step of the checkpoint to resume from.
 
     Raises:
-        ValueError: On all workers, if a worker's class of optimizer, one of its arguments or one
-            of ``others`` differs from worker 0's.
+        ValueError: On all workers, if the optimizer class, an argument or one of ``others``
+            differs between a worker and worker 0.
 
     Example:
         >>> import surefoot
@@ -33,8 +34,8 @@ def require_agreement(
         >>> require_agreement(mine, lambda text: [text, text.replace("0.1", "0.2")])
         Traceback (most recent call last):
             ...
-        ValueError: Workers 0 and 1 differ in optimizer.learning_rate: 0.1 and 0.2. Start all
-        workers anew with the same arguments, files and versions.
+        ValueError: Workers 0 and 1 differ in optimizer.learning_rate: 0.1 and 0.2. Restart
+        all workers with the same arguments, files and versions.
     """
     mine = {**others, "optimizer": {"class": type(optimizer).__name__, **optimizer.get_config()}}
     facts = [json.loads(text) for text in gather(json.dumps(dict(_flat(mine)), default=_named))]
@@ -47,13 +48,13 @@ def require_agreement(
         )
         if differing:
             raise ValueError(
-                f"Workers 0 and {rank} differ in {differing}. Start all workers anew with the "
+                f"Workers 0 and {rank} differ in {differing}. Restart all workers with the "
                 "same arguments, files and versions."
             )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The leaves with their whole paths, so that an inner optimizer's argument has a name."""
+    """The values of a nested dictionary by their full paths, such as ``optimizer.name``."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -62,7 +63,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 
 def _named(value: object) -> str:
-    # A representation may hold an address in memory, which differs between processes.
+    # A `repr` may contain a memory address, which differs between processes.
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 

@@ -5,8 +5,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# Imported one by one when the command line is built; none of them imports Keras, whose backend
-# the arguments decide. Each has `add_parser(subparsers)`, which sets `run` to what does the job.
+# None of these modules imports Keras, because the arguments choose its backend. Each has
+# `add_parser(subparsers)`, which sets `run` to the function that carries out the subcommand.
 _COMMANDS = (
     "surefoot.compare.command",
     "surefoot.compare.report_command",
@@ -18,9 +18,9 @@ _COMMANDS = (
 _EXAMPLES = """\
 examples:
   surefoot compare --output report       which optimizer, at which learning rate?
-  surefoot migrate --help                bring a model of tf.keras 2 along
-  surefoot info                          what is installed, and how a step is made here
-  python -m surefoot compare --help      the same command, where scripts are not on the path
+  surefoot migrate --help                convert a model of tf.keras 2
+  surefoot info                          what is installed, and how a step is computed here
+  python -m surefoot compare --help      the same, if the command `surefoot` is not on the path
 """
 
 
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="surefoot",
         description="RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3: compare them with "
-        "others on your model, and bring old checkpoints along.",
+        "others on your model, and convert old checkpoints.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Default: those of the process.
+        arguments: The arguments; by default those of the process.
 
     Returns:
-        The exit status: 0 for success, 2 for a request that cannot be carried out.
+        The exit status: 0 for success, 2 if the arguments cannot be used.
     """
     parser = build_parser()
     parsed = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""A backend for those who have installed one and chosen none.
+"""Selects an installed backend if the user has not chosen one.
 
-Keras falls back on TensorFlow, and fails where that is not installed. Then the
-backend that is installed is meant: `surefoot --help` and `import surefoot`
-should work after ``pip install surefoot[jax]``.
+By default Keras uses TensorFlow, and fails if that is not installed. In this
+case an installed backend is used, so that `surefoot --help` and
+`import surefoot` work after ``pip install surefoot[jax]``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def ensure_backend() -> None:
-    """Set ``KERAS_BACKEND`` if Keras would otherwise look for a backend that is not there."""
+    """Set ``KERAS_BACKEND`` if Keras would otherwise use a backend that is not installed."""
     if "KERAS_BACKEND" in os.environ or "keras" in sys.modules:
         return
     installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
@@ -26,7 +26,7 @@ def ensure_backend() -> None:
 
 
 def missing_backend() -> str | None:
-    """The backend that Keras would look for in vain; None if it is there, or was not needed."""
+    """The backend that Keras would use but that is not installed, or None."""
     if "keras" in sys.modules:
         return None
     name = os.environ.get("KERAS_BACKEND") or _configured()
@@ -34,19 +34,19 @@ def missing_backend() -> str | None:
 
 
 def what_to_install(missing: str) -> str:
-    """What somebody should do who has no ``missing``, which Keras is to use."""
+    """Advice for a user whose backend ``missing`` is not installed."""
     installed = [name for name in _BACKENDS if importlib.util.find_spec(name) is not None]
     extras = ", ".join(f"'surefoot[{name}]'" for name in _BACKENDS)
     if not installed:
         return f"no backend of Keras is installed: pip install one of {extras}"
-    remedies = [f"set KERAS_BACKEND to one that is ({', '.join(installed)})"]
+    remedies = [f"set KERAS_BACKEND to an installed one ({', '.join(installed)})"]
     if missing in _BACKENDS:
         remedies.insert(0, f"pip install 'surefoot[{missing}]'")
-    return f"Keras is to use {missing!r}, which is not installed: {', or '.join(remedies)}"
+    return f"Keras's backend {missing!r} is not installed: {', or '.join(remedies)}"
 
 
 def _configured() -> str:
-    """The backend of Keras's configuration file, which Keras itself writes, or its default."""
+    """The backend in Keras's configuration file, or Keras's default."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
         return str(json.loads((home / "keras.json").read_text())["backend"])

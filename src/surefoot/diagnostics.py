@@ -1,4 +1,4 @@
-"""What an optimizer does to a model while it trains: rates, norms and skipped steps."""
+"""Learning rates, norms and skipped steps, measured while an optimizer trains a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import keras
 from surefoot.arguments.checks import positive_whole_number
 from surefoot.base.optimizer import BaseOptimizer
 from surefoot.optimizers.rectified_adam import RectifiedAdam
-from surefoot.state.measurement import together
+from surefoot.state.measurement import combined
 from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 EPOCH = "epoch"
@@ -22,12 +22,12 @@ Write = Callable[[str, float, int], object]
 
 
 class Diagnostics:
-    """Measures an optimizer's steps, for a training loop of one's own.
+    """Measures an optimizer's steps in your own training loop.
 
-    The numbers are taken inside the steps, in functions compiled after `start`
-    as in eager ones. On JAX they are part of the optimizer's state: put the
-    state that `stateless_apply` returns back into ``optimizer.variables``
-    before reading.
+    The numbers are computed inside the steps, in eager code and in functions
+    compiled after `start`. On JAX they are part of the optimizer's state: before
+    reading, assign the state that `stateless_apply` returns to
+    ``optimizer.variables``.
 
     Example:
         >>> import keras, surefoot
@@ -41,10 +41,10 @@ class Diagnostics:
         (2.0, 0.2)
 
     Args:
-        optimizer: One of this package, or a wrapper with one inside.
+        optimizer: An optimizer of this package, or a wrapper that contains one.
 
     Raises:
-        TypeError: If there is none of this package's in ``optimizer``.
+        TypeError: If ``optimizer`` neither is nor contains an optimizer of this package.
     """
 
     def __init__(self, optimizer: Any):
@@ -52,27 +52,28 @@ class Diagnostics:
         managed = [o for o in self._chain if isinstance(o, BaseOptimizer)]
         if not managed:
             raise TypeError(
-                "The steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured, and "
-                "`surefoot.Lookahead(optimizer, slow_step_size=1.0)` makes any other one "
-                f"measurable. Received: {optimizer!r} (of type {type(optimizer).__name__})"
+                "Only the steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured. To "
+                "measure another optimizer, wrap it: `surefoot.Lookahead(optimizer, "
+                "slow_step_size=1.0)`. "
+                f"Received: {optimizer!r} (of type {type(optimizer).__name__})"
             )
         self._outermost = managed[0]
         self._counting = managed
         self._skipped = 0
 
     def start(self) -> None:
-        """Measure from the next step on; compile functions of your own after this."""
+        """Start measuring with the next step; compile your own functions after this call."""
         self._outermost.measurement.active = True
         self._outermost.invalidate_compiled_steps()
         self.reset()
 
     def stop(self) -> None:
-        """Measure no longer in what is compiled from now on."""
+        """Stop measuring in steps that are compiled from now on."""
         self._outermost.measurement.active = False
         self._outermost.invalidate_compiled_steps()
 
     def reset(self) -> None:
-        """Begin a new interval."""
+        """Start a new interval."""
         self._outermost.measurement.reset()
         self._skipped = self._skipped_so_far()
 
@@ -80,20 +81,21 @@ class Diagnostics:
         """The numbers of the steps since `start` or the last `reset`.
 
         Args:
-            batches: How many steps were asked for. A `LossScaleOptimizer` skips
-                steps without telling; with this, they are counted.
+            batches: The number of steps that were requested. A `LossScaleOptimizer`
+                does not report the steps that it skips; this number is needed to
+                count them.
 
         Returns:
-            ``effective_learning_rate``, with RectifiedAdam and Ranger
-            ``rectification``, and ``parameter_norm``, of the last update;
-            ``gradient_norm`` (before clipping) and ``update_ratio``, the mean
-            over updates; ``gradient_norm_max``; ``skipped_steps``; with a
-            `LossScaleOptimizer`, ``loss_scale``. NaN where there was no update.
+            Of the last update, ``effective_learning_rate``, ``parameter_norm`` and,
+            with RectifiedAdam and Ranger, ``rectification``. As means over the
+            updates, ``gradient_norm`` (before clipping) and ``update_ratio``.
+            Further ``gradient_norm_max``, ``skipped_steps`` and, with a
+            `LossScaleOptimizer`, ``loss_scale``. NaN if there was no update.
         """
         return self._numbers(self._measured(), batches)
 
     def _measured(self) -> dict[str, float]:
-        """What was measured since the last reset, and how many steps were skipped."""
+        """The measurements and the number of skipped steps since the last reset."""
         skipped = self._skipped_so_far() - self._skipped
         return self._outermost.measurement.read() | {_SKIPPED: skipped}
 
@@ -122,13 +124,13 @@ class Diagnostics:
 
 
 class OptimizerDiagnostics(keras.callbacks.Callback):
-    """Adds what the optimizer does to the logs of ``fit``: of each epoch, what it did in it.
+    """Adds measurements of the optimizer's steps to the logs of ``fit``, for each epoch.
 
-    From the logs, `History`, `keras.callbacks.TensorBoard`, `CSVLogger` and
-    `EarlyStopping` have the numbers if they come after this callback in the
-    list. `Diagnostics.read` tells which numbers there are, and what they mean.
+    `History`, `keras.callbacks.TensorBoard`, `CSVLogger` and `EarlyStopping`
+    get the numbers from the logs if they come after this callback in the list.
+    `Diagnostics.read` lists the numbers and explains them.
 
-    The training step is compiled anew when ``fit`` begins, and once more when
+    The training step is compiled again when ``fit`` begins, and once more when
     it is next called without this callback.
 
     Example:
@@ -143,17 +145,16 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         [0.01, 0.01, 0.01]
 
     Args:
-        every: ``"epoch"`` (default), or after how many steps the numbers of these
-            are read, and put into the logs of the batch.
-            Reading waits for the device; on JAX it also brings the whole
-            training state back into the model's variables. Between two
-            readings nothing is waited for.
+        every: ``"epoch"`` (default), or a number of steps: the numbers are then read
+            after so many steps and added to the logs of the batch.
+            Reading waits for the device; on JAX it also copies the whole
+            training state back into the model's variables. Other steps do not wait.
         filename: A CSV file for the numbers, a row for each epoch or ``every`` steps.
-        write: A function ``write(name, value, step)`` to hand the same numbers to,
-            such as ``add_scalar`` of PyTorch's `SummaryWriter`.
+        write: A function ``write(name, value, step)`` that is called with the same
+            numbers, such as ``add_scalar`` of PyTorch's `SummaryWriter`.
 
     Raises:
-        ValueError: If ``every`` is neither ``"epoch"`` nor a whole number above 0.
+        ValueError: If ``every`` is neither ``"epoch"`` nor a positive whole number.
     """
 
     def __init__(
@@ -173,16 +174,16 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         self._diagnostics: Diagnostics | None = None
         self._epoch = 0
         self._batches = self._epoch_start = self._last_row = 0
-        self._of_row: dict[str, float] = {}
-        self._of_epoch: dict[str, float] = {}
-        # Reading per epoch, it only counts batches in between: Keras need not wait for that.
+        self._row_numbers: dict[str, float] = {}
+        self._epoch_numbers: dict[str, float] = {}
+        # Between two readings it only counts batches, and Keras need not wait for that.
         self.async_safe = not self._every
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begin to measure.
+        """Start measuring.
 
         Raises:
-            TypeError: If the model's optimizer has none of this package's in it.
+            TypeError: If the model's optimizer neither is nor contains one of this package.
             ValueError: If the model is trained on several replicas of `tf.distribute`.
         """
         del logs
@@ -191,27 +192,27 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         )
         if replicas > 1:
             raise ValueError(
-                "Under `tf.distribute` each replica has only its share of the gradient, whose "
-                f"norm would mislead. Received: a model on {replicas} replicas"
+                "Under `tf.distribute` each replica has only its part of the gradient, and the "
+                f"norm of a part would mislead. Received: a model on {replicas} replicas"
             )
         self._diagnostics = Diagnostics(self.model.optimizer)
         self._diagnostics.start()
         self._batches = self._epoch_start = self._last_row = 0
-        self._of_row, self._of_epoch = {}, {}
+        self._row_numbers, self._epoch_numbers = {}, {}
         if self._filename is not None:
             Path(self._filename).write_text("")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note where the epoch begins."""
+        """Store the first step of the epoch."""
         del logs
         self._epoch = epoch
         self._epoch_start = self._batches
-        self._of_epoch = {}
+        self._epoch_numbers = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count batches, and read if it is time to."""
+        """Count batches, and read the numbers if ``every`` steps are done."""
         steps = (self.params or {}).get("steps")
-        # With several steps in one execution, the last one may be past the end.
+        # With `steps_per_execution`, the last batch number may be past the end of the epoch.
         done = batch + 1 if steps is None else min(batch + 1, steps)
         # Asynchronous calls may come in any order.
         self._batches = max(self._batches, self._epoch_start + done)
@@ -222,17 +223,17 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
             self._write_row(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Tell of the epoch, whether or not intervals end with it."""
+        """Add the numbers of the epoch to its logs."""
         del epoch
         self._read()
         if not self._every:
             self._write_row(None)
         if logs is not None:
             batches = self._batches - self._epoch_start
-            logs.update(self._measuring()._numbers(self._of_epoch, batches))
+            logs.update(self._measuring()._numbers(self._epoch_numbers, batches))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Measure no longer."""
+        """Stop measuring."""
         del logs
         self._measuring().stop()
 
@@ -241,17 +242,19 @@ class OptimizerDiagnostics(keras.callbacks.Callback):
         return self._diagnostics
 
     def _read(self) -> None:
-        """Add what was measured to the row and to the epoch, of which either may end first."""
+        """Add the measurements since the last call to those of the row and of the epoch."""
         diagnostics = self._measuring()
         measured = diagnostics._measured()
         diagnostics.reset()
-        self._of_row = together(self._of_row, measured) if self._of_row else measured
-        self._of_epoch = together(self._of_epoch, measured) if self._of_epoch else measured
+        self._row_numbers = combined(self._row_numbers, measured) if self._row_numbers else measured
+        self._epoch_numbers = (
+            combined(self._epoch_numbers, measured) if self._epoch_numbers else measured
+        )
 
     def _write_row(self, logs: dict[str, Any] | None) -> None:
-        numbers = self._measuring()._numbers(self._of_row, self._batches - self._last_row)
+        numbers = self._measuring()._numbers(self._row_numbers, self._batches - self._last_row)
         self._last_row = self._batches
-        self._of_row = {}
+        self._row_numbers = {}
         if logs is not None:
             logs.update(numbers)
         if self._filename is not None:

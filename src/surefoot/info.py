@@ -1,4 +1,4 @@
-"""The subcommand `surefoot info`: what is installed, and how a step is made here."""
+"""The subcommand `surefoot info`: what is installed, and how a step is computed here."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "info",
-        help="tell what is installed, and how a step is made here",
-        description="Print versions, the backend that Keras uses, and how a step is made here "
-        "(by a JIT-compiled loop, by a fused kernel of the backend or by plain operations) and "
-        "why. The environment variable KERAS_BACKEND chooses the backend.",
+        help="show what is installed, and how a step is computed here",
+        description="Print versions, the backend that Keras uses, and how an optimizer step is "
+        "computed here (by a JIT-compiled loop, by a fused kernel of the backend or by plain "
+        "operations) and why. The environment variable KERAS_BACKEND chooses the backend.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def facts() -> dict[str, str]:
-    """What there is to tell, by name.
+    """The lines to print, by name.
 
     Example:
         >>> list(facts())
@@ -67,16 +67,16 @@ def _backend_and_step() -> dict[str, str]:
     from surefoot import engines
 
     backend = keras.backend.backend()
-    told = {"Keras": keras.__version__, "backend": f"{backend} {_version(backend)}"}
+    known = {"Keras": keras.__version__, "backend": f"{backend} {_version(backend)}"}
     try:
         path, reason = engines.active().step_path()
-    except RuntimeError as error:  # not one of ours
-        return told | {"step": str(error)}
-    return told | {"step": path, "because": reason}
+    except RuntimeError as error:  # a backend that is not supported
+        return known | {"step": str(error)}
+    return known | {"step": path, "because": reason}
 
 
 def _version(module: str) -> str:
-    """The version of what is imported: it may be another one than its metadata say."""
+    """The version of the imported module, which may differ from its package metadata."""
     try:
         return str(importlib.import_module(module).__version__)
     except ImportError:
@@ -84,7 +84,7 @@ def _version(module: str) -> str:
 
 
 def _version_on_disk(package: str) -> str:
-    """That of a package that cannot be imported without a backend."""
+    """The version of a package that may not be importable because its backend is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

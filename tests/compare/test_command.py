@@ -86,7 +86,7 @@ def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_p
 
     resumed = surefoot(*arguments, tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
-    assert "are done already" in resumed.stdout
+    assert "are already done" in resumed.stdout
     after = trials.read_text()
     whole_lines = before[: before.rfind("\n") + 1]
     assert after.startswith(whole_lines)
@@ -126,7 +126,7 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
     ("arguments", "expected"),
     [
         (["--learning-rates", "0:1:3"], "learning rates"),
-        (["--optimizers", "adam+hotter"], "unknown companion"),
+        (["--optimizers", "adam+hotter"], "unknown modifier"),
         (["--optimizers", "adam,adam"], "given twice"),
         (["--backend", "theano"], "tensorflow"),
         (["--seeds", "0"], "--seeds"),

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize(
-    ("text", "optimizer", "companions"),
+    ("text", "optimizer", "modifiers"),
     [
         ("adam", Call("adam"), ()),
         (" radam ( beta_2 = 0.99 ) ", Call("radam", (), (("beta_2", 0.99),)), ()),
@@ -37,10 +37,10 @@ pytestmark = pytest.mark.once
         ("keras.nadam", Call("keras.nadam"), ()),
     ],
 )
-def test_expressions_are_read_and_written_back(text, optimizer, companions):
+def test_expressions_are_read_and_written_back(text, optimizer, modifiers):
     expression = parse(text)
     assert expression.optimizer == optimizer
-    assert expression.companions == companions
+    assert expression.modifiers == modifiers
     assert parse(str(expression)) == expression
 
 
@@ -90,11 +90,11 @@ def test_bad_learning_rates_are_refused(text):
 
 
 def factors(text: str, steps: int) -> list[float]:
-    schedule = Schedule.of(parse(text).companions)
+    schedule = Schedule.of(parse(text).modifiers)
     return [schedule.factor(step, steps) for step in range(steps)]
 
 
-def test_companions_multiply_the_learning_rate():
+def test_modifiers_multiply_the_learning_rate():
     assert factors("adam", 3) == [1, 1, 1]
     assert factors("adam+scale(0.25)", 3) == [0.25] * 3
     assert factors("adam+warmup(0.5)", 8) == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
@@ -105,12 +105,12 @@ def test_companions_multiply_the_learning_rate():
 
 
 @pytest.mark.parametrize(
-    "companions",
+    "modifiers",
     [
         *("warm", "warmup(0)", "warmup(2.5)", "warmup('a')", "warmup(1, 2)", "scale", "scale(0)"),
         *("cosine(2)", "linear(final=-1)", "cosine+linear", "warmup+warmup", "cosine(end=0)"),
     ],
 )
-def test_bad_companions_are_refused(companions):
+def test_bad_modifiers_are_refused(modifiers):
     with pytest.raises(UsageError):
-        Schedule.of(parse(f"adam+{companions}").companions)
+        Schedule.of(parse(f"adam+{modifiers}").modifiers)

@@ -107,7 +107,7 @@ def test_killed_and_resumed_it_gives_the_numbers_of_processes(
     resumed = run(*arguments, "--resume", mark=mark)
     assert resumed.returncode == 0, resumed.stderr
     assert not mark.processes()
-    assert "are done already" in resumed.stdout
+    assert "are already done" in resumed.stdout
     after = trials.read_text()
     assert after.startswith(before[: before.rfind("\n") + 1])
     assert after.count('"kind": "trial"') == 9

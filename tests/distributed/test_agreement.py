@@ -35,7 +35,7 @@ def test_processes_that_disagree_are_named(tmp_path: Path, script: str) -> None:
     done = launching.run(SCRIPTS / "launch.py", "--workers", 2, train, timeout=SECONDS)
     assert done.returncode != 0
     assert "Workers 0 and 1 differ in optimizer.learning_rate: 0.02 and 0.1." in done.stderr
-    assert "Start all workers anew" in done.stderr
+    assert "Restart all workers" in done.stderr
     assert not (tmp_path / "checkpoint.keras").exists()
 
 

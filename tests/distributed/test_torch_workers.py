@@ -153,4 +153,4 @@ def test_workers_that_disagree_are_named(tmp_path: Path) -> None:
     error = failing("--workers", 2, script)
     assert "Workers 0 and 1 differ in optimizer." in error
     assert "learning_rate: 0.02 and 0.1" in error
-    assert "Start all workers anew with the same arguments" in error
+    assert "Restart all workers with the same arguments" in error

@@ -203,7 +203,7 @@ def test_a_mismatch_lists_both_sides_and_changes_nothing(
     ("case", "kind", "optimizer", "message"),
     [
         ("radam", "h5", surefoot.Nadam, "compiled with Nadam"),
-        ("ranger", "checkpoint", surefoot.RectifiedAdam, r"Lookahead\(RectifiedAdam\), the"),
+        ("ranger", "checkpoint", surefoot.RectifiedAdam, r"Lookahead\(RectifiedAdam\), but the"),
         ("radam_amsgrad", "checkpoint", surefoot.RectifiedAdam, "In the file only: vhat of"),
         (
             "radam",

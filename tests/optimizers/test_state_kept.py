@@ -128,7 +128,7 @@ def test_state_that_does_not_fit_stays_an_error(name: str) -> None:
     again = pickle.loads(pickle.dumps(loop.optimizer))
     other = Loop(again, [np.ones((4, 2)), np.ones(2)])
     for _ in range(2):
-        with pytest.raises(ValueError, match="does not fit its variables"):
+        with pytest.raises(ValueError, match="does not match its variables"):
             other.step([np.ones((4, 2)), np.ones(2)])
         assert all(np.all(p == 1) for p in other.parameters)
 

@@ -1,1 +1,1 @@
-"""What the constructors take: single arguments, schedules, keywords, and their types."""
+"""The constructors' arguments: checks of values, schedules and keywords, and their types."""

@@ -1,4 +1,4 @@
-"""Checks of single arguments: each names what it received and what it accepts."""
+"""Checks of single arguments; each error names the value received and the values accepted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 Validator = Callable[[str, Any], float]
 
 LIMIT = 2**31
-"""Of counts that are compared with the iterations, 32-bit integers on some backends."""
+"""Counts stay below it: they are compared with the iterations, int32 on some backends."""
 
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
@@ -51,9 +51,9 @@ def as_number(name: str, value: Any) -> float:
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: of a long number not the digits, which Python may refuse."""
+    """The text of a value for an error; a long integer is shortened, as Python may not print it."""
     if isinstance(value, int) and value.bit_length() > 128:
-        return f"{'-' * (value < 0)}2**{value.bit_length() - 1} and more"
+        return f"{'-' * (value < 0)}2**{value.bit_length() - 1} or more"
     return repr(value)
 
 
@@ -90,7 +90,7 @@ def decay_rate(name: str, value: Any) -> float:
 
 
 def proportion(name: str, value: Any) -> float:
-    """Accept a share, in [0, 1]."""
+    """Accept a number in [0, 1]."""
     number = as_number(name, value)
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"`{name}` must be in the range [0, 1]. Received: {name}={value!r}")
@@ -119,7 +119,7 @@ def epsilon_or_default(name: str, value: Any) -> float:
 
 
 def check_name(name: Any) -> None:
-    """Accept what TensorFlow accepted as the name of a scope.
+    """Accept a valid name of a TensorFlow name scope.
 
     Raises:
         ValueError: If ``name`` is empty, malformed, or not a string.
@@ -143,11 +143,11 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_seed(value: Any) -> int:
-    """Accept a whole number of 32 bits, which every backend takes.
+    """Accept an unsigned 32-bit integer, which every backend takes.
 
     Raises:
-        TypeError: If ``value`` is no number.
-        ValueError: If it is another number.
+        TypeError: If ``value`` is not a number.
+        ValueError: If it is not such an integer.
     """
     seed = whole_number("seed", value)
     if seed >= 2**32:
@@ -156,10 +156,10 @@ def check_seed(value: Any) -> int:
 
 
 def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
-    """Accept one of a few words.
+    """Accept one of a few strings.
 
     Raises:
-        ValueError: If ``value`` is none of ``accepted``.
+        ValueError: If ``value`` is not in ``accepted``.
     """
     if not isinstance(value, str) or value not in accepted:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks of the constructor arguments that all optimizers here share."""
+"""Checks of the constructor arguments that all optimizers of this package share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from surefoot.arguments.checks import LIMIT, check_flag, positive, proportion, shown
 from surefoot.arguments.schedules import number_or_schedule
 
-# What every Keras 3 optimizer takes; Keras itself checks their values.
+# The arguments of every Keras 3 optimizer.
 BASE_ARGUMENTS = (
     "clipnorm",
     "clipvalue",
@@ -22,10 +22,10 @@ BASE_ARGUMENTS = (
 
 
 def resolve_learning_rate(owner: type, learning_rate: Any, kwargs: dict[str, Any]) -> Any:
-    """Merge ``learning_rate`` with its old name ``lr``, taken out of ``kwargs``.
+    """Merge ``learning_rate`` with its old name ``lr``, which is removed from ``kwargs``.
 
-    In the originals ``lr`` won silently; here it wins only over the default,
-    and a contradiction is an error.
+    In the originals ``lr`` silently replaced ``learning_rate``. Here it replaces
+    only the default; two different values are an error.
 
     Raises:
         ValueError: If both are given and differ, or the value is out of range.
@@ -51,17 +51,17 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the Keras arguments among ``kwargs``; complain about any other.
+    """Return the Keras arguments in ``kwargs``; any other argument is an error.
 
     Raises:
         TypeError: If there is an unknown argument.
-        ValueError: If clipping bounds or the accumulation are out of range.
+        ValueError: If a value is out of range.
     """
     unknown = sorted(set(kwargs) - set(BASE_ARGUMENTS))
     if unknown:
         raise TypeError(
-            f"{owner.__name__} does not know the argument(s) {', '.join(unknown)}. "
-            f"Besides its own it accepts: lr, {', '.join(BASE_ARGUMENTS)}. "
+            f"{owner.__name__} has no argument(s) {', '.join(unknown)}. "
+            f"In addition to its own arguments it accepts: lr, {', '.join(BASE_ARGUMENTS)}. "
             f"Received: {', '.join(f'{name}={kwargs[name]!r}' for name in unknown)}"
         )
     for name in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
@@ -70,8 +70,8 @@ def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
     for name, least in (("gradient_accumulation_steps", 2), ("ema_overwrite_frequency", 1)):
         steps = kwargs.get(name)
         if steps is not None:
-            whole = isinstance(steps, numbers.Integral) and not isinstance(steps, bool)
-            if not whole or not least <= steps < LIMIT:
+            is_integer = isinstance(steps, numbers.Integral) and not isinstance(steps, bool)
+            if not is_integer or not least <= steps < LIMIT:
                 raise ValueError(
                     f"`{name}` must be an integer in [{least}, 2**31), or None. "
                     f"Received: {name}={shown(steps)}"
@@ -85,7 +85,7 @@ def take_base_arguments(owner: type, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def take_alias(kwargs: dict[str, Any], name: str, *, old_name: str, default: Any) -> Any:
-    """Take an argument that has two names out of ``kwargs``.
+    """Remove an argument that has two names from ``kwargs`` and return its value.
 
     Raises:
         ValueError: If both names are given, with different values.

@@ -1,4 +1,4 @@
-"""Numbers that may follow a schedule: accepted, evaluated and serialized."""
+"""Arguments that are a number or a schedule: checked, evaluated and serialized."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from surefoot.arguments.checks import Validator, non_negative
 
 
 def schedule_from_config(name: str, value: Any) -> Any:
-    """Turn a serialized schedule into the schedule; leave anything else alone.
+    """Deserialize a schedule; return anything else as it is.
 
-    Reads Keras 3's form and the originals' ``{"class_name", "config"}``.
+    Keras 3's form and the originals' ``{"class_name", "config"}`` are accepted.
 
     Raises:
         ValueError: If ``value`` is a dictionary that is not a known schedule.
@@ -34,8 +34,8 @@ def schedule_from_config(name: str, value: Any) -> Any:
         if module.startswith(("keras.", "keras", "tensorflow")) and not value.get(
             "registered_name"
         ):
-            # The originals wrote a name of null, which Keras 3 does not take. A copy,
-            # because Keras's deserialization changes the dictionary it reads.
+            # The originals wrote a name of null, which Keras 3 does not accept. The dictionary
+            # is copied because Keras's deserialization changes it.
             config = {k: v for k, v in config.items() if v is not None}
             schedule = keras.optimizers.schedules.deserialize(
                 {"class_name": value["class_name"], "config": config}
@@ -52,7 +52,7 @@ def schedule_from_config(name: str, value: Any) -> Any:
 
 
 def number_or_schedule(name: str, value: Any, validator: Validator = non_negative) -> Any:
-    """Accept what learning rates may be: a number, a schedule, its dict, a callable."""
+    """Accept a number, a schedule, a serialized schedule or a callable."""
     value = schedule_from_config(name, value)
     if isinstance(value, LearningRateSchedule):
         return value
@@ -62,7 +62,7 @@ def number_or_schedule(name: str, value: Any, validator: Validator = non_negativ
 
 
 def evaluated(schedule: Callable[..., Any], iterations: Any) -> Any:
-    """The value of a schedule, or of a callable with or without the step as argument."""
+    """The value of a schedule, or of a callable that takes the step or no argument."""
     if isinstance(schedule, LearningRateSchedule):
         return schedule(iterations)
     parameters = inspect.signature(schedule).parameters.values()
@@ -75,7 +75,7 @@ def evaluated(schedule: Callable[..., Any], iterations: Any) -> Any:
 
 
 def serialized(value: Any) -> Any:
-    """The form in which a number or schedule stands in a config."""
+    """The form of a number or schedule in a config."""
     if isinstance(value, LearningRateSchedule):
         return keras.optimizers.schedules.serialize(value)
     if callable(value):
@@ -84,5 +84,5 @@ def serialized(value: Any) -> Any:
 
 
 def is_rounding_of(rounded: float, exact: Any) -> bool:
-    """Whether ``rounded`` is what float32 makes of the number ``exact``."""
+    """Whether ``rounded`` is the number ``exact`` rounded to float32."""
     return isinstance(exact, int | float) and bool(np.float32(exact) == np.float32(rounded))

@@ -1,8 +1,8 @@
-"""What the optimizers' arguments are to a type checker.
+"""Types of the optimizers' arguments, for type checkers.
 
-The constructors keep the originals' positional arguments and take the rest as keywords; these
-types say which keywords those are. Checked at runtime by `surefoot.arguments.keywords` and
-`surefoot.state.hyperparameters`, whose messages say more.
+The constructors keep the originals' positional arguments and take all others as keywords; these
+types list the keywords. At runtime, `surefoot.arguments.keywords` and
+`surefoot.state.hyperparameters` check them, with better messages.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any, Literal, Protocol, SupportsFloat, TypedDict
 class Schedule(Protocol):
     """A `keras.optimizers.schedules.LearningRateSchedule`.
 
-    Described by what it does: Keras ships no types, and a class without types would let
-    everything else pass too.
+    A protocol, because Keras has no type annotations: a type checker would accept any value
+    for its class.
     """
 
     def __call__(self, step: Any) -> Any:
-        """The value at a number of updates."""
+        """The value after a number of updates."""
 
     def get_config(self) -> Any:
-        """What the schedule can be made from again."""
+        """The configuration from which the schedule can be created again."""
 
 
 Number = SupportsFloat
-"""Of Python or NumPy, or a scalar tensor of any backend."""
+"""A number of Python or NumPy, or a scalar tensor of any backend."""
 
 NumberOrSchedule = SupportsFloat | Schedule | Mapping[str, Any] | Callable[[], Any]
 """The mapping is a serialized schedule."""
 
 
 class KerasArguments(TypedDict, total=False):
-    """What every Keras optimizer takes, and what all of ours take besides."""
+    """The keywords of every Keras optimizer, and those that all optimizers here add."""
 
     clipnorm: Number | None
     clipvalue: Number | None

@@ -10,17 +10,17 @@ import keras
 
 from surefoot.base.registration import PACKAGE
 from surefoot.legacy_api import tf_keras
-from surefoot.legacy_api.methods import parts_of
+from surefoot.legacy_api.methods import wrapped_optimizers
 from surefoot.state.counter import widen_counter
 from surefoot.state.named_state import (
     NamedState,
     State,
     assign,
-    lasting,
-    misfit_of_pending,
-    mismatches,
+    pending_state_error,
+    permanent_assignment,
     range_problems,
     storable,
+    variable_mismatches,
 )
 from surefoot.variables.variable import variable_path
 
@@ -127,23 +127,23 @@ def named_state(optimizer: Any) -> State:
     }
 
 
-def misfits(optimizer: Any, state: State, prefix: str = "") -> list[str]:
+def mismatches(optimizer: Any, state: State, prefix: str = "") -> list[str]:
     """What of ``state`` does not fit ``optimizer``, in words."""
     if isinstance(optimizer, NamedState):
-        return optimizer.misfits(state, prefix)
+        return optimizer.mismatches(state, prefix)
     if _must_wait(optimizer, state):
         return []
     variables = _variables_of(optimizer, state)
     of_keras = (optimizer._iterations, optimizer._learning_rate)
     numbers = {k: v for k, v in variables.items() if any(v is own for own in of_keras)}
     return [
-        *mismatches(variables, state, prefix),
+        *variable_mismatches(variables, state, prefix),
         *range_problems(optimizer, numbers, state, prefix),
     ]
 
 
 def restore(optimizer: Any, state: State) -> None:
-    """Put a ``state`` without misfits into ``optimizer``, or keep it until that is built."""
+    """Put a ``state`` without mismatches into ``optimizer``, or keep it until that is built."""
     if isinstance(optimizer, NamedState):
         optimizer.restore(state)
         return
@@ -151,7 +151,7 @@ def restore(optimizer: Any, state: State) -> None:
     if _must_wait(optimizer, state):
         _pending[optimizer] = state
         return
-    with lasting(optimizer.name):
+    with permanent_assignment(optimizer.name):
         assign(_variables_of(optimizer, state), state)
 
 
@@ -173,9 +173,9 @@ def restore_pending(optimizer: Any) -> None:
         return
     state = _pending.get(optimizer)
     if state is not None:
-        problems = misfits(optimizer, state)
+        problems = mismatches(optimizer, state)
         if problems:
-            raise misfit_of_pending(optimizer.name, problems)
+            raise pending_state_error(optimizer.name, problems)
         restore(optimizer, state)
 
 
@@ -197,7 +197,7 @@ def _made_with(optimizer: Any) -> list[Any]:
     own = [optimizer._iterations]
     if isinstance(optimizer._learning_rate, keras.Variable):
         own.append(optimizer._learning_rate)
-    return own + [v for part in parts_of(optimizer) for v in _made_with(part)]
+    return own + [v for part in wrapped_optimizers(optimizer) for v in _made_with(part)]
 
 
 def _numbered(variables: list[Any]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import keras
 from surefoot import engines
 from surefoot.arguments import checks
 from surefoot.engines.traces import Traces
-from surefoot.legacy_api.methods import OptimizerV2Methods, empty
-from surefoot.state.counter import leave_room_to_count, widen_counter
+from surefoot.legacy_api.methods import OptimizerV2Methods, reset_accumulators
+from surefoot.state.counter import prevent_counter_overflow, widen_counter
 from surefoot.state.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.state.known_variables import require_known, require_same
 from surefoot.state.measurement import FIELDS, Measurement
@@ -211,7 +211,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
         self.measurement.count_call()
-        leave_room_to_count(self)
+        prevent_counter_overflow(self)
         self.apply_if_finite(
             grads,
             trainable_variables,
@@ -278,7 +278,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         # Keras empties all of them, and so loses what was accumulated for a variable whose
         # gradient is missing in the very call that updates. Here that waits for its update.
         given = self.__dict__["_given"]
-        empty(self._accumulated_gradients[self._get_variable_index(v)] for v in given)
+        reset_accumulators(self._accumulated_gradients[self._get_variable_index(v)] for v in given)
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.

@@ -221,11 +221,11 @@ class WrappingOptimizer(BaseOptimizer):
         inner = inner_optimizers.named_state(self.inner_optimizer)
         return super().named_state() | {_INNER + key: value for key, value in inner.items()}
 
-    def misfits(self, state: State, prefix: str = "") -> list[str]:
+    def mismatches(self, state: State, prefix: str = "") -> list[str]:
         """What of ``state`` is missing, extra or misshapen, in words."""
         own, inner = _split(state)
-        problems = super().misfits(own, prefix)
-        return problems + inner_optimizers.misfits(self.inner_optimizer, inner, prefix + _INNER)
+        problems = super().mismatches(own, prefix)
+        return problems + inner_optimizers.mismatches(self.inner_optimizer, inner, prefix + _INNER)
 
     def restore_pending_slots(self) -> None:
         """Take what was loaded before building, here and inside; see `BaseOptimizer`."""
@@ -233,7 +233,7 @@ class WrappingOptimizer(BaseOptimizer):
         inner_optimizers.restore_pending(self.inner_optimizer)
 
     def restore(self, state: State) -> None:
-        """Take a ``state`` without misfits."""
+        """Take a ``state`` without mismatches."""
         own, inner = _split(state)
         super().restore(own)
         inner_optimizers.restore(self.inner_optimizer, inner)

@@ -1,6 +1,6 @@
-"""Which optimizer, at which learning rate, and how sure is that? The job of `surefoot compare`.
+"""Compares optimizers over learning rates and seeds; the subcommand `surefoot compare`.
 
-`Task` is what a user writes to bring a model of their own.
+To compare optimizers on your own model, write a function that returns a `Task`.
 """
 
 from surefoot.compare.errors import UsageError

@@ -16,11 +16,12 @@ from surefoot.compare.trials.worker_options import Workers, add_arguments, posit
 _EPILOG = """\
 TASK       digits (default), digits-cnn, text, text-pre-norm, diabetes, or your own:
            package.module:function or file.py:function that returns a surefoot.compare.Task.
-OPTIMIZER  A name, with arguments and companions if you like: adam, "radam(beta_2=0.99)",
+OPTIMIZER  A name, with optional arguments and modifiers: adam, "radam(beta_2=0.99)",
            "lookahead(sgd(momentum=0.9))", "adam+warmup(0.1)+cosine". Names are surefoot's
-           (radam, nadam, lookahead, ranger) or else Keras's; keras.nadam is Keras's where both
-           have one. Your own: package.module:Class or file.py:function(argument=1).
-Companions warmup(SHARE or STEPS), cosine(final=0), linear(final=0), scale(FACTOR).
+           (radam, nadam, lookahead, ranger), otherwise Keras's. keras.nadam is Keras's own
+           nadam. Yours: package.module:Class or file.py:function(argument=1).
+MODIFIERS  They change the learning rate over the run: warmup(FRACTION or STEPS),
+           cosine(final=0), linear(final=0), scale(FACTOR).
 
 examples:
   surefoot compare
@@ -34,9 +35,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "compare",
-        help="which optimizer, at which learning rate, and how sure?",
+        help="compare optimizers over learning rates and seeds",
         description="Train a model with several optimizers over several learning rates and seeds, "
-        "and report which is best, at which learning rate, and how sure that is.",
+        "and report which one is best, at which learning rate, and how certain that is.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,10 +46,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--learning-rates",
         metavar="LOW:HIGH:COUNT",
-        help="or a list with commas; default: the task's",
+        help="or a list separated by commas; default: the task's",
     )
-    parser.add_argument("--seeds", default="3", metavar="N", help="how many (default: 3)")
-    parser.add_argument("--steps", metavar="N", help="optimizer steps a trial; default: the task's")
+    parser.add_argument("--seeds", default="3", metavar="N", help="number of seeds (default: 3)")
+    parser.add_argument(
+        "--steps", metavar="N", help="optimizer steps per trial; default: the task's"
+    )
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
     add_arguments(parser)
     parser.add_argument(
@@ -56,9 +59,9 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         default=Path("surefoot-report"),
         metavar="DIR",
-        help="where results and report go (default: surefoot-report)",
+        help="folder for results and report (default: surefoot-report)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DIR")
     parser.set_defaults(run=run)
 
 
@@ -84,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = _read(arguments)
     except UsageError as error:
         return refuse(error)
-    # A polite end, as by a scheduler, closes the workers like Ctrl-C does.
+    # On SIGTERM, such as from a job scheduler, the workers are closed as on Ctrl-C.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return _compare(settings)
@@ -92,8 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         return refuse(error)
     except KeyboardInterrupt:
         print(
-            f"stopped; what is done is in {settings.folder}; "
-            f"go on with the same command and --resume",
+            f"stopped; the finished trials are in {settings.folder}; "
+            f"to continue, run the same command with --resume",
             file=sys.stderr,
         )
         return 130
@@ -102,13 +105,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def refuse(error: UsageError) -> int:
-    """Say in one line what is wrong with the request."""
+    """Print in one line what is wrong with the request."""
     print(f"surefoot: error: {error}", file=sys.stderr)
     return 2
 
 
 def check_dependencies() -> None:
-    """Make sure that the packages of the extra `compare` are there."""
+    """Check that the packages of the extra `compare` are installed."""
     missing = [
         package
         for package, module in (("plotly", "plotly"), ("scikit-learn", "sklearn"))
@@ -130,9 +133,9 @@ def _read(arguments: argparse.Namespace) -> _Settings:
     if arguments.optimizers is not None:
         expressions = parse_list(arguments.optimizers)
         for expression in expressions:
-            Schedule.of(expression.companions)
+            Schedule.of(expression.modifiers)
         optimizers = tuple(map(str, expressions))
-        _refuse_twins(optimizers)
+        _refuse_duplicates(optimizers)
     rates = arguments.learning_rates
     return _Settings(
         task=arguments.task,
@@ -147,10 +150,10 @@ def _read(arguments: argparse.Namespace) -> _Settings:
     )
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise UsageError(f"the same optimizer is given twice: {', '.join(twins)}")
+def _refuse_duplicates(names: Sequence[str]) -> None:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise UsageError(f"the same optimizer is given twice: {', '.join(duplicates)}")
 
 
 def _compare(settings: _Settings) -> int:
@@ -168,7 +171,7 @@ def _compare(settings: _Settings) -> int:
     folder = settings.folder
     threads = settings.workers.threads
     if settings.resume and has_run(folder / FILE):
-        # The same number of threads adds up in the same order, whatever --jobs is now.
+        # The number of threads decides the order of sums, so it stays the same.
         threads = read(folder / FILE).header["threads"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,10 +181,10 @@ def _compare(settings: _Settings) -> int:
     request = Request(settings.task, settings.steps, settings.optimizers)
     log = folder.resolve() / "workers.log"
     with settings.workers.start(request, settings.backend, threads, log) as engine:
-        with console.status("importing Keras and making the task"):
+        with console.status("importing Keras and creating the task"):
             facts = engine.prepare()
         labels = facts.pop("labels")
-        _refuse_twins(labels)
+        _refuse_duplicates(labels)
         default_rates = facts.pop("learning_rates")
         rates = settings.learning_rates or parse_learning_rates(default_rates)
         seeds = list(range(settings.seeds))
@@ -206,7 +209,7 @@ def _compare(settings: _Settings) -> int:
     report = write_report(folder, [finished])
     console.print(closing_table(summary))
     for sentence in verdict(summary):
-        # Wrapped for people only: in a log a sentence stays one line.
+        # Lines are wrapped only on a terminal; in a log a sentence stays on one line.
         console.print(Text(f"- {sentence}"), soft_wrap=not console.is_terminal)
     console.print(f"report: {report}", soft_wrap=True)
     return 1 if summary.failures else 0
@@ -225,7 +228,7 @@ def _train(
     console.print(
         f"{header['description'] or header['task']}\n{len(labels)} optimizers, "
         f"{len(wanted)} trials of {header['steps']} steps on {header['backend']}"
-        + (f"; {len(done)} of them are done already" if done else ""),
+        + (f"; {len(done)} of them are already done" if done else ""),
         highlight=False,
         soft_wrap=True,
     )

@@ -1,5 +1,5 @@
-"""The one exception a user of `surefoot compare` is meant to read."""
+"""The exception whose message `surefoot compare` shows to the user."""
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be done; the message is one line and says what can."""
+    """The request cannot be carried out; the message is one line and says what is accepted."""

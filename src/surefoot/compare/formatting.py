@@ -1,10 +1,10 @@
-"""Numbers as people read them, the same in the table, the verdict and the report."""
+"""Formats numbers for the table, the verdict and the report."""
 
 from surefoot.compare.statistics.summary import Width
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A result, to `digits` significant digits; a dash where there is none."""
+    """A result with `digits` significant digits; a dash for None."""
     return "-" if value is None else f"{value:.{digits}g}"
 
 
@@ -21,13 +21,13 @@ def rate(value: float) -> str:
 
 
 def factor_text(width: Width) -> str:
-    """A range of learning rates as a factor with its ends; `>=` if it goes on beyond them."""
+    """A range of learning rates as a factor with its ends; `>=` if it continues beyond them."""
     sign = ">=" if width.low_is_open or width.high_is_open else ""
     return f"{sign}x{width.factor:.2g} ({rate(width.low)} to {rate(width.high)})"
 
 
 def duration(seconds: float | None) -> str:
-    """A time in the unit that suits it."""
+    """A time in a suitable unit."""
     if seconds is None:
         return "-"
     if seconds < 1e-3:

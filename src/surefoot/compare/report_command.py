@@ -20,13 +20,13 @@ def add_parser(subparsers: Any) -> None:
         "report",
         help="rebuild the report of a comparison, or merge several",
         description="Rebuild report.html, results.csv and results.json from the trials on disk. "
-        "Runs of the same task with the same settings become one; others a section each.",
+        "Runs of the same task with the same settings are merged; each other run gets a section.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     parser.add_argument(
-        *("--out", "--output"), type=Path, metavar="DIR", help="default: DIR, if it is only one"
+        *("--out", "--output"), type=Path, metavar="DIR", help="default: DIR, if only one is given"
     )
     parser.set_defaults(run=run)
 
@@ -48,7 +48,7 @@ def _rebuild(folders: list[Path], out: Path | None) -> Path:
     runs = merge([read(folder / FILE) for folder in folders])
     if out is None:
         if len(folders) > 1:
-            raise UsageError("several runs are merged; say where to with --out DIR")
+            raise UsageError("several runs are given; choose where to write with --out DIR")
         out = folders[0]
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""The methods of 2020's `OptimizerV2`, over Keras 3's.
+"""The methods of 2020's `OptimizerV2`, implemented with Keras 3's.
 
-They are the same for all optimizers here and for Lookahead around any other.
+They are the same for all optimizers here, and for Lookahead around any other optimizer.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from surefoot.legacy_api.notebooks import NotebookMethods
 from surefoot.legacy_api.weight_lists import WeightLists
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import checked_updates, updates_done
-from surefoot.state.named_state import lasting
+from surefoot.state.named_state import permanent_assignment
 from surefoot.variables.variable import variable_path
 
 _SYNCHRONIZATIONS = ("AUTO", "NONE", "ON_WRITE", "ON_READ")
 _AGGREGATIONS = ("none", "sum", "mean", "only_first_replica")
 
 
-def empty(accumulators: Iterable[Any]) -> None:
-    """Set sums of gradients to zero; a variable that its gradient overwrites has None."""
+def reset_accumulators(accumulators: Iterable[Any]) -> None:
+    """Set accumulated gradients to zero; some variables have None instead."""
     for accumulator in accumulators:
         if accumulator is not None:
             accumulator.assign(keras.ops.zeros_like(accumulator.value))
 
 
-def parts_of(optimizer: Any) -> list[Any]:
-    """Those in a Lookahead, a `LossScaleOptimizer` or a `MultiOptimizer`; of any other, none."""
+def wrapped_optimizers(optimizer: Any) -> list[Any]:
+    """The optimizers inside a Lookahead, a `LossScaleOptimizer` or a `MultiOptimizer`."""
     parts = [*getattr(optimizer, "optimizers", ()), getattr(optimizer, "inner_optimizer", None)]
     return [part for part in parts if part is not None]
 
 
 def set_updates(optimizer: Any, updates: int) -> None:
-    """Set the number of updates of a Keras optimizer; another number begins a new accumulation.
+    """Set the number of updates of a Keras optimizer and of those inside it.
 
-    Those that it is made of have the same number.
+    A different number starts a new accumulation of gradients.
     """
-    for part in parts_of(optimizer):
+    for part in wrapped_optimizers(optimizer):
         set_updates(part, updates)
     micro_steps = optimizer.gradient_accumulation_steps or 1
     if micro_steps > 1:
         if int(keras.ops.convert_to_numpy(optimizer.iterations)) == updates:
             return
         if optimizer.built:
-            empty(optimizer._accumulated_gradients)
+            reset_accumulators(optimizer._accumulated_gradients)
     optimizer._iterations.assign(updates * micro_steps)
 
 
@@ -58,19 +58,19 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
     _iterations: Any
 
     def __dir__(self) -> list[str]:
-        # tf.train.Checkpoint looks for `get_slot_names` in `dir()` and would then
-        # keep the slots a second time, in the way of the optimizers of 2020.
+        # tf.train.Checkpoint looks for `get_slot_names` in `dir()`; if it is there, it
+        # saves the slots a second time, as for the optimizers of 2020.
         return [name for name in super().__dir__() if name != "get_slot_names"]
 
     # Steps and learning rate.
 
     @property
     def iterations(self) -> Any:
-        """The number of updates done: a variable, or a tensor under accumulation.
+        """The number of updates done, as a variable, or as a tensor under accumulation.
 
-        Assigning another number begins a new accumulation. A variable that is
-        assigned is copied; the originals took it as their own, so that several
-        optimizers could share a step. The number may be at most
+        Assigning a different number starts a new accumulation of gradients. If you
+        assign a variable, its value is copied; the originals used the variable
+        itself, so that several optimizers could share one. The number may be at most
         2^53, and on JAX 2^31 - 1 unless ``jax_enable_x64`` is on.
         """
         return self._iterations if not self.gradient_accumulation_steps else updates_done(self)
@@ -86,7 +86,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
 
     @property
     def lr(self) -> Any:
-        """Old name of ``learning_rate``: on TensorFlow a `tf.Variable`, as it was."""
+        """Old name of ``learning_rate``; on TensorFlow a `tf.Variable`, as it was."""
         return engines.active().native_variable(self.learning_rate)
 
     @lr.setter
@@ -114,7 +114,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
                 initializer, values = "zeros", initializer
             slot = self.add_variable_from_reference(var, slot_name, initializer)  # type: ignore[attr-defined]
             if values is not None:
-                with lasting(self.name):
+                with permanent_assignment(self.name):
                     slot.assign(values)
         return slot
 
@@ -154,7 +154,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
             dtype: Its dtype. Defaults to ``keras.config.floatx()``.
             initializer: A Keras initializer or its name. Defaults to ``"zeros"``.
             trainable: False or None; optimizers do not train their own state.
-            synchronization: As in TensorFlow; Keras 3 always decides by itself.
+            synchronization: As in TensorFlow; it has no effect in Keras 3.
             aggregation: "none", "sum", "mean", "only_first_replica", or
                 TensorFlow's enumeration. Defaults to "none".
 
@@ -162,7 +162,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
             The variable.
 
         Raises:
-            ValueError: If an argument cannot be honoured.
+            ValueError: If an argument is not supported.
         """
         if trainable:
             raise ValueError(
@@ -198,14 +198,14 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
 
         Args:
             grads_and_vars: Pairs of gradient and variable.
-            name: Accepted for the originals' sake; operations are named after
-                the optimizer.
+            name: Accepted for compatibility; operations are named after the
+                optimizer.
             experimental_aggregate_gradients: Whether to sum gradients over the
                 replicas of a `tf.distribute.Strategy`. Defaults to True.
 
         Returns:
-            Inside a TensorFlow graph the operation that applies the gradients,
-            else the iteration counter, which has grown by one.
+            Inside a TensorFlow graph, the operation that applies the gradients,
+            otherwise the iteration counter, which has increased by one.
 
         Raises:
             TypeError: If ``grads_and_vars`` is malformed.
@@ -233,20 +233,20 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
     ) -> Any:
         """Minimize ``loss`` by updating ``var_list``.
 
-        Differentiates as the backend does: with a `tf.GradientTape`, with
-        `jax.grad`, or with PyTorch's autograd.
+        The backend computes the gradients: with a `tf.GradientTape`, `jax.grad` or
+        PyTorch's autograd.
 
         Args:
             loss: A callable without arguments that returns the value to
                 minimize. On JAX it must use the variables themselves, not
                 values read beforehand.
             var_list: A list or tuple of variables, or a callable that returns
-                one, called after ``loss`` has been.
+                one and is called after ``loss``.
             grad_loss: The gradient with respect to the loss. Defaults to ones.
             name: See `apply_gradients`.
 
         Returns:
-            As `apply_gradients`.
+            The same as `apply_gradients`.
 
         Raises:
             TypeError: If ``loss`` is not callable.
@@ -265,7 +265,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
         """Return the gradients of the tensor ``loss`` with respect to ``params``.
 
         Args:
-            loss: Loss tensor: of the TensorFlow graph or function being built,
+            loss: A loss tensor of the TensorFlow graph or function being built,
                 or of PyTorch's autograd graph.
             params: List of variables.
 
@@ -274,23 +274,23 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
 
         Raises:
             ValueError: If a gradient cannot be computed.
-            RuntimeError: Where there is no graph to differentiate.
+            RuntimeError: If there is no graph to differentiate.
         """
         return engines.active().symbolic_gradients(loss, list(params))
 
     def get_updates(self, loss: Any, params: Any) -> list[Any]:
-        """Apply the gradients of ``loss``; the operations, in a list.
+        """Apply the gradients of ``loss``.
 
         Args:
             loss: Loss tensor, see `get_gradients`.
             params: List of variables.
 
         Returns:
-            A list of what `apply_gradients` returns.
+            A list with the result of `apply_gradients`.
 
         Raises:
             ValueError: If a gradient cannot be computed.
-            RuntimeError: Where there is no graph to differentiate.
+            RuntimeError: If there is no graph to differentiate.
         """
         params = list(params)
         gradients = self.get_gradients(loss, params)

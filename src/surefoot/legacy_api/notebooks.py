@@ -1,4 +1,4 @@
-"""What notebooks of 2020 take from the inside of an optimizer."""
+"""Private methods of optimizers that notebooks of 2020 call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from surefoot.state.hyperparameters import HyperparameterSet
 
 
 class NotebookMethods:
-    """The private methods of `OptimizerV2` that code outside of it calls."""
+    """The private methods of `OptimizerV2` that other code calls."""
 
     hyperparameters: HyperparameterSet
     iterations: Any
@@ -20,19 +20,19 @@ class NotebookMethods:
     _learning_rate: Any
 
     def _decayed_lr(self, var_dtype: Any = None) -> Any:
-        """The learning rate of the update that comes next, a tensor; without warmup, as it was.
+        """The learning rate of the next update as a tensor, without warmup, as in the originals.
 
-        See `effective_learning_rate` for all that becomes of it.
+        `effective_learning_rate` includes warmup and rectification.
         """
         with engines.active().state_scope(self):
             return tensor(self.decayed_rate(), var_dtype)
 
     def decayed_rate(self) -> Any:
-        """The learning rate of the update that comes next, after ``decay`` alone."""
+        """The learning rate of the next update, with ``decay`` but without warmup."""
         return self.learning_rate
 
     def _get_hyper(self, name: str, dtype: Any = None) -> Any:
-        """A hyperparameter, as a tensor if ``dtype`` is given; a schedule as such."""
+        """A hyperparameter, as a tensor if ``dtype`` is given; a schedule as it is."""
         self._check_hyper(name)
         values = self.hyperparameters.values | {"learning_rate": self._learning_rate}
         if isinstance(values[name], keras.optimizers.schedules.LearningRateSchedule):
@@ -48,12 +48,12 @@ class NotebookMethods:
 
     @property
     def _weights(self) -> Any:
-        """Nothing that there is: tf_keras looks for it when a model is compiled."""
+        """Does not exist; tf_keras reads it when a model is compiled, which is an error."""
         tf_keras.refuse_tf_keras(self)
-        raise AttributeError(f"{type(self).__name__} has no `_weights`, but `variables`")
+        raise AttributeError(f"{type(self).__name__} has no `_weights`; use `variables`")
 
     def _set_hyper(self, name: str, value: Any) -> None:
-        """Set a hyperparameter, which is an attribute, too."""
+        """Set a hyperparameter."""
         self._check_hyper(name)
         setattr(self, name, value)
 

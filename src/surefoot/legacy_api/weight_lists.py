@@ -1,4 +1,4 @@
-"""The state of an optimizer as 2020's lists: `weights`, `get_weights`, `set_weights`."""
+"""The state of an optimizer as the lists of 2020: `weights`, `get_weights`, `set_weights`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SQUARES = ("v of ", "vhat of ")
 
 
 class WeightEntry(NamedTuple):
-    """One entry of `get_weights`: how it is called, shaped, read and written, and its bounds."""
+    """One entry of `get_weights`: its name and shape, how it is read and written, its check."""
 
     name: str
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None]
     check: Callable[[np.ndarray], Any]
-    """Raises a ValueError, which says why, for an array that cannot be written."""
+    """Raises a ValueError with a reason for an array that cannot be written."""
 
     @classmethod
     def of(cls, name: str, variable: Any) -> WeightEntry:
@@ -34,8 +34,8 @@ class WeightEntry(NamedTuple):
             taken = converted(variable, array)
             if name.startswith(_SQUARES) and np.any(taken < 0):
                 raise ValueError(
-                    f"is an average of squares, and the array has {np.min(taken)} in it. The list "
-                    "goes by position: perhaps it is in another order"
+                    f"is an average of squares, but the array contains {np.min(taken)}. Perhaps "
+                    "the order of the list is wrong"
                 )
             return taken
 
@@ -49,19 +49,19 @@ class WeightEntry(NamedTuple):
 
 
 class CallableList(list[Any]):
-    """A list that may also be called, as `variables` was a method in 2020."""
+    """A list that can also be called, since `variables` was a method in 2020."""
 
     def __init__(self, items: Iterable[Any], called: Callable[[], list[Any]]):
         super().__init__(items)
         self._called = called
 
     def __call__(self) -> list[Any]:
-        """What the method returned."""
+        """The return value of the method."""
         return self._called()
 
 
 class WeightLists:
-    """The state as lists; an optimizer says what is in them (`weight_entries`)."""
+    """The state as lists of the entries in `weight_entries`."""
 
     slots: SlotRegistry
     built: bool
@@ -71,12 +71,12 @@ class WeightLists:
 
     @property
     def variables(self) -> CallableList:
-        """All state as Keras 3 wants it; called, `weights` as in 2020."""
+        """All state, as in Keras 3; when called, `weights`, as in 2020."""
         return CallableList(super().variables, lambda: self.weights)  # type: ignore[misc]
 
     @property
     def weights(self) -> list[Any]:
-        """The originals' variables in their order: iterations, then slot by slot."""
+        """The variables in the originals' order, iterations first, then slot by slot."""
         return [
             self._iterations,
             *self.leading_weights(),
@@ -116,25 +116,25 @@ class WeightLists:
 
         Returns:
             The iteration count, for Nadam the momentum cache, then all ``m``,
-            all ``v``, with amsgrad all ``vhat``, then what else there is
-            (master values of low-precision variables, added slots and
-            weights). For Lookahead all ``slow`` come before the inner slots.
+            all ``v``, with amsgrad all ``vhat``, then other state (master
+            values of low-precision variables, added slots and weights). For
+            Lookahead, all ``slow`` come before the inner optimizer's slots.
         """
         return [entry.read() for entry in self.weight_entries()]
 
     def set_weights(self, weights: Iterable[Any]) -> None:
-        """Set the state from a list as `get_weights` returned it.
+        """Set the state from a list that `get_weights` returned.
 
-        Without amsgrad, a list with ``vhat`` at its end is taken without them,
-        as in TensorFlow Addons.
+        Without amsgrad, ``vhat`` at the end of a list are ignored, as in
+        TensorFlow Addons.
 
         Args:
-            weights: Arrays, here or from the original.
+            weights: Arrays from `get_weights`, of this package or the original.
 
         Raises:
-            ValueError: If the optimizer is not built, the list is of a wrong
-                length, or an entry of a wrong shape or no possible value,
-                such as a negative average of squares; nothing is changed then.
+            ValueError: If the optimizer is not built, the list has a wrong
+                length, or an entry has a wrong shape or an impossible value,
+                such as a negative average of squares. Nothing is changed then.
         """
         if not self.built:
             raise ValueError(
@@ -169,5 +169,5 @@ class WeightLists:
             entry.write(array)
 
     def surplus_weights(self) -> int:
-        """How many ``vhat`` at the end of a list `set_weights` leaves out."""
+        """The number of ``vhat`` at the end of a list that `set_weights` ignores."""
         return 0 if self.slots.column("vhat") else len(self.slots.column("v"))

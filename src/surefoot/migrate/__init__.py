@@ -1,6 +1,6 @@
-"""Brings models of tf.keras 2 and TensorFlow Addons over to Keras 3.
+"""Converts models of tf.keras 2 and TensorFlow Addons to Keras 3.
 
-What the originals saved, loads, and training goes on where it stopped.
+Files that the originals saved can be loaded, and training continues where it stopped.
 """
 
 import importlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from surefoot.migrate.report import Report
     from surefoot.migrate.restoring import restore
 
-_HOMES = {
+_MODULES = {
     "FusedBatchNormalization": "layers.batch_normalization",
     "LegacyRMSprop": "optimizers.legacy_rmsprop",
     "MigrationError": "errors",
@@ -80,15 +80,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
-# Importing makes the layers and optimizers here known to Keras's loading. Only the command
-# line waits: Keras fixes its backend when it is imported, before arguments could choose it.
+# The import registers the layers and optimizers of this package with Keras. The command line
+# imports them later, because importing Keras fixes the backend that the arguments choose.
 if "surefoot.cli" not in sys.modules:
-    for _name in _HOMES:
+    for _name in _MODULES:
         __getattr__(_name)

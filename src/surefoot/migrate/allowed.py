@@ -1,7 +1,7 @@
-"""Finds the class that a file's configuration names, and only ever a Keras class or the user's.
+"""Finds the class that a file's configuration names: a class of Keras or of the user, no other.
 
-A configuration is text from outside. Names are looked up in Keras's public lists and in
-what the user registered or passes in; no module is imported and no code built for them.
+A configuration is untrusted text. Names are looked up only in Keras's public modules and in the
+objects that the user registered or passed; no module is imported and no code is created.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMESPACES: dict[str, tuple[Any, type]] = {
 
 
 def custom_object(name: str, custom_objects: CustomObjects) -> Any:
-    """What the user passes in or has registered under a name, or None."""
+    """The object that the user passed or registered under a name, or None."""
     short = short_class_name(name)
     for key in (name, short):
         if key in custom_objects:
@@ -45,13 +45,13 @@ def find_class(kind: str, name: str, custom_objects: CustomObjects) -> type:
     Args:
         kind: A key of `NAMESPACES`.
         name: The class's name, with or without package.
-        custom_objects: The user's classes by name, which come first.
+        custom_objects: The user's classes by name; they take precedence.
 
     Returns:
         The class.
 
     Raises:
-        MigrationError: If there is none of that name and kind.
+        MigrationError: If there is no such class.
     """
     found = custom_object(name, custom_objects)
     if found is None and ">" not in name.removeprefix("Custom>"):
@@ -60,7 +60,7 @@ def find_class(kind: str, name: str, custom_objects: CustomObjects) -> type:
             found = None
     if not inspect.isclass(found):
         raise MigrationError(
-            f"Keras 3 has no {kind} {name!r}. If it is yours, pass its class: "
+            f"Keras 3 has no {kind} {name!r}. If it is your own, pass its class: "
             f"custom_objects={{{short_class_name(name)!r}: ...}}."
             + ("" if found is None else f" Received: {found!r}, which is not a class.")
         )
@@ -68,7 +68,7 @@ def find_class(kind: str, name: str, custom_objects: CustomObjects) -> type:
 
 
 def find_function(kind: str, name: str, custom_objects: CustomObjects) -> Callable[..., Any] | None:
-    """A function of Keras's (an activation, a loss, a metric) or the user's, or None."""
+    """An activation, loss or metric function of Keras or of the user, or None."""
     found = custom_object(name, custom_objects)
     if found is None:
         module = {"activation": keras.activations}.get(kind) or NAMESPACES[kind][0]
@@ -79,7 +79,7 @@ def find_function(kind: str, name: str, custom_objects: CustomObjects) -> Callab
 
 
 def make_object(kind: str, saved: object, custom_objects: CustomObjects) -> Any:
-    """An initializer, regularizer, constraint or schedule from what a file says of it.
+    """Create an initializer, regularizer, constraint or schedule from its configuration.
 
     Args:
         kind: A key of `NAMESPACES`.
@@ -90,7 +90,7 @@ def make_object(kind: str, saved: object, custom_objects: CustomObjects) -> Any:
         The object, or None.
 
     Raises:
-        MigrationError: If Keras 3 has no such class, or it refuses the arguments.
+        MigrationError: If Keras 3 has no such class, or the class rejects the arguments.
     """
     if saved is None:
         return None
@@ -100,23 +100,23 @@ def make_object(kind: str, saved: object, custom_objects: CustomObjects) -> Any:
         raise MigrationError(f"Not a configuration of a {kind}. Received: {saved!r}.")
     name = saved.get("registered_name") or saved["class_name"]
     if isinstance(saved["class_name"], str) and saved["class_name"].islower():
-        # `"zeros"`, `"l2"`: Keras's short names are resolved by Keras, from its own list.
+        # Short names such as `"zeros"` and `"l2"` are looked up by Keras.
         return NAMESPACES[kind][0].get(saved["class_name"])
     return construct(find_class(kind, name, custom_objects), dict(saved.get("config") or {}))
 
 
 def construct(cls: type, arguments: Config) -> Any:
-    """Makes an object, turning a refusal of its arguments into an error that names them."""
+    """Create an object; if it rejects its arguments, the error shows them."""
     try:
         return cls(**arguments)
     except (TypeError, ValueError, OverflowError) as error:
         raise MigrationError(
-            f"{cls.__name__} does not take what the file says. Received: {arguments}. ({error})"
+            f"{cls.__name__} does not accept the file's arguments. Received: {arguments}. ({error})"
         ) from error
 
 
 def accepted_arguments(cls: type) -> set[str]:
-    """The arguments that a layer class takes, its base classes' included."""
+    """The arguments of a layer class, including those of its base classes."""
     names: set[str] = set()
     for base in cls.__mro__:
         if base is keras.layers.Layer:

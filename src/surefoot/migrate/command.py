@@ -16,7 +16,7 @@ FAILED = 2
 
 _EXAMPLES = """\
 examples:
-  surefoot migrate --inspect old.h5             what is in the file, and what will become of it?
+  surefoot migrate --inspect old.h5             show what the file contains
   surefoot migrate old.h5 new.keras             a model saved by tf.keras 2, with its optimizer
   surefoot migrate saved_model/ new.keras       the same from a SavedModel
 """
@@ -26,27 +26,27 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "migrate",
-        help="bring a model of tf.keras 2 and TensorFlow Addons over to Keras 3",
-        description="Turn a whole model that Keras 2 saved (.h5, .keras or a SavedModel\n"
-        "directory) into a .keras file of Keras 3, with its optimizer's state. SavedModels\n"
-        "and checkpoints need TensorFlow installed.",
+        help="convert a model of tf.keras 2 and TensorFlow Addons to Keras 3",
+        description="Convert a whole model that Keras 2 saved (.h5, .keras or a SavedModel\n"
+        "directory) to a .keras file of Keras 3, with the state of its optimizer. Reading\n"
+        "SavedModels and checkpoints needs TensorFlow.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("old", metavar="OLD", help="the old file, directory or checkpoint prefix")
     parser.add_argument("new", metavar="NEW.keras", nargs="?", help="the file to write")
-    parser.add_argument("--inspect", action="store_true", help="show what is there, write nothing")
+    parser.add_argument("--inspect", action="store_true", help="show the content, write nothing")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry the subcommand out.
+    """Carry out `surefoot migrate`.
 
     Args:
         arguments: `old`, `new` and `inspect`.
 
     Returns:
-        0, or 2 with one line on standard error if it cannot be done.
+        0, or 2 with one line on standard error if the conversion fails.
     """
     from rich.console import Console
 
@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     from surefoot.migrate.loading import inspect
 
     if not arguments.inspect and arguments.new is None:
-        return _failed("say where to write (NEW.keras), or look only with --inspect")
+        return _failed("name the file to write (NEW.keras), or use --inspect")
     try:
         with warnings.catch_warnings():
-            # The report says it, in its place.
+            # The report contains the warning.
             warnings.simplefilter("ignore", MissingOptimizerStateWarning)
             if arguments.inspect:
                 report = inspect(arguments.old)
@@ -83,14 +83,14 @@ def show(report: Report, console: Console) -> None:
     """Prints a report as tables.
 
     Args:
-        report: What was found and where it went.
-        console: Where to.
+        report: The report.
+        console: The console to print to.
     """
     from rich.table import Table
     from rich.text import Text
 
     def row(table: Table, *cells: object) -> None:
-        # Names come from the file: shown as they are, never read as markup.
+        # Names come from the file and must not be interpreted as markup.
         table.add_row(*(Text(printable(cell)) for cell in cells))
 
     version = f", Keras {report.keras_version}" if report.keras_version else ""
@@ -99,14 +99,14 @@ def show(report: Report, console: Console) -> None:
     for name, class_name, weights, parameters in report.layers:
         row(layers, name, class_name, weights, f"{parameters:,}")
     console.print(layers)
-    weights_table = Table("Weight", "Shape", *(["Became"] if report.new_optimizer else []))
+    weights_table = Table("Weight", "Shape", *(["Variable"] if report.new_optimizer else []))
     for old, new, shape in report.weights:
         row(weights_table, old, shape, *([new] if report.new_optimizer else []))
     console.print(weights_table)
     if report.optimizer:
         optimizer = Table("Optimizer", report.optimizer)
         if report.new_optimizer:
-            row(optimizer, "becomes", report.new_optimizer)
+            row(optimizer, "now", report.new_optimizer)
         row(optimizer, "step", "no state in the file" if report.step is None else report.step)
         row(optimizer, "state", f"{len(report.state)} arrays")
         for name, value in report.hyperparameters.items():
@@ -119,5 +119,5 @@ def show(report: Report, console: Console) -> None:
 
 
 def printable(value: object) -> str:
-    """Text without control characters, which a file may hold to confuse a terminal."""
+    """Text without control characters, which could confuse a terminal."""
     return "".join(c if c.isprintable() else "?" for c in str(value))

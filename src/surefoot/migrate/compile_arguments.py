@@ -1,4 +1,4 @@
-"""Turns the loss and the metrics that Keras 2 saved into Keras 3's."""
+"""Converts the loss and the metrics that Keras 2 saved to Keras 3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from surefoot.migrate.allowed import (
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.readers.description import Config, short_class_name
 
-# Keras 2 chose the reduction where the loss was used; `fit` used this one.
+# Keras 2 replaced "auto" when the loss was used; `fit` used this reduction.
 REDUCTIONS = {"auto": "sum_over_batch_size"}
 WRAPPERS = ("MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricWrapper")
 
@@ -29,8 +29,8 @@ def compile_arguments(
     """Loss, loss weights and metrics for `model.compile`.
 
     Args:
-        training: What the file has, from any kind of file.
-        model: The model built, whose outputs' names the metrics go by.
+        training: The file's training configuration, of any kind of file.
+        model: The new model, whose output names the metrics refer to.
         custom_objects: The user's losses and metrics by name.
 
     Returns:
@@ -67,7 +67,7 @@ def _nested(saved: Any, make: Callable[[Any], Any]) -> Any:
 def _metrics(saved: Any, make: Callable[[Any], Any], outputs: list[str]) -> Any:
     if not saved:
         return None
-    # A whole-model file lists the metrics of each output, [None] where there are none.
+    # A whole-model file lists the metrics per output, [None] for none.
     per_output = isinstance(saved, list) and all(isinstance(m, list) for m in saved)
     if per_output and len(saved) == len(outputs):
         saved = dict(zip(outputs, saved, strict=True))
@@ -87,7 +87,7 @@ def _metrics(saved: Any, make: Callable[[Any], Any], outputs: list[str]) -> Any:
 
 
 def _without_prefix(saved: Any, output: str) -> Any:
-    """Keras puts the output's name before the metric's again."""
+    """Remove the output's name from the metric's; Keras adds it again."""
     if isinstance(saved, dict) and isinstance(saved.get("config"), dict):
         name = saved["config"].get("name")
         if isinstance(name, str):
@@ -150,7 +150,7 @@ def _named(
         found = None
     if found is None and short not in ("accuracy", "acc", "crossentropy", "ce"):
         raise MigrationError(
-            f"Keras 3 has no {kind} {saved!r}. If it is yours, pass it: "
+            f"Keras 3 has no {kind} {saved!r}. If it is your own, pass it: "
             f"custom_objects={{{short!r}: ...}}."
         )
     return short if resolve is not None else found

@@ -1,4 +1,4 @@
-"""Writes a migrated model as a new `.keras` file, whole or not at all."""
+"""Writes a migrated model to a new `.keras` file; an incomplete file is never left behind."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from surefoot.migrate.report import Report
 
 
 def convert(path: Path, target: Path, custom_objects: CustomObjects | None = None) -> Report:
-    """Turns an old file into a `.keras` file of Keras 3.
+    """Converts an old file to a `.keras` file of Keras 3.
 
     Args:
         path: The old file, as for `load_model`.
-        target: The new file. It must not exist, and ends in `.keras`.
+        target: The new file. It must not exist and must end in `.keras`.
         custom_objects: As for `load_model`.
 
     Returns:
-        What was found and where it went.
+        A report of the old file's content and of what it became.
 
     Raises:
         FileExistsError: If the target exists.
-        FileNotFoundError: If the old file, or the target's directory, does not.
+        FileNotFoundError: If the old file or the target's directory does not exist.
         PermissionError: If the target's directory cannot be written.
-        MigrationError: If the old file cannot be brought over; nothing is written.
+        MigrationError: If the old file cannot be converted; nothing is written.
     """
     target = pathlib.Path(target)
     check_target(target)
     model, report = load_model(path, custom_objects, return_report=True)
-    # In the same directory, so that the finished file gets its name in one step.
+    # In the same directory, so that the finished file can be moved in one atomic step.
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent) as folder:
         finished = pathlib.Path(folder) / target.name
         model.save(finished)
         try:
-            # Unlike a rename, a link never replaces a file that appeared meanwhile.
+            # Unlike a rename, a link never replaces a file that was created in the meantime.
             os.link(finished, target)
         except FileExistsError:
             raise FileExistsError(f"{target} exists") from None
         except OSError:
-            # Some file systems have no links.
+            # Some file systems do not support links.
             check_target(target)
             os.replace(finished, target)
     return report
 
 
 def check_target(target: pathlib.Path) -> None:
-    """Raises unless a new file can be written there."""
+    """Raises an error unless a new file can be written there."""
     if target.suffix != ".keras":
         raise MigrationError(f"The new file must end in .keras. Received: {target}.")
     if os.path.lexists(target):

@@ -1,20 +1,20 @@
-"""What can go wrong when an old file is brought over."""
+"""Errors and warnings of the migration."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-# What Python raises where a file says something of another form than Keras 2 wrote.
+# Exceptions that Python raises for content of another form than Keras 2 wrote.
 MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError)
 
 
 class MigrationError(ValueError):
-    """An old file cannot be brought over as it is; nothing was changed."""
+    """An old file cannot be converted; nothing was changed."""
 
 
 class UnsafeFileError(MigrationError):
-    """A file asks for something a file of weights never needs: code, links, other paths."""
+    """A file contains something that a saved model never needs: code, links, other paths."""
 
 
 class MissingTensorFlowError(MigrationError, ImportError):
@@ -22,18 +22,18 @@ class MissingTensorFlowError(MigrationError, ImportError):
 
 
 class MissingOptimizerStateWarning(UserWarning):
-    """The file never held its optimizer's state, so training starts at step 0."""
+    """The file does not contain its optimizer's state, so training starts at step 0."""
 
 
 @contextlib.contextmanager
 def refusing_malformed(source: str) -> Iterator[None]:
-    """Turns what a malformed description leads to into one clear error.
+    """Replaces the exceptions that a malformed file causes with one clear error.
 
     Args:
         source: The file.
 
     Raises:
-        MigrationError: In place of any of `MALFORMED`.
+        MigrationError: For any exception in `MALFORMED`.
     """
     try:
         yield

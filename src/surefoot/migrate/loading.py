@@ -1,4 +1,4 @@
-"""Opens an old file of any kind and makes a Keras 3 model of it."""
+"""Reads an old file of any kind and creates a Keras 3 model from it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Path = str | os.PathLike[str]
 
 
 def read(path: Path, model_name: str = "model", optimizer_name: str = "optimizer") -> SavedModel:
-    """Reads an old file, whatever kind its content says it is.
+    """Reads an old file; its content determines its kind.
 
     Args:
         path: A `.h5` or `.keras` file, a SavedModel directory, or a checkpoint's prefix.
-        model_name: The attribute of a checkpoint that holds the model.
-        optimizer_name: The attribute of a checkpoint that holds the optimizer.
+        model_name: The attribute of the model in a checkpoint.
+        optimizer_name: The attribute of the optimizer in a checkpoint.
 
     Returns:
-        What it holds.
+        The content of the file.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
-        MigrationError: If it is of no such kind, or damaged.
+        MigrationError: If it is of another kind, or damaged.
     """
     name = os.fspath(path)
     with refusing_malformed(name):
@@ -75,13 +75,13 @@ def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
 
 
 def inspect(path: Path) -> Report:
-    """What there is in an old file; nothing is built.
+    """Reports the content of an old file without building a model.
 
     Args:
         path: As for `load_model`, or a checkpoint's prefix.
 
     Returns:
-        Layers, weights, optimizer, step and hyperparameters.
+        A report with layers, weights, optimizer, step and hyperparameters.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
@@ -108,30 +108,29 @@ def load_model(
 def load_model(
     path: Path, custom_objects: CustomObjects | None = None, *, return_report: bool = False
 ) -> keras.Model | tuple[keras.Model, Report]:
-    """Loads a whole model that TensorFlow 2's Keras saved, ready to train on.
+    """Loads a whole model that TensorFlow 2's Keras saved, ready to continue training.
 
-    The model is made of Keras 3 layers and compiled with the optimizer that continues the
-    old one: its hyperparameters, its state, its step. The file is read as data; nothing in
-    it is run.
+    The model consists of Keras 3 layers and is compiled with an optimizer that has the old
+    one's hyperparameters, state and step count. No code in the file is run.
 
     Args:
         path: A `.h5` file, a Keras 2 `.keras` file, or a SavedModel directory (which needs
-            TensorFlow installed, whichever backend is in use).
-        custom_objects: Layers, losses, metrics and schedules of yours by class or function
-            name. The name of a layer may stand there too, with a layer that takes its
-            place: the way out for a Lambda.
-        return_report: Whether to return, too, what was found and where it went.
+            TensorFlow installed, on every backend).
+        custom_objects: Your own layers, losses, metrics and schedules by class or function
+            name. A layer's name is accepted, too, with a layer that replaces it, for example
+            a Lambda.
+        return_report: Whether to return a report, too.
 
     Returns:
         The model; with `return_report`, the model and a `Report`.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
-        MigrationError: If the file cannot be brought over, saying why.
+        MigrationError: If the file cannot be converted; it says why.
 
     Warns:
-        MissingOptimizerStateWarning: If the file has the optimizer but not its state. Keras
-            2 never wrote an OptimizerV2's state into `.keras`.
+        MissingOptimizerStateWarning: If the file contains the optimizer but not its state.
+            Keras 2 never wrote an OptimizerV2's state into `.keras`.
 
     Example:
         >>> import surefoot.migrate
@@ -144,8 +143,8 @@ def load_model(
     saved = read(path)
     if saved.config is None:
         raise MigrationError(
-            f"{saved.path} is a checkpoint: it holds weights, not a model. Build the model as your "
-            "code did and call `surefoot.migrate.restore(path, model)`."
+            f"{saved.path} is a checkpoint: it contains weights, not a model. Build the model with "
+            "your code and call `surefoot.migrate.restore(path, model)`."
         )
     known = dict(custom_objects or {})
     builder = ModelBuilder(known)
@@ -178,12 +177,12 @@ def load_model(
 
 
 def warn_without_state(saved: SavedModel, report: Report) -> None:
-    """Says loudly that training starts anew where a file has no state to go on from."""
+    """Warns that training starts at step 0 if a file has no optimizer state."""
     if saved.optimizer is None or saved.optimizer.has_state:
         return
     why = (
-        "Keras 2 never wrote the state of such an optimizer into .keras files; save the model "
-        "as .h5, as a SavedModel or in a checkpoint to go on where it stopped"
+        "Keras 2 never wrote the state of such an optimizer into .keras files; to continue where "
+        "training stopped, save the model as .h5, as a SavedModel or in a checkpoint"
         if saved.kind == "keras" and saved.optimizer.legacy
         else "it was saved before its first step"
     )

@@ -1,4 +1,4 @@
-"""What was found in an old file and where it went."""
+"""The report of a migration."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ KINDS = {
 
 @dataclasses.dataclass
 class Report:
-    """What was found in an old file and where it went.
+    """The content of an old file and what it became.
 
     Attributes:
         source: The file.
-        kind: What kind of file it is, in words.
-        keras_version: What the file says wrote it, or empty.
+        kind: A description of the kind of file.
+        keras_version: The Keras version in the file, or empty.
         layers: For each layer: name, class, number of weights, number of parameters.
-        weights: For each weight: what it was in the file, the variable it went to (empty if
-            it was only looked at), its shape.
+        weights: For each weight: its name in the file, the variable it was assigned to (empty
+            after an inspection), its shape.
         optimizer: The old optimizer's class, or empty.
-        new_optimizer: The class that continues it, or empty.
-        step: Updates done so far, or None where the file has no state.
-        hyperparameters: The arguments of the optimizer, as the file has them.
-        state: For each part of the optimizer's state: as for `weights`.
-        by_structure: Layers matched by their place and shapes, not by name: old and new.
-        left_out: What a partial restore left out, on either side.
-        notes: What changed its form, and what had to be left out and why.
+        new_optimizer: The class of the new optimizer, or empty.
+        step: The number of updates done, or None if the file has no state.
+        hyperparameters: The arguments of the optimizer in the file.
+        state: The same as `weights`, for each part of the optimizer's state.
+        by_structure: Old and new names of layers that were matched by order and shapes, not by
+            name.
+        left_out: Weights and variables that a partial restore left out.
+        notes: What was changed or left out, and why.
     """
 
     source: str
@@ -54,7 +55,7 @@ class Report:
 
     @classmethod
     def of_file(cls, saved: SavedModel) -> Report:
-        """What there is in a file."""
+        """A report of a file's content."""
         report = cls(
             source=saved.path,
             kind=KINDS[saved.kind],
@@ -86,7 +87,7 @@ class Report:
         return report
 
     def add_transfer(self, pairing: Pairing, optimizer: Any, state: StateTransfer | None) -> None:
-        """Says where everything went."""
+        """Adds what became of the weights and of the optimizer's state."""
         self.weights = [(w.key, v.path, tuple(w.value.shape)) for w, v in pairing.pairs]
         self.by_structure = list(pairing.by_structure)
         self.left_out = [*pairing.unmatched_saved, *pairing.unmatched_model]
@@ -111,7 +112,7 @@ class Report:
 
 
 def new_name(optimizer: Any) -> str:
-    """`surefoot.RectifiedAdam`, `keras.optimizers.Adam`, with what is inside."""
+    """The name with package, such as `surefoot.RectifiedAdam`, and that of an inner optimizer."""
     cls = type(optimizer)
     package = "surefoot" if cls.__module__.startswith("surefoot") else "keras.optimizers"
     inner = getattr(optimizer, "inner_optimizer", None)

@@ -1,4 +1,4 @@
-"""Restores weights and optimizer state into a model that the user's own code has built."""
+"""Restores weights and optimizer state into a model that the user's code has built."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ def restore(
     model_name: str = "model",
     optimizer_name: str = "optimizer",
 ) -> Report:
-    """Restores what TensorFlow 2's Keras saved into a model built for Keras 3.
+    """Restores a file of TensorFlow 2's Keras into a Keras 3 model that you have built.
 
-    Weights are matched by layer and name, and by structure where Keras chose the layers'
-    names. The optimizer is built anew with the old one's hyperparameters, state and step and
-    attached to the model as `model.optimizer`; loss and metrics that the model was compiled
-    with stay. Everything is checked before anything is changed.
+    Weights are matched by layer and name, and by structure if Keras chose the layers' names.
+    A new optimizer with the old one's hyperparameters, state and step count becomes
+    `model.optimizer`. The model keeps the loss and metrics that it was compiled with.
+    Everything is checked before anything is changed.
 
     Args:
         path: A `.h5` or `.keras` file, a SavedModel directory, or the prefix of a
             `tf.train.Checkpoint` (`"folder/ckpt"` for `folder/ckpt.index`).
         model: A built Keras 3 model. For a checkpoint, compile it with the optimizer (as in
-            the old code), since a checkpoint does not hold all of an optimizer's arguments.
-        optimizer: The optimizer to compare with and complete from, in place of the model's.
-        custom_objects: Losses, metrics and schedules of yours by name.
-        partial: Whether what has no counterpart is left out, on both sides, instead of
+            the old code), since a checkpoint does not contain all of an optimizer's arguments.
+        optimizer: The optimizer to use instead of the model's: its class must match the
+            file's, and it supplies the arguments that the file does not contain.
+        custom_objects: Your own losses, metrics and schedules by name.
+        partial: Whether weights and variables without a counterpart are left out instead of
             being an error.
         model_name: The name of the model in `tf.train.Checkpoint(model=...)`.
         optimizer_name: The name of the optimizer in `tf.train.Checkpoint(optimizer=...)`.
 
     Returns:
-        What went where, and what was left out.
+        A report of what was restored and what was left out.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
-        MigrationError: If file and model do not match, listing both sides; the model is as
-            it was.
+        MigrationError: If file and model do not match; it lists both sides, and the model is
+            unchanged.
 
     Warns:
-        MissingOptimizerStateWarning: If the file has the optimizer but not its state.
+        MissingOptimizerStateWarning: If the file contains the optimizer but not its state.
 
     Example:
         >>> import keras, surefoot.migrate
@@ -71,7 +72,7 @@ def restore(
     saved = read(path, model_name, optimizer_name)
     if not model.built or not model.weights:
         raise MigrationError(
-            f"The model {model.name!r} has no weights yet. Build it first: give it an Input, or "
+            f"The model {model.name!r} has no weights yet. Build it first: add an Input, or "
             "call it on a batch."
         )
     known = dict(custom_objects or {})
@@ -107,8 +108,8 @@ def _optimizer(
     if saved.optimizer is None:
         if template is not None and not partial:
             raise MigrationError(
-                f"{saved.path} has no optimizer; the model is compiled with "
-                f"{type(template).__name__}. With partial=True the weights alone are restored."
+                f"{saved.path} has no optimizer, but the model is compiled with "
+                f"{type(template).__name__}. Use partial=True to restore only the weights."
             )
         return None, None
     complete, notes = completed(saved.optimizer, template, saved.path)

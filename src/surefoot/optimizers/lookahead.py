@@ -66,14 +66,21 @@ class Lookahead(WrappingOptimizer):
         sync_period: Number of updates in a period, at least 1. Defaults to 6.
         slow_step_size: :math:`\alpha`, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Lookahead"``.
-        **kwargs: ``finalize``: which weights the model has after ``fit``, its own
-            (``"fast"``, default, as in the original) or the ``"slow"`` ones.
-            ``nonfinite``, and for the slow weights ``shard_state``, see
-            `RectifiedAdam`. Further what every Keras optimizer takes, applied
-            before the inner optimizer sees a gradient: ``clipnorm``,
-            ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
-            ``ema_overwrite_frequency``, ``loss_scale_factor``,
-            ``gradient_accumulation_steps``.
+        **kwargs: The keywords below.
+
+    Keywords:
+        ``finalize`` : default ``"fast"``
+            Which weights the model has after ``fit``: the ``"fast"`` ones, as in
+            the original, or the ``"slow"`` ones.
+        ``nonfinite`` : default ``"propagate"``
+            What a NaN or infinite gradient does, see `RectifiedAdam`.
+        ``shard_state`` : default False
+            Split the slow weights over the devices, see `RectifiedAdam`.
+        those of every Keras optimizer : defaults as in Keras
+            ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
+            ``ema_momentum``, ``ema_overwrite_frequency``,
+            ``loss_scale_factor``, ``gradient_accumulation_steps``. They
+            are applied before the inner optimizer gets the gradients.
 
     Raises:
         TypeError: If ``optimizer`` is no optimizer, or an argument is unknown.
@@ -237,7 +244,7 @@ class Lookahead(WrappingOptimizer):
 
     @property
     def finalize(self) -> str:
-        """Which weights the model has after ``fit``: "fast" or "slow"."""
+        """Which weights the model has after ``fit``, "fast" or "slow"."""
         return self._finalize
 
     # The step.
@@ -275,7 +282,7 @@ class Lookahead(WrappingOptimizer):
     # Weights and configuration.
 
     def restore(self, state: State) -> None:
-        """Take a ``state`` without misfits; one without slow weights lets them start anew."""
+        """Take a ``state`` without mismatches; one without slow weights lets them start anew."""
         super().restore(state)
         if self.built and not any(name.startswith("slow|") for name in state):
             self.reset_slow_weights()

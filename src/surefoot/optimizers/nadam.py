@@ -60,26 +60,21 @@ class Nadam(MomentOptimizer):
         epsilon: Added to the root of the second moment, at least 0; None means
             `keras.config.epsilon()`. Defaults to 1e-7.
         name: Name of the optimizer. Defaults to ``"Nadam"``.
-        **kwargs: ``schedule_decay``: how fast the momentum warms up, at least
-            0; defaults to 0.004. ``decay``: the original's name of
-            ``schedule_decay`` in its config; not a decay of the learning rate.
-            ``weight_decay``: decoupled weight decay (NadamW); each step
-            multiplies a variable by ``1 - learning_rate * weight_decay``;
-            a number or a schedule; defaults to 0. ``lr``: old name of
-            ``learning_rate``. ``low_precision``: how variables in bfloat16 and
-            float16 are updated: ``"master"`` (default) keeps a float32 value
-            beside each, used as long as the variable equals its rounding;
-            ``"stochastic"`` saves that memory and rounds up or down at random
-            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
-            plainly and loses small updates. ``lazy``: with a sparse gradient
-            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
-            rows alone; defaults to False, the originals' dense decay.
-            ``nonfinite``: what a NaN or infinite gradient does:
-            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
-            step and count it in ``skipped_steps``, or ``"raise"``.
-            ``shard_state``: split each moment over the devices that share a
-            batch, see `RectifiedAdam`; defaults to False.
-            Further what every Keras optimizer takes:
+        **kwargs: The keywords below.
+
+    Keywords:
+        ``schedule_decay`` : default 0.004
+            How fast the momentum warms up, at least 0.
+        ``decay``
+            Name of ``schedule_decay`` in the original's config. It does not decay
+            the learning rate.
+        ``weight_decay`` : default 0
+            Decoupled weight decay (NadamW); each step multiplies a variable by
+            ``1 - learning_rate * weight_decay``. A number or a schedule.
+        those of `RectifiedAdam`, with its defaults
+            ``low_precision``, ``seed``, ``lazy``, ``nonfinite``,
+            ``shard_state``, ``lr``.
+        those of every Keras optimizer : defaults as in Keras
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
             ``ema_momentum``, ``ema_overwrite_frequency``,
             ``loss_scale_factor``, ``gradient_accumulation_steps``.

@@ -46,10 +46,15 @@ class Ranger(Lookahead):
         sync_period: Number of updates in a period, see `Lookahead`. Defaults to 6.
         slow_step_size: How far the slow weights follow, in [0, 1]. Defaults to 0.5.
         name: Name of the optimizer. Defaults to ``"Ranger"``.
-        **kwargs: ``lr``, ``decay``, ``unrectified_update``, ``low_precision``,
-            ``seed`` and ``lazy`` go to RectifiedAdam; ``nonfinite``, ``finalize``
-            and what every Keras optimizer takes (``clipnorm`` and so on), to Lookahead;
-            ``shard_state`` to both.
+        **kwargs: The keywords below.
+
+    Keywords:
+        those of `RectifiedAdam`, with its defaults
+            ``unrectified_update``, ``decay``, ``low_precision``, ``seed``,
+            ``lazy``, ``lr``, ``shard_state``.
+        those of `Lookahead`, with its defaults
+            ``finalize``, ``nonfinite``, ``shard_state``, and those of every Keras
+            optimizer (``clipnorm`` and so on).
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.
@@ -102,7 +107,7 @@ class Ranger(Lookahead):
 
     @property
     def unrectified_update(self) -> str:
-        """What happens while a step is not yet rectified: "momentum" or "skip"."""
+        """What happens while a step is not yet rectified, "momentum" or "skip"."""
         unrectified_update: str = self.inner_optimizer.unrectified_update
         return unrectified_update
 

@@ -81,29 +81,41 @@ class RectifiedAdam(MomentOptimizer):
         min_lr: The learning rate that is reached at ``total_steps`` and kept.
             Defaults to 0.
         name: Name of the optimizer. Defaults to ``"RectifiedAdam"``.
-        **kwargs: ``unrectified_update``: ``"momentum"`` (default, as in
-            TensorFlow Addons) or ``"skip"`` (the paper's author's later choice:
-            the moments are updated, the variables wait until steps can be
-            rectified). ``decay``: the learning rate is divided by
-            ``1 + decay * updates``. ``lr``: old name of ``learning_rate``.
-            ``low_precision``: how variables in bfloat16 and
-            float16 are updated: ``"master"`` (default) keeps a float32 value
-            beside each, used as long as the variable equals its rounding;
-            ``"stochastic"`` saves that memory and rounds up or down at random
-            (with ``seed``, default 0), right on average; ``"nearest"`` rounds
-            plainly and loses small updates. ``lazy``: with a sparse gradient
-            (TensorFlow's `tf.IndexedSlices`), leave the moments of untouched
-            rows alone; defaults to False, the originals' dense decay.
-            ``nonfinite``: what a NaN or infinite gradient does:
-            ``"propagate"`` (default, as in the originals), ``"skip"`` the whole
-            step and count it in ``skipped_steps``, or ``"raise"``.
-            ``shard_state``: split each moment over the devices that share a
-            batch under a `keras.distribution` (ZeRO-1; on JAX only), instead of
-            giving each of them all; defaults to False.
-            Further what every Keras optimizer takes: ``clipnorm``,
-            ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
-            ``ema_overwrite_frequency``, ``loss_scale_factor``,
-            ``gradient_accumulation_steps``.
+        **kwargs: The keywords below.
+
+    Keywords:
+        ``unrectified_update`` : default ``"momentum"``
+            What happens while steps cannot be rectified yet. ``"momentum"`` takes
+            a step of plain momentum, as in TensorFlow Addons. ``"skip"``, the
+            later choice of the paper's author, updates only the moments.
+        ``decay`` : default 0
+            The learning rate is divided by ``1 + decay * updates``.
+        ``low_precision`` : default ``"master"``
+            How variables in bfloat16 and float16 are updated. ``"master"`` keeps
+            a float32 copy of each and uses it as long as the variable is equal
+            to the rounded copy. ``"stochastic"`` saves that memory and rounds up
+            or down at random, which is right on average. ``"nearest"`` rounds to
+            the nearest value and loses small updates.
+        ``seed`` : default 0
+            Seed of the stochastic rounding.
+        ``lazy`` : default False
+            With a sparse gradient (TensorFlow's `tf.IndexedSlices`), update the
+            moments only in the rows that have a gradient. The originals let the
+            moments of all rows decay.
+        ``nonfinite`` : default ``"propagate"``
+            What a NaN or infinite gradient does. ``"propagate"`` updates the
+            variables with it, as in the originals. ``"skip"`` skips the whole
+            step and counts it in ``skipped_steps``. ``"raise"`` raises an error.
+        ``shard_state`` : default False
+            Split each moment over the devices that share a batch under a
+            `keras.distribution` (ZeRO-1), instead of keeping all of it on each.
+            On JAX only.
+        ``lr``
+            Old name of ``learning_rate``.
+        those of every Keras optimizer : defaults as in Keras
+            ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,
+            ``ema_momentum``, ``ema_overwrite_frequency``,
+            ``loss_scale_factor``, ``gradient_accumulation_steps``.
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.
@@ -159,7 +171,7 @@ class RectifiedAdam(MomentOptimizer):
 
     @property
     def unrectified_update(self) -> str:
-        """What happens while a step is not yet rectified: "momentum" or "skip"."""
+        """What happens while a step is not yet rectified, "momentum" or "skip"."""
         return self._unrectified_update
 
     def step_scalars(

@@ -1,10 +1,10 @@
-"""Live hyperparameters: validated where they are set, seen by the next step.
+"""Live hyperparameters: validated when they are set, and used by the next step.
 
 The originals kept hyperparameters in variables, so that a callback could
-change ``beta_1`` of a running, compiled training. Keras 3 bakes the Python
-float into the compiled step, where a later write is silently lost. Here all
-scalar hyperparameters of an optimizer share one small vector variable, which
-compiled steps read, and a host copy in float64, which Python reads.
+change ``beta_1`` during a compiled training. Keras 3 compiles the Python float
+into the step as a constant, so a later change is silently ignored. Here all
+scalar hyperparameters of an optimizer share one vector variable, which compiled
+steps read, and have float64 copies on the host, which Python reads.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from surefoot.variables.variable import is_detached
 
 
 class Hyperparameter:
-    """A hyperparameter of an optimizer class: declared once, live ever after.
+    """A hyperparameter of an optimizer class, declared as a class attribute.
 
     Args:
-        validate: Raises on a value that is not accepted, else returns it as a
-            float.
-        complement: Keep ``1 - value`` in the variable, as is right for decay
-            rates near one, which float32 would round.
-        whole: Read as an int.
-        schedulable: Accept schedules and callables of the step, too.
+        validate: Returns an accepted value as a float; raises an error for
+            others.
+        complement: Store ``1 - value`` in the variable. It is more exact for
+            decay rates near one, which float32 would round.
+        whole: Whether the value is read as an int.
+        schedulable: Whether schedules and callables of the step are accepted.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Hyperparameter:
 
     @property
     def stored_name(self) -> str:
-        """The name of what the variable holds."""
+        """The name of the number in the variable."""
         return f"one_minus_{self.name}" if self.complement else self.name
 
     def accept(self, value: Any) -> Any:
-        """Validate ``value`` and return it as it will be kept."""
+        """Validate ``value`` and return it in the form in which it is kept."""
         if self.schedulable:
             return number_or_schedule(self.name, value, self.validate)
         return self.validate(self.name, value)
@@ -87,7 +87,7 @@ class HyperparameterSet:
     Args:
         declared: The hyperparameters, in the order of the vector.
         values: Accepted values by name.
-        changing_structure: The scope in which a schedule is put in, or taken out.
+        changing_structure: Returns the context in which a schedule is set or removed.
     """
 
     def __init__(
@@ -102,26 +102,26 @@ class HyperparameterSet:
         self._changing_structure = changing_structure
 
     def attach(self, variable: Any) -> None:
-        """Keep ``variable`` equal to the values from here on."""
+        """Keep the values in ``variable``, too."""
         self.variable = variable
         for hyperparameter in self.declared:
-            self._require_held(hyperparameter, self.values[hyperparameter.name])
+            self._require_representable(hyperparameter, self.values[hyperparameter.name])
         self._write()
 
     def get(self, hyperparameter: Hyperparameter) -> Any:
-        """The value as the user gave it, or as a checkpoint brought it."""
+        """The value that the user set or that a checkpoint restored."""
         self._refresh()
         value = self.values[hyperparameter.name]
         return int(value) if hyperparameter.whole else value
 
     def set(self, hyperparameter: Hyperparameter, value: Any) -> None:
-        """Set an accepted value; the next step sees it, compiled or not."""
+        """Set an accepted value; the next step uses it, compiled or not."""
         name = hyperparameter.name
         if self.variable is not None:
             require_attached(self.variable, "a hyperparameter")
-            self._require_held(hyperparameter, value)
+            self._require_representable(hyperparameter, value)
         previous = self.values[name]
-        # What is compiled holds the schedule itself, not its number.
+        # The schedule itself is part of compiled steps, a number is not.
         structural = previous is not value and (callable(previous) or callable(value))
         with (
             self._changing_structure(f"{name}={value!r}")
@@ -132,7 +132,7 @@ class HyperparameterSet:
             self._write()
 
     def stored(self) -> dict[str, float]:
-        """What the variable holds, by name, in float64."""
+        """The numbers in the variable by name, in float64."""
         self._refresh()
         return {
             hyperparameter.stored_name: hyperparameter.encode(value)
@@ -141,25 +141,25 @@ class HyperparameterSet:
         }
 
     def on_host(self) -> dict[str, np.float64]:
-        """What the variable holds, as NumPy scalars; schedules, which are left out, aside."""
+        """The numbers in the variable as NumPy scalars, without schedules."""
         return {name: np.float64(value) for name, value in self.stored().items()}
 
     def problems(self, stored: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
-        """Which entries of ``stored`` are no accepted values, and why."""
+        """The entries of ``stored`` that are not accepted, and why."""
         for hyperparameter in self.declared:
             name = hyperparameter.stored_name
             if name in stored and not stored[name].shape:
                 try:
                     number = as_number(name, stored[name])
                     number = hyperparameter.decode(number)
-                    self._require_held(
+                    self._require_representable(
                         hyperparameter, hyperparameter.validate(hyperparameter.name, number)
                     )
                 except (TypeError, ValueError) as error:
                     yield name, str(error)
 
     def restore(self, stored: Mapping[str, float]) -> None:
-        """Take the values of ``stored``; those not in it stay."""
+        """Set the values in ``stored``; others do not change."""
         for hyperparameter in self.declared:
             if hyperparameter.stored_name in stored:
                 number = float(stored[hyperparameter.stored_name])
@@ -167,14 +167,14 @@ class HyperparameterSet:
         self._write()
 
     def named(self, vector: Any) -> dict[str, Any]:
-        """Name the entries of ``vector``, the variable's value in a step."""
+        """The entries of ``vector``, the variable's value in a step, by name."""
         return {
             hyperparameter.stored_name: vector[index]
             for index, hyperparameter in enumerate(self.declared)
         }
 
     def in_step(self, iterations: Any) -> dict[str, Any]:
-        """What the update after ``iterations`` reads: entries of the variable, and schedules'."""
+        """The hyperparameters of the update after ``iterations``, schedules evaluated."""
         engine = engines.active()
         values = self.named(engine.scalar(self.variable))
         for hyperparameter in self.declared:
@@ -184,7 +184,7 @@ class HyperparameterSet:
         return values
 
     def schedule_of(self, name: str) -> Any:
-        """The schedule or callable behind a hyperparameter, or None."""
+        """The schedule or callable of a hyperparameter, or None."""
         value = self.values[name]
         return value if callable(value) else None
 
@@ -197,12 +197,12 @@ class HyperparameterSet:
             dtype="float64",
         )
 
-    def _require_held(self, hyperparameter: Hyperparameter, value: Any) -> None:
-        """Refuse a number that would be infinite in the variable."""
+    def _require_representable(self, hyperparameter: Hyperparameter, value: Any) -> None:
+        """Raise an error for a number that would be infinite in the variable."""
         dtype = self.variable.dtype
         if not callable(value) and abs(value) > float(np.finfo(dtype).max):
             raise ValueError(
-                f"`{hyperparameter.name}` must be a number that {dtype} has. "
+                f"`{hyperparameter.name}` must be a number that {dtype} can represent. "
                 f"Received: {hyperparameter.name}={value!r}"
             )
 
@@ -212,16 +212,16 @@ class HyperparameterSet:
             self.variable.assign(self._encoded().astype(self.variable.dtype))
 
     def _refresh(self) -> None:
-        """Adopt what was assigned to the variable behind our back (a checkpoint).
+        """Read values that others assigned to the variable, such as a checkpoint.
 
-        The float64 host value stays wherever the variable still equals its
-        rounding.
+        The float64 value on the host does not change if the variable is equal
+        to it after rounding.
         """
         if self.variable is None or is_detached(self.variable):
             return
         try:
             current = np.asarray(keras.ops.convert_to_numpy(self.variable.value))
-        except Exception:  # symbolic: inside a trace the host copy is what is known
+        except Exception:  # inside a trace it is symbolic, and only the host copy has a value
             return
         expected = self._encoded()
         for index, hyperparameter in enumerate(self.declared):

@@ -1,4 +1,4 @@
-"""An optimizer keeps the variables it was built for; others are refused by name."""
+"""Checks that an optimizer is used with the variables for which it was built."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from surefoot.variables.keras_optimizer import with_inner_optimizers
 from surefoot.variables.variable import variable_path
 
 _ADVICE = (
-    "An optimizer keeps the variables it was built for. Make a new optimizer for another set, or "
-    "call `optimizer.build(all_variables)` at the start and apply gradients to those that are "
-    "trained; `get_slot` of the one and of the other carry state over."
+    "An optimizer keeps the variables it was built for. Create a new optimizer for other "
+    "variables, or call `optimizer.build(all_variables)` at the start and apply gradients to "
+    "those that are trained. To transfer state, use `get_slot` of both optimizers."
 )
 
 
 def require_known(optimizer: Any, variables: list[Any]) -> None:
-    """Refuse variables that a built ``optimizer`` was not built for.
+    """Raise an error for variables that a built ``optimizer`` was not built for.
 
     Raises:
-        ValueError: If there is one; names it.
+        ValueError: If there is one; it names the variables.
     """
     known = optimizer._trainable_variables
     if not optimizer.built or _are_same(known, variables):
@@ -36,12 +36,12 @@ def require_known(optimizer: Any, variables: list[Any]) -> None:
 
 
 def require_same(optimizer: Any, values: list[Any]) -> None:
-    """Refuse values that belong to other variables than those a built ``optimizer`` knows.
+    """Raise an error for values of other variables than those ``optimizer`` was built for.
 
-    Whose they are is known of those that a Keras model hands over in ``fit``.
+    The variables of the values are known only in ``fit``, from the Keras model.
 
     Raises:
-        ValueError: If they are others, or not as many.
+        ValueError: If the variables or their number differ.
     """
     known = optimizer._trainable_variables
     if not optimizer.built:
@@ -54,9 +54,9 @@ def require_same(optimizer: Any, values: list[Any]) -> None:
         left = [k for k in known if not any(k is v for v in given)]
         raise ValueError(
             f"The optimizer '{optimizer.name}' was not built for the variables that the model "
-            f"'{trainer.name}' trains. Trained, and unknown to the optimizer: {_listed(new)}. "
-            f"Known to it, and not trained: {_listed(left)}. Compile the model with a new "
-            "optimizer; `get_slot` of the one and of the other carry state over."
+            f"'{trainer.name}' trains. Trained, but unknown to the optimizer: {_listed(new)}. "
+            f"Known to the optimizer, but not trained: {_listed(left)}. Compile the model with a "
+            "new optimizer. To transfer state, use `get_slot` of both optimizers."
         )
     if len(values) != len(known):
         raise ValueError(

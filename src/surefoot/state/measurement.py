@@ -1,10 +1,10 @@
-"""Numbers that a step takes of itself: norms of the gradient, the weights and the update.
+"""Measurements in a step: norms of the gradient, the weights and the update.
 
-They are taken inside the step, where gradient and update are at hand, and
-leave it in one small variable of the optimizer, so that a compiled step costs
-no second pass through the model and nothing is read back before somebody asks.
-The variable is always there, and the step writes it only while measuring is
-on: what is compiled, saved and sharded has the same shape either way.
+They are computed inside the step, where gradient and update are known, and
+stored in one small variable of the optimizer. So a compiled step needs no second
+pass over the model, and values are copied to the host only when they are read.
+The variable always exists, but the step writes it only while measuring is
+on, so that compiled, saved and sharded state has the same structure either way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from surefoot import engines
 from surefoot.rule.update import Array
 
 FIELDS = (
-    "calls",  # of `apply`, whether they moved the weights or not
+    "calls",  # of `apply`, whether or not they changed the weights
     "updates",
     "effective_learning_rate",
     "rectification",
@@ -37,7 +37,7 @@ UpdateStep = Callable[[Any, list[Any], list[Any], Any], None]
 
 
 class Measurement:
-    """What an optimizer's steps have measured since the last reset.
+    """The measurements of an optimizer's steps since the last reset.
 
     Args:
         variable: A float32 vector with one element for each of `FIELDS`.
@@ -54,7 +54,7 @@ class Measurement:
             self.variable.assign_add(_CALL)
 
     def record_gradient_norm(self, gradients: list[Any]) -> None:
-        """Take the norm of gradients that are yet to be clipped; part of the step."""
+        """Compute the norm of gradients before clipping; part of the step."""
         if self.active:
             given = [g for g in gradients if g is not None]
             self._gradient_norm = engines.active().global_norm(given)
@@ -65,7 +65,7 @@ class Measurement:
         """Add an update to the sums; part of the step."""
         gradient = self._gradient_norm
         self._gradient_norm = None
-        if gradient is None:  # the step was called past the clipping
+        if gradient is None:  # the step was called directly, without clipping
             gradient = engines.active().global_norm(gradients)
         now = dict(zip(FIELDS, keras.ops.unstack(self.variable.value), strict=True))
         now |= {name: keras.ops.cast(rate, "float32") for name, rate in rates.items()}
@@ -79,23 +79,23 @@ class Measurement:
         self.variable.assign(keras.ops.stack([now[name] for name in FIELDS]))
 
     def read(self) -> dict[str, float]:
-        """The numbers by name; waits for the steps that are still under way."""
+        """The numbers by name; waits for running steps."""
         values = keras.ops.convert_to_numpy(self.variable.value)
         return dict(zip(FIELDS, map(float, values), strict=True))
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set all numbers to zero."""
         self.variable.assign(np.zeros(len(FIELDS), "float32"))
 
 
-def together(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    """What two `Measurement.read` before and after a reset say of all steps; other names add up.
+def combined(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    """Combine the numbers of two successive `Measurement.read`; unknown names are summed.
 
     Example:
         >>> from collections import Counter
         >>> one = Counter(updates=2.0, gradient_norm_max=3.0, parameter_norm=5.0)
         >>> two = Counter(updates=1.0, gradient_norm_max=2.0, parameter_norm=6.0)
-        >>> {name: together(one, two)[name] for name in one}
+        >>> {name: combined(one, two)[name] for name in one}
         {'updates': 3.0, 'gradient_norm_max': 3.0, 'parameter_norm': 6.0}
     """
     sums = {name: first[name] + second[name] for name in second}
@@ -105,10 +105,10 @@ def together(first: dict[str, float], second: dict[str, float]) -> dict[str, flo
 
 
 def measured(update_step: UpdateStep) -> UpdateStep:
-    """Let a `_backend_update_step` measure what it does, while that is asked for.
+    """Make a `_backend_update_step` measure itself while measuring is on.
 
-    It is there and not around `apply` because it runs once for each update,
-    after accumulated gradients have become one and non-finite ones were sent away.
+    The measurement is here and not around `apply` because this method runs once per update,
+    after gradients are accumulated and steps with non-finite gradients are skipped.
     """
 
     @functools.wraps(update_step)

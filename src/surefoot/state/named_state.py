@@ -1,9 +1,9 @@
-"""State saved and loaded by name, and checked.
+"""State that is saved and loaded by name, and checked.
 
-Keras stores an optimizer's variables by position, zips what it finds with what
-it has, and on a mismatch warns and starts afresh. Here every variable has a
-name; a file with anything missing, extra or misshapen is an error that says
-so, and changes nothing.
+Keras stores an optimizer's variables by position. If a file does not match, it
+warns and ignores the state. Here every variable has a name. If an entry of a
+file is missing, unknown or has a wrong shape, an error says so, and nothing is
+changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from surefoot import engines
 from surefoot.engines import plain
 from surefoot.state.attachment import require_attached
-from surefoot.state.counter import MOST_UPDATES
+from surefoot.state.counter import MAX_UPDATES
 from surefoot.state.hyperparameters import HyperparameterSet
 from surefoot.variables.slots import SlotRegistry
 from surefoot.variables.variable import value_of
@@ -27,34 +27,34 @@ from surefoot.variables.variable import value_of
 State = dict[str, np.ndarray]
 
 _HYPERPARAMETER = "hyperparameter|"
-_SLOT = "|"  # in the name of every slot, see SlotRegistry.named
+_SLOT = "|"  # every slot name contains it, see SlotRegistry.named
 
 
 class NamedState:
-    """Keras's saving hooks, by name and strict, for an optimizer.
+    """Keras's saving methods for an optimizer, by name and strict.
 
-    Slots that arrive before the optimizer is built (unpickling, a backup
-    restored into a fresh program) wait and are checked when it is built.
+    Slots that are loaded before the optimizer is built (by unpickling, or from a backup in a
+    new process) are stored, and checked when it is built.
     """
 
     hyperparameters: HyperparameterSet
     slots: SlotRegistry
     pending_slots: State
-    """Slots that were loaded before there were variables to hold them."""
+    """Slots that were loaded before their variables existed."""
     name: str
     built: bool
     _iterations: Any
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the state by name; called by Keras's saving."""
+        """Save the state by name; called by Keras."""
         for key, array in self.named_state().items():
             store[key] = array
 
     def load_own_variables(self, store: Any) -> None:
-        """Read the state by name; called by Keras's loading.
+        """Load the state by name; called by Keras.
 
         Raises:
-            ValueError: If the file does not fit; it names each entry, and
+            ValueError: If the file does not match; it names each entry, and
                 nothing is loaded.
         """
         require_attached(self._iterations, "the optimizer's state")
@@ -64,12 +64,12 @@ class NamedState:
                 state[key] = np.asarray(store[key])
             except Exception as error:
                 raise ValueError(
-                    f"The saved state of the optimizer '{self.name}' cannot be read at '{key}'; "
-                    f"nothing was loaded. {error}"
+                    f"The entry '{key}' of the state of the optimizer '{self.name}' cannot be "
+                    f"read; nothing was loaded. {error}"
                 ) from error
-        if problems := self.misfits(state):
+        if problems := self.mismatches(state):
             raise ValueError(
-                f"The saved state does not fit the optimizer '{self.name}' "
+                f"The saved state does not match the optimizer '{self.name}' "
                 f"({type(self).__name__}); nothing was loaded. {'; '.join(problems)}."
             )
         self.restore(state)
@@ -82,16 +82,16 @@ class NamedState:
         slots = {key: storable(v) for key, v in _in_files(self.slots.named()).items()}
         return state | slots | self.pending_slots
 
-    def misfits(self, state: State, prefix: str = "") -> list[str]:
-        """What of ``state`` is missing, extra, misshapen or no possible value, in words.
+    def mismatches(self, state: State, prefix: str = "") -> list[str]:
+        """Messages about missing and unknown entries, wrong shapes and impossible values.
 
-        ``prefix`` is what stands before its names in the file.
+        ``prefix`` is the prefix of the names in the file.
         """
         singles, hyperparameters, slots = _parts(state)
         variables = self._named_singles()
         expected = {_HYPERPARAMETER + name: () for name in self.hyperparameters.stored()}
-        problems = mismatches(variables, singles, prefix)
-        added = [id(v) for v in self.slots.added.values()]  # whose range only the user knows
+        problems = variable_mismatches(variables, singles, prefix)
+        added = [id(v) for v in self.slots.added.values()]  # only the user knows their range
         own = {k: v for k, v in variables.items() if id(v) not in added}
         problems += range_problems(self, own, singles, prefix)
         problems += shape_mismatches(expected, hyperparameters, prefix)
@@ -99,15 +99,16 @@ class NamedState:
             f"{prefix}{_HYPERPARAMETER}{name}: {problem}"
             for name, problem in self.hyperparameters.problems(_unprefixed(hyperparameters))
         ]
-        # An optimizer saved before its first step has no slots: a fresh start, for a fresh one.
+        # A state that was saved before the first step has no slots; before its first step, an
+        # optimizer accepts it.
         if self.built and (slots or as_array(self._iterations) > 0):
-            problems += mismatches(_in_files(self.slots.named()), slots, prefix)
+            problems += variable_mismatches(_in_files(self.slots.named()), slots, prefix)
         return problems
 
     def restore(self, state: State) -> None:
-        """Take a ``state`` without misfits."""
+        """Set a ``state`` that has no mismatches."""
         singles, hyperparameters, slots = _parts(state)
-        with lasting(self.name):
+        with permanent_assignment(self.name):
             assign(self._named_singles(), singles)
             self.hyperparameters.restore(
                 {k: float(v) for k, v in _unprefixed(hyperparameters).items()}
@@ -119,19 +120,19 @@ class NamedState:
                 assign(_in_files(self.slots.named()), slots)
 
     def restore_pending_slots(self) -> None:
-        """Take the slots that were loaded before building, if there were any.
+        """Set the slots that were loaded before building, if there are any.
 
         Raises:
-            ValueError: If they do not fit the variables; it names each entry. They wait on, so
-                that no step is made without them.
-            RuntimeError: If they would be lost here.
+            ValueError: If they do not match the variables; it names each entry. They are kept, so
+                that no step is done without them.
+            RuntimeError: If they would be lost, see `permanent_assignment`.
         """
         if self.pending_slots:
             slots = _in_files(self.slots.named())
-            problems = mismatches(slots, self.pending_slots)
+            problems = variable_mismatches(slots, self.pending_slots)
             if problems:
-                raise misfit_of_pending(self.name, problems)
-            with lasting(self.name):
+                raise pending_state_error(self.name, problems)
+            with permanent_assignment(self.name):
                 assign(slots, self.pending_slots)
             self.pending_slots.clear()
 
@@ -147,12 +148,12 @@ class NamedState:
 
 
 def _in_files(named: Mapping[str, Any]) -> dict[str, Any]:
-    # "/" would make groups in an HDF5 file.
+    # "/" would create groups in an HDF5 file.
     return {name.replace("/", "."): variable for name, variable in named.items()}
 
 
 def _parts(state: State) -> tuple[State, State, State]:
-    """Split a state into singles, hyperparameters and what exists once built."""
+    """Split a state into single variables, hyperparameters and slots."""
     hyperparameters = {k: v for k, v in state.items() if k.startswith(_HYPERPARAMETER)}
     slots = {k: v for k, v in state.items() if _SLOT in k and k not in hyperparameters}
     return {k: v for k, v in state.items() if _SLOT not in k}, hyperparameters, slots
@@ -163,34 +164,35 @@ def _unprefixed(hyperparameters: State) -> State:
 
 
 @contextlib.contextmanager
-def lasting(name: str) -> Iterator[None]:
-    """A scope in which state is put into an optimizer for good, whatever is traced around it.
+def permanent_assignment(name: str) -> Iterator[None]:
+    """A context in which assignments to an optimizer's variables last, even inside a trace.
 
     Raises:
-        RuntimeError: If it would be lost at the end of a `keras.StatelessScope`.
+        RuntimeError: In a `keras.StatelessScope`, at whose end they would be lost.
     """
     if plain.is_stateless():
         raise RuntimeError(
-            f"What is put into the optimizer '{name}' here would be lost: in a stateless step its "
-            "variables keep nothing. Call `optimizer.build(variables)` before the step, and load "
-            "state or add slots then."
+            f"State that is set in the optimizer '{name}' here would be lost: in a stateless step, "
+            "assignments to its variables are not kept. Call `optimizer.build(variables)`, load "
+            "state and add slots before the step."
         )
     with engines.active().outside_of_traces():
         yield
 
 
-def misfit_of_pending(name: str, problems: list[str]) -> ValueError:
-    """The error for state that was loaded before an optimizer was built, and does not fit."""
+def pending_state_error(name: str, problems: list[str]) -> ValueError:
+    """The error for state that was loaded before an optimizer was built and does not match."""
     return ValueError(
-        f"The state loaded into the optimizer '{name}' before it was built does not fit its "
-        f"variables. {'; '.join(problems)}. Make a new optimizer, and load a state that fits."
+        f"The state that was loaded into the optimizer '{name}' before it was built does not "
+        f"match its variables. {'; '.join(problems)}. Create a new optimizer, and load a state "
+        "that matches."
     )
 
 
 def storable(variable: Any) -> np.ndarray:
-    """The value of a variable as an array that every file format takes."""
+    """The value of a variable as an array that every file format supports."""
     array = as_array(variable)
-    # HDF5 has no bfloat16; float32 holds it exactly, and loading rounds back.
+    # HDF5 has no bfloat16; float32 represents it exactly.
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
@@ -202,7 +204,7 @@ def shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def shape_mismatches(
     expected: Mapping[str, tuple[int, ...]], stored: State, prefix: str = ""
 ) -> list[str]:
-    """What of ``stored`` is missing, extra or misshapen, in words."""
+    """Messages about missing and unknown entries of ``stored`` and wrong shapes."""
     problems = []
     if missing := [key for key in expected if key not in stored]:
         names = ", ".join(prefix + key for key in missing)
@@ -218,8 +220,8 @@ def shape_mismatches(
     return problems
 
 
-def mismatches(variables: Mapping[str, Any], stored: State, prefix: str = "") -> list[str]:
-    """What of ``stored`` is missing, extra, misshapen or not of its variable's kind, in words."""
+def variable_mismatches(variables: Mapping[str, Any], stored: State, prefix: str = "") -> list[str]:
+    """Messages about missing and unknown entries of ``stored``, wrong shapes and wrong dtypes."""
     problems = shape_mismatches(shapes(variables), stored, prefix)
     for key, variable in variables.items():
         if key in stored:
@@ -233,7 +235,7 @@ def mismatches(variables: Mapping[str, Any], stored: State, prefix: str = "") ->
 def range_problems(
     optimizer: Any, variables: Mapping[str, Any], stored: State, prefix: str = ""
 ) -> list[str]:
-    """Numbers in ``stored`` that no step can have left, in words."""
+    """Messages about numbers in ``stored`` that no step can produce."""
     problems = []
     for key, variable in variables.items():
         array = stored.get(key)
@@ -241,46 +243,46 @@ def range_problems(
             continue
         counts = variable is optimizer._iterations
         least = 0 if counts or variable is optimizer._learning_rate else -math.inf
-        most = MOST_UPDATES * (optimizer.gradient_accumulation_steps or 1) if counts else math.inf
+        most = MAX_UPDATES * (optimizer.gradient_accumulation_steps or 1) if counts else math.inf
         number = array.item()
         if not (math.isfinite(number) and least <= number <= most):
-            problems.append(f"{prefix}{key} is {array}, which is no possible value of it")
+            problems.append(f"{prefix}{key} has the value {array}, which is not possible")
     return problems
 
 
 def assign(variables: Mapping[str, Any], stored: State) -> None:
-    """Assign the entries of ``stored`` to the variables of their names."""
+    """Assign the entries of ``stored`` to the variables with the same names."""
     for key, variable in variables.items():
         variable.assign(converted(variable, stored[key]))
 
 
 def converted(variable: Any, array: np.ndarray, kinds: str = "biuf") -> np.ndarray:
-    """``array`` in the dtype of ``variable``, as `assign` takes it.
+    """``array`` in the dtype of ``variable``, for its `assign`.
 
     Args:
-        variable: The variable that is to hold it.
+        variable: The variable.
         array: Any array.
-        kinds: The kinds of numbers that are accepted, as NumPy's letters.
+        kinds: The accepted kinds of dtypes, as NumPy's letters.
 
     Raises:
-        ValueError: If it is of another kind, or has a number that the variable cannot hold.
+        ValueError: If it has another dtype, or a number that the variable cannot represent.
     """
     dtype = _dtype(variable)
     if array.dtype == dtype:
         return array
     if _kind(array.dtype) not in kinds:
-        raise ValueError(f"has the dtype {array.dtype}, which is not taken for {dtype}")
+        raise ValueError(f"has the dtype {array.dtype}, which is not accepted for {dtype}")
     with np.errstate(all="ignore"):
         result = array.astype(dtype)
         rounded = _kind(dtype) == "f"
         lost = np.isfinite(array) & ~np.isfinite(result) if rounded else result != array
     if lost.any():
-        raise ValueError(f"has a number that {dtype} has not: {array[lost].flat[0]}")
+        raise ValueError(f"has a number that {dtype} cannot represent: {array[lost].flat[0]}")
     return result
 
 
 def _dtype(variable: Any) -> np.dtype[Any]:
-    # NumPy has no bfloat16; assigned from float32, it is rounded.
+    # NumPy has no bfloat16; an assignment from float32 rounds.
     dtype = keras.backend.standardize_dtype(variable.dtype)
     return np.dtype("float32" if dtype == "bfloat16" else dtype)
 
@@ -290,5 +292,5 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 
 def as_array(variable: Any) -> np.ndarray:
-    """A copy of the whole value of a Keras variable or a backend's own."""
+    """A copy of the whole value of a Keras variable or a backend's variable."""
     return np.array(keras.ops.convert_to_numpy(engines.active().gathered(value_of(variable))))

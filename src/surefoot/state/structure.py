@@ -1,9 +1,9 @@
-"""What compiled steps hold fixed, and what becomes of them when that changes.
+"""Recompiles steps when something that is compiled into them changes.
 
-Numbers are read by each step. A schedule, a clipping bound or the set of variables that decay
-is compiled into it: when one of these is changed, the steps that are compiled already have to
-be compiled anew, ours as those in the training function of a Keras model. Where somebody else
-has compiled a step into a function, nobody can; the change is refused then.
+Each step reads numbers from variables. Schedules, clipping bounds and the set of variables that
+decay are compiled into it. When one of these changes, the compiled steps must be compiled again:
+this package's own, and those in the training function of a Keras model. A step that the user has
+compiled into another function cannot be recompiled; the change is then an error.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ from surefoot.state.attachment import require_attached
 
 
 class CompiledStructure:
-    """The part of an optimizer that knows where its steps are compiled; mixed in before Keras's."""
+    """Mixin for optimizers that knows where steps are compiled; it comes before Keras's class."""
 
     name: str
     _iterations: Any
     eager_steps: dict[Any, Any]
-    """Steps that an engine has compiled, by whatever it holds fixed."""
+    """Steps that an engine has compiled, by the values compiled into them."""
     traces: Traces
 
     def invalidate_compiled_steps(self) -> None:
-        """Compile steps anew, except those in functions of which only their owners know."""
+        """Let steps be compiled again, except those in functions of the user."""
         self.eager_steps.clear()
         self.__dict__["_structure"] += 1
         self.traces.renew()
 
     def compile_key(self) -> tuple[int, ...]:
-        """A number that changes with what compiled steps hold fixed."""
+        """A number that changes when something that is compiled into steps changes."""
         return (self.__dict__["_structure"],)
 
     @contextlib.contextmanager
     def changing_structure(self, change: str) -> Iterator[None]:
-        """Let a ``with`` block change what compiled steps hold fixed; the next step sees it.
+        """Let a ``with`` block change something that is compiled into steps.
 
         Args:
-            change: What is changed, for the error.
+            change: The change, for the error.
 
         Yields:
             Nothing.
 
         Raises:
-            ValueError: If a function that cannot be compiled anew would not see it.
-            RuntimeError: On JAX, inside of an epoch, if not from a callback of ``fit``.
+            ValueError: If a function that cannot be recompiled would ignore the change.
+            RuntimeError: On JAX, during an epoch, if not called from a callback of ``fit``.
         """
         if not self.traces.are_renewable():
             raise ValueError(
-                f"A function of yours (a `tf.function`, or one under `jax.jit`) has a step of the "
-                f"optimizer '{self.name}' compiled into it, and would go on without this change. "
-                "Numbers can be changed at any time; schedules and callables in place of them, "
-                "clipping and the exclusion from weight decay, only before that function is first "
-                "called. Set them earlier, or make a new optimizer and a new function. "
+                "One of your functions (a `tf.function`, or one under `jax.jit`) has compiled a "
+                f"step of the optimizer '{self.name}' and would ignore this change. Numbers can be "
+                "changed at any time. Schedules, callables, clipping and the exclusion from "
+                "weight decay can be changed only before that function is first called. Set them "
+                "earlier, or create a new optimizer and a new function. "
                 f"Received: {change}"
             )
         require_attached(self._iterations, change)
         yield
         self.invalidate_compiled_steps()
 
-    # What Keras keeps as plain attributes.
+    # Arguments that Keras keeps as plain attributes.
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # In Keras's constructor "built" is set after the arguments, which were checked before.
+        # Keras's constructor sets "built" after the arguments, which are already checked.
         if name not in keywords.BASE_ARGUMENTS or "built" not in self.__dict__:
             super().__setattr__(name, value)
         elif value != getattr(self, name):
@@ -75,7 +75,7 @@ class CompiledStructure:
                 super().__setattr__(name, value)
 
     def _check_base_argument(self, name: str, value: Any) -> None:
-        """Refuse what the constructor would refuse, and what needs variables of its own."""
+        """Raise an error for values that the constructor rejects, or that need new variables."""
         keywords.take_base_arguments(type(self), {name: value})
         if self.__dict__["built"] and name in _FIXED_WHEN_BUILT:
             raise ValueError(

@@ -1,1 +1,1 @@
-"""What a variable is to an optimizer, and which slots belong to it."""
+"""The model's variables as an optimizer sees them, and their slots."""

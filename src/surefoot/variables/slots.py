@@ -1,4 +1,4 @@
-"""Which variable of the optimizer belongs to which variable of the model."""
+"""Maps the variables of a model to the slots of an optimizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def _slot_order(slot_name: str) -> int:
 
 
 class SlotRegistry:
-    """Every variable of an optimizer under a name that survives a new process.
+    """The variables of an optimizer by names that are the same in every process.
 
-    Slots are named after the slot and the end of the path of their model
-    variable: its layer's name and its own. What stands before depends on who
-    built the layer first, automatic numbers (``dense_3``) on how many layers
-    the process has made; both differ between the program that saves and the
-    one that loads. Variables that are then called the same are counted in the
-    order of building.
+    A slot's name consists of the kind of slot and the end of its model variable's
+    path: the layer's name and the variable's name. The start of the path depends
+    on how the layer was built, and numbers (``dense_3``) depend on how many
+    layers the process has created; both can differ between the process that saves
+    and the one that loads. Variables with equal names are numbered in the order
+    of building.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class SlotRegistry:
             self._counts[base] = count + 1
             self._names[key] = base if count == 0 else f"{base}#{count}"
             self._slots[key] = {}
-            self._keep_alive.append(reference)  # its id must not be given away
+            self._keep_alive.append(reference)  # so that its id is not reused
         return key
 
     def variable_name(self, reference: Any, slot_name: str) -> str:
@@ -62,11 +62,11 @@ class SlotRegistry:
         self.singles[name if count == 0 else f"{name}#{count}"] = variable
 
     def add_late(self, name: str, variable: Any) -> None:
-        """Register a variable that exists, like the slots, only after building."""
+        """Register a variable that, like the slots, exists only after building."""
         self.late[name] = variable
 
     def mark_added(self, variable: Any) -> None:
-        """Count the single ``variable`` among the weights: the user added it."""
+        """Mark ``variable`` as added by the user; it is then one of the weights."""
         self.added |= {k: v for k, v in self.singles.items() if v is variable}
 
     def skip(self, reference: Any) -> None:
@@ -98,7 +98,7 @@ class SlotRegistry:
         ]
 
     def named(self) -> dict[str, Any]:
-        """All variables of a built optimizer by the name under which they are saved."""
+        """The variables that exist only after building, by the names under which they are saved."""
         return {f"built|{name}": variable for name, variable in self.late.items()} | {
             f"{slot_name}|{self._names[key]}": variable
             for key, slots in self._slots.items()

@@ -1,4 +1,4 @@
-"""Model variables with the slots that belong to them."""
+"""Model variables with their slots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 @dataclass(slots=True)
 class Tracked:
-    """One model variable with everything the rule needs besides its gradient."""
+    """One model variable with everything that the update rule needs except its gradient."""
 
     variable: Any
     m: Any
@@ -25,9 +25,9 @@ class Tracked:
 
 
 class Assignment(NamedTuple):
-    """Variables of one shape: those that get a value, and those it is computed from, or None.
+    """Variables of one shape: targets of an assignment and the sources of its value, or None.
 
-    The last target may hold the value rounded; those before hold it as it is computed.
+    Only the last target may have a lower precision than the computed value.
     """
 
     targets: list[Any]

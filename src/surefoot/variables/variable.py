@@ -1,4 +1,4 @@
-"""What a variable is: a Keras variable, or a backend's own."""
+"""Functions for Keras variables and the variables of a backend."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import keras
 
 
 def accumulator_dtype(variable: Any) -> str:
-    """The dtype of sums over many steps: never less exact than float32."""
+    """The dtype of sums over many steps: float32 or float64."""
     dtype: str = keras.backend.standardize_dtype(variable.dtype)
     return dtype if dtype in ("float32", "float64") else "float32"
 
 
 def is_low_precision(variable: Any) -> bool:
-    """Whether sums of small updates would be lost in the variable's own dtype."""
+    """Whether small updates would be lost by rounding in the variable's dtype."""
     return accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype)
 
 
 def value_of(variable: Any) -> Any:
-    """What the backend has in a Keras variable; a backend's own variable is its own."""
+    """The backend's value of a Keras variable; a backend's variable itself."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def variable_path(variable: Any) -> str:
-    """The path of a Keras variable, or the name of a backend's own."""
+    """The path of a Keras variable, or the name of a backend's variable."""
     path = getattr(variable, "path", None) or getattr(variable, "name", None) or "variable"
     return str(path).split(":", maxsplit=1)[0]
 
@@ -40,7 +40,7 @@ def identity(variable: Any) -> int | str:
 
 
 def distinct(variables: Iterable[Any]) -> list[Any]:
-    """Variables in their order, each once: that of a shared layer may be listed twice."""
+    """Variables without duplicates, in order; those of a shared layer may be listed twice."""
     return list({identity(variable): variable for variable in variables}.values())
 
 
@@ -67,5 +67,5 @@ def exclusion_test(
 
 
 def is_detached(variable: Any) -> bool:
-    """Whether JAX's ``fit`` holds the value of ``variable`` outside of it."""
+    """Whether Keras's JAX trainer holds the value of ``variable`` outside the variable."""
     return isinstance(variable, keras.Variable) and variable._value is None

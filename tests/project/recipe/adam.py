@@ -31,10 +31,14 @@ class Adam(MomentOptimizer):
         beta_2: Decay rate of the second moment, in [0, 1). Defaults to 0.999.
         epsilon: Added to the root of the second moment. Defaults to 1e-7.
         name: Name of the optimizer. Defaults to "Adam".
-        **kwargs: ``low_precision``, ``seed``, ``lazy``, ``nonfinite``, ``shard_state``, and what
-            every Keras optimizer takes: ``clipnorm``, ``clipvalue``, ``global_clipnorm``,
-            ``use_ema``, ``ema_momentum``, ``ema_overwrite_frequency``, ``loss_scale_factor``,
-            ``gradient_accumulation_steps``.
+        **kwargs: The keywords below.
+
+    Keywords:
+        those of `RectifiedAdam`, with its defaults
+            ``low_precision``, ``seed``, ``lazy``, ``nonfinite``, ``shard_state``, ``lr``.
+        those of every Keras optimizer : defaults as in Keras
+            ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
+            ``ema_overwrite_frequency``, ``loss_scale_factor``, ``gradient_accumulation_steps``.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -1,1 +1,1 @@
-"""How it is shown: the table, the files of results, and the page."""
+"""The output of a comparison: the table, the files of results, and the HTML page."""

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, beside the numbers it is made from."""
+"""The report: one self-contained HTML file, and the files of results next to it."""
 
 import io
 import json
@@ -17,8 +17,8 @@ from surefoot.compare.statistics.analysis import summarize
 from surefoot.compare.statistics.summary import Summary
 from surefoot.compare.trials.store import IDENTITY, Run
 
-# Distinct for readers with any colour vision, on light and on dark ground (after Okabe and Ito);
-# dashes and symbols change with them, and carry on where the colours begin again.
+# Distinct for readers with any colour vision, on light and dark backgrounds (after Okabe and Ito).
+# Lines also differ in symbols and, where colours repeat, in dashes.
 COLOURS = ("#0080c8", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#8a70d6", "#7f7f7f")
 
 
@@ -26,8 +26,8 @@ def write_report(folder: Path, runs: Sequence[Run]) -> Path:
     """Write `report.html`, `results.csv` and `results.json`.
 
     Args:
-        folder: Where to; it exists.
-        runs: Each becomes a section; they need not be complete.
+        folder: An existing folder to write to.
+        runs: One section each; they need not be complete.
 
     Returns:
         The path of the report.
@@ -41,7 +41,7 @@ def write_report(folder: Path, runs: Sequence[Run]) -> Path:
 
 
 def merge(runs: Sequence[Run]) -> list[Run]:
-    """Put the trials of runs that differ in nothing but what was asked for together.
+    """Merge runs of the same task with the same settings.
 
     Raises:
         UsageError: If two runs have the same trial with different results.
@@ -103,7 +103,7 @@ def _page(
 
 
 def _inline_json(content: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that cannot close the script element that contains it."""
     return json.dumps(content, allow_nan=False).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""`results.csv` and `results.json`: every number of a comparison, for other programs."""
+"""Writes `results.csv` and `results.json`: all numbers of a comparison, for other programs."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ def trial_rows(run: Run, summary: Summary) -> list[dict[str, Any]]:
 
 
 def section(run: Run, summary: Summary) -> dict[str, Any]:
-    """Everything about one run as plain values: facts, verdict, summary, trials with curves."""
+    """One run as plain values: header, verdict, summary, and trials with curves."""
     trials = [
         {**row, "curve": run.records[trial]["curve"]}
         for trial, row in zip(sorted(run.records), trial_rows(run, summary), strict=True)

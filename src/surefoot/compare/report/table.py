@@ -1,4 +1,4 @@
-"""The closing table on the terminal."""
+"""The table of results on the terminal."""
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -16,7 +16,7 @@ def closing_table(summary: Summary) -> Table:
     table.add_column(f"{summary.metric}\n95 % interval", justify="right")
     table.add_column("good\nlearning rates", justify="right")
     table.add_column("to\ntarget", justify="right")
-    table.add_column("a\nstep", justify="right")
+    table.add_column("per\nstep", justify="right")
     for optimizer in summary.optimizers:
         table.add_row(*_cells(optimizer), end_section=True)
     for label in summary.failures:

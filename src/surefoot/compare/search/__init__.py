@@ -1,1 +1,1 @@
-"""What is tried: optimizers as expressions, schedules, and the grid of learning rates."""
+"""What is compared: optimizer expressions, schedules, and learning rates."""

@@ -1,7 +1,7 @@
 """Optimizer expressions: `radam(beta_2=0.99)`, `lookahead(sgd(momentum=0.9))`, `adam+cosine`.
 
-An expression is read without evaluating anything: arguments are literals or further expressions.
-What the names mean is decided elsewhere (`registry` for optimizers, `schedule` for companions).
+An expression is parsed without evaluating anything: arguments are literals or further expressions.
+The names are looked up elsewhere (`registry` for optimizers, `schedule` for modifiers).
 """
 
 import ast
@@ -34,26 +34,26 @@ class Call:
 
 @dataclass(frozen=True)
 class Expression:
-    """An optimizer and the companions that change its learning rate over the run."""
+    """An optimizer and the modifiers that change its learning rate over the run."""
 
     optimizer: Call
-    companions: tuple[Call, ...] = ()
+    modifiers: tuple[Call, ...] = ()
 
     def __str__(self) -> str:
-        return "+".join(str(part) for part in (self.optimizer, *self.companions))
+        return "+".join(str(part) for part in (self.optimizer, *self.modifiers))
 
 
 def parse(text: str) -> Expression:
-    """Read one optimizer expression.
+    """Parse one optimizer expression.
 
     Args:
-        text: As typed, such as `"adam+warmup(0.1)+cosine"`.
+        text: The text, such as `"adam+warmup(0.1)+cosine"`.
 
     Returns:
-        The expression, its names not yet looked up.
+        The expression; its names are not looked up yet.
 
     Raises:
-        UsageError: If the text is not of this form.
+        UsageError: If the text cannot be parsed.
 
     Example:
         >>> from surefoot.compare.search.expression import parse
@@ -63,12 +63,12 @@ def parse(text: str) -> Expression:
         >>> str(expression)
         'radam(beta_2=0.99, total_steps=500)+cosine'
     """
-    optimizer, *companions = (_parse_call(part, text) for part in _split(text, "+"))
-    return Expression(optimizer, tuple(companions))
+    optimizer, *modifiers = (_parse_call(part, text) for part in _split(text, "+"))
+    return Expression(optimizer, tuple(modifiers))
 
 
 def parse_list(texts: list[str]) -> list[Expression]:
-    """Read expressions separated by spaces (one list entry each) or by commas."""
+    """Parse expressions separated by spaces (one list entry each) or by commas."""
     return [parse(part) for text in texts for part in _split(text, ",")]
 
 
@@ -88,8 +88,8 @@ def _parse_call(text: str, whole: str) -> Call:
         if keyword is None:
             if kwargs:
                 raise UsageError(
-                    f"in {whole.strip()!r}, the argument {piece.strip()!r} follows a named one; "
-                    f"give it a name too"
+                    f"in {whole.strip()!r}, the argument {piece.strip()!r} follows a keyword "
+                    f"argument; give it a keyword too"
                 )
             args.append(_parse_value(piece, whole))
         elif any(keyword["key"] == key for key, _ in kwargs):
@@ -107,7 +107,7 @@ def _parse_value(text: str, whole: str) -> object:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at the separators that stand outside all brackets and quotes."""
+    """Split at the separators outside of brackets and quotes."""
     parts = [""]
     for character, is_top_level in _characters(text):
         if character == separator and is_top_level:
@@ -116,7 +116,7 @@ def _split(text: str, separator: str) -> list[str]:
             parts[-1] += character
     if any(not part.strip() for part in parts):
         raise UsageError(
-            f"cannot read {text.strip()!r}: a name is missing beside one of its {separator!r}"
+            f"cannot read {text.strip()!r}: a name is missing before or after a {separator!r}"
             if text.strip()
             else "an optimizer expression is empty"
         )
@@ -124,7 +124,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _characters(text: str) -> Iterator[tuple[str, bool]]:
-    """Each character, and whether it stands outside all brackets and quotes."""
+    """Each character, and whether it is outside of brackets and quotes."""
     depth, quote = 0, ""
     for character in text:
         if quote:

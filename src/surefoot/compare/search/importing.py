@@ -1,4 +1,4 @@
-"""Objects given by import path on the command line."""
+"""Imports objects that are given by their path on the command line."""
 
 import importlib
 import importlib.util
@@ -13,15 +13,15 @@ def import_object(reference: str, what: str) -> Any:
     """Import `package.module:name` or `path/to/file.py:name`.
 
     Args:
-        reference: The path, as typed. Modules are looked for in the current directory first.
-        what: What the object is to be, for messages.
+        reference: The path. The current directory is searched first.
+        what: What the object should be, for messages.
 
     Returns:
         The object.
 
     Raises:
-        UsageError: If the module, the file or the name in it does not exist. Errors inside the
-            module are not caught: they are the module's own.
+        UsageError: If the module, the file or the name in it does not exist. Errors that are
+            raised inside the module are not caught.
     """
     place, _, name = reference.rpartition(":")
     if place.endswith(".py"):
@@ -35,9 +35,9 @@ def import_object(reference: str, what: str) -> Any:
 
 def _import_file(path: Path, what: str) -> Any:
     if not path.is_file():
-        raise UsageError(f"there is no file {str(path)!r} to take {what} from")
+        raise UsageError(f"cannot import {what}: there is no file {str(path)!r}")
     path = path.resolve()
-    # A name of its own, so that a file called like an installed package does not shadow it.
+    # A prefix, so that the file does not shadow an installed package of the same name.
     name = f"surefoot_user_{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
@@ -58,7 +58,7 @@ def _import_module(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # A module missing *inside* the user's module is another mistake and keeps its traceback.
+        # If a module is missing that the user's module imports, the traceback is shown.
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise
-        raise UsageError(f"there is no module {name!r} to take {what} from") from None
+        raise UsageError(f"cannot import {what}: there is no module {name!r}") from None

@@ -1,19 +1,19 @@
-"""Learning rates to try, as typed on the command line."""
+"""Parses the learning rates of the command line."""
 
 import math
 
 from surefoot.compare.errors import UsageError
 
-# Four digits keep the rates readable and make the same range the same keys on every machine.
+# Rounded, the rates are readable and are the same keys on every machine.
 _DIGITS = 4
 _EXPECTED = "expected LOW:HIGH:COUNT, like 1e-4:1e-1:7, or a list like 1e-3,3e-3"
 
 
 def parse_learning_rates(text: str) -> tuple[float, ...]:
-    """Read a range or a list of learning rates.
+    """Parse a range or a list of learning rates.
 
     Args:
-        text: `LOW:HIGH:COUNT`, evenly spaced in the logarithm with both ends included, or positive
+        text: `LOW:HIGH:COUNT`, logarithmically spaced with both ends included, or positive
             numbers separated by commas.
 
     Returns:

@@ -1,9 +1,9 @@
-"""What the names in optimizer expressions mean.
+"""Looks up the names in optimizer expressions.
 
-A name without a dot is surefoot's optimizer if surefoot has one of that name, else Keras's:
+A name without a dot is surefoot's optimizer if surefoot has one of that name, otherwise Keras's:
 `nadam` is `surefoot.Nadam` (what tf.keras 2 computed) and `keras.nadam` is Keras's own. Case,
-`_` and `-` do not matter. `package.module:name` and `file.py:name` are the user's own: anything
-that can be called with `learning_rate=...` and returns a Keras optimizer.
+`_` and `-` do not matter. `package.module:name` and `file.py:name` are the user's own callables:
+they take `learning_rate=...` and return a Keras optimizer.
 """
 
 import difflib
@@ -29,11 +29,11 @@ class Recipe:
     """An optimizer expression with its names looked up.
 
     Args:
-        label: How tables and charts name it.
-        factory: Makes a new optimizer for a learning rate.
-        schedule: The companions.
-        is_resettable: Whether an optimizer of this kind keeps all its state in Keras variables, so
-            that a compiled one can be set back to the start instead of being compiled anew.
+        label: Its name in tables and charts.
+        factory: Creates a new optimizer for a learning rate.
+        schedule: The schedule that its modifiers make.
+        is_resettable: Whether all state of such an optimizer is in Keras variables, so that a
+            compiled one can be reset instead of being compiled again.
     """
 
     label: str
@@ -43,19 +43,19 @@ class Recipe:
 
 
 def resolve(expression: Expression) -> Recipe:
-    """Look an expression up and try it out once.
+    """Look up the names of an expression and create the optimizer once to check it.
 
     Raises:
-        UsageError: If a name is unknown or the optimizer cannot be made with these arguments.
+        UsageError: If a name is unknown or the optimizer cannot be created.
     """
-    schedule = Schedule.of(expression.companions)
+    schedule = Schedule.of(expression.modifiers)
     call = expression.optimizer
 
     def factory(learning_rate: float) -> Any:
         return _make(call, learning_rate)
 
     optimizer = factory(1e-3)
-    label = "+".join([_label(call), *map(str, expression.companions)])
+    label = "+".join([_label(call), *map(str, expression.modifiers)])
     own = not type(optimizer).__module__.startswith(("keras.", "surefoot.")) or ":" in str(call)
     return Recipe(label, factory, schedule, is_resettable=not own)
 
@@ -65,7 +65,7 @@ def _make(call: Call, learning_rate: float) -> Any:
     accepted = inspect.signature(target).parameters
     if "learning_rate" in dict(call.kwargs):
         raise UsageError(
-            f"the learning rate of {call} is what compare varies: leave it out and use "
+            f"compare varies the learning rate of {call}: leave it out and use "
             f"--learning-rates, or scale it, like {call.name}+scale(0.5)"
         )
     inner = [
@@ -76,7 +76,7 @@ def _make(call: Call, learning_rate: float) -> Any:
     if not inner:
         if "learning_rate" not in accepted:
             raise UsageError(
-                f"{call} takes no learning rate of its own; give it the optimizer it is to wrap, "
+                f"{call} has no learning rate of its own; give it the optimizer to wrap, "
                 f"like {call.name}(adam)"
             )
         if args and next(iter(accepted)) == "learning_rate":
@@ -88,10 +88,10 @@ def _make(call: Call, learning_rate: float) -> Any:
     try:
         optimizer = target(*args, **kwargs)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"cannot make the optimizer {call}: {_one_line(error)}") from None
+        raise UsageError(f"cannot create the optimizer {call}: {_one_line(error)}") from None
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise UsageError(
-            f"{call} made a {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed"
+            f"{call} returned a {type(optimizer).__name__}; a keras.optimizers.Optimizer is needed"
         )
     return optimizer
 
@@ -138,7 +138,7 @@ def _keras_optimizers() -> dict[str, Any]:
 
 
 def _label(call: Call) -> str:
-    """The expression with each class's own name, `keras.` before those that surefoot has too."""
+    """The expression with class names, and `keras.` before Keras's where surefoot has the same."""
 
     def named(value: object) -> object:
         return Call(_label(value)) if isinstance(value, Call) else value
@@ -146,8 +146,8 @@ def _label(call: Call) -> str:
     target = _look_up(call.name)
     name = call.name
     if ":" not in name:
-        is_twin = target.__module__.startswith("keras.") and target.__name__ in _OURS
-        name = f"keras.{target.__name__}" if is_twin else target.__name__
+        is_ambiguous = target.__module__.startswith("keras.") and target.__name__ in _OURS
+        name = f"keras.{target.__name__}" if is_ambiguous else target.__name__
     args = tuple(named(value) for value in call.args)
     return str(Call(name, args, tuple((key, named(value)) for key, value in call.kwargs)))
 

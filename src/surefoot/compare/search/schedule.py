@@ -1,4 +1,4 @@
-"""Companions of an optimizer: how its learning rate changes over the run.
+"""Modifiers of an optimizer expression: how the learning rate changes over the run.
 
 `compare` sets the learning rate before every step, so that one compiled training step serves every
 learning rate, seed and schedule.
@@ -17,7 +17,7 @@ Decay = Callable[[float], float]
 def _warmup(length: float = 0.1) -> float:
     if isinstance(length, bool) or not length > 0 or (length >= 1 and length != int(length)):
         raise ValueError(
-            f"length must be a share of the run between 0 and 1, or a whole number of steps. "
+            f"length must be a fraction of the run between 0 and 1, or a whole number of steps. "
             f"Received: length={length!r}"
         )
     return length
@@ -40,7 +40,7 @@ def _scale(factor: float) -> float:
 
 
 _DECAYS: dict[str, Callable[..., Decay]] = {"cosine": _cosine, "linear": _linear}
-_KNOWN = "warmup(share or steps), cosine(final=0), linear(final=0), scale(factor)"
+_KNOWN = "warmup(fraction or steps), cosine(final=0), linear(final=0), scale(factor)"
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Schedule:
 
     Args:
         scale: Constant factor.
-        warmup: Length of the linear warmup: a share of the run below 1, or a number of steps.
+        warmup: Length of the linear warmup: a fraction of the run below 1, or a number of steps.
         decay: Factor as a function of the progress from 0 to 1 after the warmup, or `None`.
 
     Example:
         >>> from surefoot.compare.search.expression import parse
         >>> from surefoot.compare.search.schedule import Schedule
-        >>> schedule = Schedule.of(parse("adam+warmup(2)+linear").companions)
+        >>> schedule = Schedule.of(parse("adam+warmup(2)+linear").modifiers)
         >>> [round(schedule.factor(step, steps=6), 2) for step in range(6)]
         [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
@@ -65,17 +65,17 @@ class Schedule:
     decay: Decay | None = None
 
     @classmethod
-    def of(cls, companions: tuple[Call, ...]) -> "Schedule":
-        """Put the companions of an expression together.
+    def of(cls, modifiers: tuple[Call, ...]) -> "Schedule":
+        """Make a schedule of the modifiers of an expression.
 
         Raises:
-            UsageError: If a companion is unknown, doubled or badly given.
+            UsageError: If a modifier is unknown, given twice or has wrong arguments.
         """
         given: dict[str, object] = {}
-        for call in companions:
+        for call in modifiers:
             kind = "decay" if call.name in _DECAYS else call.name
             if kind in given:
-                raise UsageError(f"+{call} is one {kind} too many; give one at most")
+                raise UsageError(f"+{call} is a second {kind}; give at most one")
             given[kind] = cls._read(call)
         return cls(**given)  # type: ignore[arg-type]
 
@@ -83,7 +83,7 @@ class Schedule:
     def _read(call: Call) -> object:
         makers: dict[str, Callable[..., object]] = {"warmup": _warmup, "scale": _scale, **_DECAYS}
         if call.name not in makers:
-            raise UsageError(f"unknown companion +{call}; known are {_KNOWN}")
+            raise UsageError(f"unknown modifier +{call}; known are {_KNOWN}")
         try:
             return makers[call.name](*call.args, **dict(call.kwargs))
         except (TypeError, ValueError) as error:

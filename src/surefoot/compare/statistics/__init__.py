@@ -1,1 +1,1 @@
-"""What follows from the trials: intervals, comparisons, and the verdict in words."""
+"""Statistics of the trials: intervals, comparisons, and the verdict as sentences."""

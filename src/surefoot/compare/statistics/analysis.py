@@ -1,7 +1,7 @@
-"""From the trials of a run to the answer in numbers.
+"""Computes the summary of a run from its trials.
 
-A mean's interval is Student's t; which optimizers differ is decided by the Games-Howell test, which
-compares all pairs at once and lets every optimizer have its own spread.
+A mean's interval is Student's t. Differences between optimizers are tested with the Games-Howell
+test, which compares all pairs at once and does not assume equal variances.
 """
 
 import math
@@ -16,15 +16,15 @@ from surefoot.compare.statistics.summary import Difference, OptimizerSummary, Po
 from surefoot.compare.trials.store import Run
 
 CONFIDENCE = 0.95
-# The default distance from the overall best within which a learning rate is a good one.
+# A learning rate is good within this distance of the overall best.
 _NEAR_BEST_HIGHER = 0.01
 _NEAR_BEST_LOWER_SHARE = 0.05
-# A spread below this share of the mean is rounding, not chance.
+# A deviation below this fraction of the mean is rounding error.
 _NO_SPREAD = 1e-12
 
 
 def summarize(run: Run) -> Summary:
-    """Sum up the trials of a run.
+    """Summarize the trials of a run.
 
     Args:
         run: As read from disk; it need not be complete.
@@ -41,7 +41,10 @@ def summarize(run: Run) -> Summary:
     ]
     bound = near_best(means, run.header)
     target = run.header["target"] if run.header["target"] is not None else bound
-    optimizers = [_sum_up(label, rates, higher, bound, target) for label, rates in grouped.items()]
+    optimizers = [
+        _summarize_optimizer(label, rates, higher, bound, target)
+        for label, rates in grouped.items()
+    ]
     optimizers.sort(key=lambda each: _rank(each, higher))
     return Summary(
         metric=run.header["metric"],
@@ -57,11 +60,11 @@ def summarize(run: Run) -> Summary:
 
 
 def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
-    """The result that makes a learning rate a good one.
+    """The result from which on a learning rate is good.
 
     Args:
         means: Mean results of all optimizers at all learning rates.
-        header: Of the run; says whether higher is better and what distance the task states.
+        header: The run's header, with the task's direction and distance.
     """
     if not means:
         return None
@@ -73,7 +76,7 @@ def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of the interval (Student's t) of a mean of at least two values."""
+    """The confidence interval (Student's t) of the mean of at least two values."""
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     half *= statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
@@ -81,7 +84,7 @@ def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def steps_to_target(record: dict[str, Any], target: float, higher: bool) -> int | None:
-    """Steps until a trial's result first reached the target, to the resolution of its curve."""
+    """Steps until a trial's result first reached the target, among the points of its curve."""
     curve = record["curve"]
     for step, result in zip(curve["step"], curve["result"], strict=True):
         if result is not None and _reaches(result, target, higher):
@@ -97,7 +100,7 @@ def _results(records: list[dict[str, Any]]) -> list[float]:
     return [record["result"] for record in records if record["result"] is not None]
 
 
-def _sum_up(
+def _summarize_optimizer(
     label: str,
     rates: dict[float, list[dict[str, Any]]],
     higher: bool,
@@ -105,10 +108,10 @@ def _sum_up(
     target: float | None,
 ) -> OptimizerSummary:
     points = tuple(_point(rate, rates[rate], higher, target) for rate in sorted(rates))
-    sound = [point for point in points if not point.diverged and point.mean is not None]
+    stable = [point for point in points if not point.diverged and point.mean is not None]
     best = (
-        max(sound, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
-        if sound
+        max(stable, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
+        if stable
         else None
     )
     records = [record for each in rates.values() for record in each]
@@ -156,7 +159,7 @@ def _point(rate: float, records: list[dict[str, Any]], higher: bool, target: flo
 def _width(
     points: tuple[Point, ...], best: Point, higher: bool, bound: float | None
 ) -> Width | None:
-    """Walk from the best learning rate both ways until the mean crosses the bound."""
+    """Go from the best learning rate in both directions until the mean crosses the bound."""
     if bound is None or best.mean is None or not _reaches(best.mean, bound, higher):
         return None
     index = points.index(best)
@@ -188,7 +191,7 @@ def _rank(optimizer: OptimizerSummary, higher: bool) -> tuple[bool, float]:
 
 def _differences(optimizers: Sequence[OptimizerSummary]) -> tuple[Difference, ...]:
     ranked = [each for each in optimizers if each.best is not None]
-    # Without spread there is nothing to tell chance from; such an optimizer takes no part.
+    # Without any spread over seeds no test is possible; such an optimizer is left out.
     testable = [
         each
         for each in ranked

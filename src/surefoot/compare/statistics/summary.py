@@ -1,6 +1,6 @@
-"""The answer in numbers: best learning rates, intervals over seeds, widths, time to a target.
+"""The summary of a run: best learning rates, intervals over seeds, widths, time to a target.
 
-What it consists of; `analysis` works it out. All intervals have 95 % confidence and are over seeds
+`analysis` computes it. All intervals have 95 % confidence and are over seeds
 (initial weights and order of the batches), not over other data.
 """
 
@@ -13,9 +13,9 @@ class Point:
     """An optimizer at one learning rate, over the seeds.
 
     Attributes:
-        mean, deviation, low, high: Of the result over the seeds that finished: mean, standard
-            deviation, ends of the interval. `None` where too few seeds or no spread allow none.
-        steps_to_target: Median over all seeds; `None` if half of them or more never reach it.
+        mean, deviation, low, high: Mean, standard deviation and interval of the result over the
+            seeds that finished. `None` if there are too few seeds or no spread.
+        steps_to_target: Median over all seeds; `None` if at least half of them never reach it.
     """
 
     learning_rate: float
@@ -35,7 +35,7 @@ class Width:
 
     Attributes:
         factor: `high / low`.
-        low_is_open, high_is_open: The range goes on beyond the learning rates tried.
+        low_is_open, high_is_open: Whether the range continues beyond the learning rates tried.
     """
 
     low: float
@@ -45,18 +45,18 @@ class Width:
 
     @property
     def factor(self) -> float:
-        """How many times the lowest good learning rate the highest is."""
+        """The highest good learning rate divided by the lowest."""
         return self.high / self.low
 
 
 @dataclass(frozen=True)
 class OptimizerSummary:
-    """What the trials say about one optimizer.
+    """The summary of one optimizer.
 
     Attributes:
         best: The learning rate with the best mean among those where no seed diverged; `None` if
             there is none.
-        results: The results behind `best`, one per seed.
+        results: The results at `best`, one per seed.
         is_at_edge: Whether `best` is the lowest or highest learning rate tried.
     """
 
@@ -74,13 +74,13 @@ class OptimizerSummary:
 
 @dataclass(frozen=True)
 class Difference:
-    """The leader against another optimizer, both at their best learning rate.
+    """The best optimizer compared with another, both at their best learning rate.
 
     Attributes:
-        difference: Leader's mean minus the other's.
-        p_value: How often chance alone would set two optimizers this far apart, corrected for all
-            pairs being compared; `None` where there is no spread to judge it by.
-        is_shown: Whether that is less than 5 %: whether the 95 % interval leaves zero out.
+        difference: The best optimizer's mean minus the other's.
+        p_value: The p-value of the difference, corrected for the comparison of all pairs; `None`
+            if there is no spread to test with.
+        is_shown: Whether it is less than 5 %: the 95 % interval does not contain zero.
     """
 
     other: str
@@ -91,15 +91,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Summary:
-    """The answer in numbers.
+    """The summary of a run.
 
     Attributes:
         optimizers: In order of their best results, best first.
         differences: The first optimizer against each of the others.
-        bound: The result that makes a learning rate a good one; `None` if nothing finished.
-        target: The result whose first reaching is timed.
+        bound: The result from which on a learning rate is good; `None` if nothing finished.
+        target: The result for which the time to reach it is measured.
         failures: Optimizers that could not be trained, and why.
-        planned, done: Numbers of trials asked for and on disk.
+        planned, done: Numbers of trials requested and on disk.
     """
 
     metric: str

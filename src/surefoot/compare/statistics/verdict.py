@@ -1,11 +1,11 @@
-"""The answer in words, claiming no more than the intervals allow."""
+"""The verdict as sentences that claim no more than the intervals allow."""
 
 from surefoot.compare.formatting import factor_text, number, rate
 from surefoot.compare.statistics.summary import OptimizerSummary, Point, Summary
 
 
 def verdict(summary: Summary) -> list[str]:
-    """Say what the numbers show and what they do not.
+    """The sentences about a summary.
 
     Returns:
         Sentences, the most important first.
@@ -41,7 +41,7 @@ def _leader(leader: OptimizerSummary, summary: Summary) -> str:
         return f"{text} (95 % interval {number(best.low)} to {number(best.high)}, {_seeds(best)})."
     if best.seeds == 1:
         return f"{text} (one seed, so no interval can be given)."
-    return f"{text} (all {_seeds(best)} alike, so no interval can be given)."
+    return f"{text} (the same for all {_seeds(best)}, so no interval can be given)."
 
 
 def _comparison(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
@@ -82,7 +82,7 @@ def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     )
     points = wide[0].points
     spacing = points[1].learning_rate / points[0].learning_rate
-    # An edge is interpolated between two learning rates tried: closer calls are guesses.
+    # The ends of a range are interpolated; smaller differences are not reliable.
     near = [
         each.label
         for each in wide[1:]
@@ -102,8 +102,8 @@ def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if none:
         text += f"; {_join(none)} {'has' if len(none) == 1 else 'have'} no good one"
     return [
-        f"{text}. Of the ranges no interval is known; one step between the learning rates "
-        f"tried is a factor of {spacing:.2g}."
+        f"{text}. These ranges have no interval; neighbouring learning rates differ by a "
+        f"factor of {spacing:.2g}."
     ]
 
 

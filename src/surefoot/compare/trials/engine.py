@@ -1,4 +1,4 @@
-"""Which worker trains which trial; where the workers run is left to the kinds of engine."""
+"""Assigns trials to workers; subclasses decide where the workers run."""
 
 import os
 from abc import ABC, abstractmethod
@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 from surefoot.compare.errors import UsageError
 from surefoot.compare.trials.store import Trial
 
-# How long the display may go without a sign of life.
+# The longest time between two updates of the display.
 SECONDS_BETWEEN_EVENTS = 0.5
 
 
 @dataclass(frozen=True)
 class Request:
-    """What every worker is prepared for; `None` leaves the choice to the task."""
+    """What every worker trains; `None` means the task's default."""
 
     task: str
     steps: int | None
@@ -26,13 +26,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Event:
-    """Something happened to a trial.
+    """A change of a trial's status.
 
     Attributes:
-        kind: `"started"`, `"progress"`, `"done"`, `"failed"`, or `"waiting"` if nothing did.
-        trial: Which; `None` for `"waiting"`.
-        content: Steps done for `"progress"`; the outcome for `"done"`; for `"failed"` why, and how
-            many trials of the optimizer will not be run.
+        kind: `"started"`, `"progress"`, `"done"`, `"failed"`, or `"waiting"` if nothing changed.
+        trial: The trial; `None` for `"waiting"`.
+        content: The steps done for `"progress"`, the outcome for `"done"`, and for `"failed"` the
+            reason and how many trials of the optimizer will not be run.
     """
 
     kind: str
@@ -42,7 +42,7 @@ class Event:
 
 @dataclass
 class WorkerHandle:
-    """A worker as its engine sees it."""
+    """What an engine knows about a worker."""
 
     is_ready: bool = False
     trial: Trial | None = None
@@ -56,16 +56,16 @@ AnyWorker = TypeVar("AnyWorker", bound=WorkerHandle)
 class Engine(ABC, Generic[AnyWorker]):
     """Trains trials on workers; use it as a context manager.
 
-    A kind of engine starts its workers on entering and ends them all on leaving. What a worker
-    (`surefoot.compare.trials.worker.Worker`) says comes through `_listen`; besides, an engine says
-    `("ended", how)` for a worker that is no more.
+    An engine starts its workers on entering and ends them on leaving. `_listen` returns the
+    messages of the workers (`surefoot.compare.trials.worker.Worker`), and `("ended", reason)` for
+    a worker that has ended.
 
     Args:
-        request: What the workers are prepared for.
+        request: What the workers train.
         backend: Name of the Keras backend.
-        jobs: How many workers.
+        jobs: The number of workers.
         threads: Threads of the backend in each worker.
-        log: File that takes what workers on this machine print.
+        log: File for the output of workers on this machine.
     """
 
     request: Request
@@ -84,21 +84,21 @@ class Engine(ABC, Generic[AnyWorker]):
 
     @abstractmethod
     def _start_worker(self) -> None:
-        """Add one worker, which prepares itself for the request."""
+        """Start one worker, which prepares itself for the request."""
 
     @abstractmethod
     def _assign(self, worker: AnyWorker, optimizer: int, trial: Trial) -> None:
-        """Have a worker train a trial; `optimizer` counts in the order of the request."""
+        """Let a worker train a trial; `optimizer` is an index into those of the request."""
 
     @abstractmethod
     def _listen(self) -> list[tuple[AnyWorker, tuple[Any, ...]]]:
-        """Messages that are there; after `SECONDS_BETWEEN_EVENTS` without one, none."""
+        """Wait at most `SECONDS_BETWEEN_EVENTS` for messages and return them."""
 
     def prepare(self) -> dict[str, Any]:
-        """Wait for the first worker to be ready.
+        """Wait until the first worker is ready.
 
         Returns:
-            What it found out about the task and the optimizers.
+            Its facts about the task and the optimizers.
 
         Raises:
             UsageError: If the task or an optimizer cannot be used.
@@ -111,12 +111,12 @@ class Engine(ABC, Generic[AnyWorker]):
         return dict(self._facts)
 
     def run(self, trials: Sequence[Trial], labels: Sequence[str]) -> Iterator[Event]:
-        """Train the trials and tell what happens.
+        """Train the trials and report what happens.
 
-        An optimizer that cannot be trained loses its remaining trials; the others go on.
+        If an optimizer cannot be trained, its remaining trials are dropped; the others continue.
 
         Args:
-            trials: In the order in which they are wanted.
+            trials: The trials in the desired order.
             labels: The optimizers' labels in the order of the request.
         """
         queues = {label: deque(t for t in trials if t.optimizer == label) for label in labels}
@@ -160,21 +160,21 @@ class Engine(ABC, Generic[AnyWorker]):
         return Event(kind, trial, content[0])
 
     def _admit(self, worker: AnyWorker, facts: dict[str, Any]) -> None:
-        """Let a worker take part if what it trains is what the others train."""
+        """Accept a worker if it trains the same as the others."""
         self._facts = facts if self._facts is None else self._facts
         for name, value in facts.items():
             if value != self._facts[name]:
                 raise UsageError(
                     f"two workers differ in {name}: {self._facts[name]!r} and {value!r}, so their "
-                    f"results could not be compared; the task must give the same each time, and "
-                    f"every machine needs the same packages"
+                    f"results cannot be compared; the task must be the same each time it is "
+                    f"created, and every machine needs the same package versions"
                 )
         worker.is_ready = True
 
     def _next(self, worker: AnyWorker, queues: dict[str, "deque[Trial]"]) -> Trial | None:
-        """The worker's own optimizer goes on, else one that nobody has, else the longest queue.
+        """A trial of the worker's last optimizer, else of a free one, else of the longest queue.
 
-        A worker compiles once per optimizer that it changes to.
+        A worker compiles again when it changes to another optimizer.
         """
         waiting = [label for label, queue in queues.items() if queue]
         if not waiting:
@@ -189,7 +189,7 @@ class Engine(ABC, Generic[AnyWorker]):
         return queues[chosen].popleft()
 
     def _environment(self) -> dict[str, str]:
-        """What must be in a worker's environment before a backend is imported."""
+        """Environment variables that a worker needs before a backend is imported."""
         threads = str(self.threads)
         settings = {
             "KERAS_BACKEND": self.backend,
@@ -203,7 +203,7 @@ class Engine(ABC, Generic[AnyWorker]):
             "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         }
         if self.jobs > 1:
-            # Several processes share one accelerator only if none takes all of its memory.
+            # Several processes can share one accelerator only if none reserves all of its memory.
             settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
             settings["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         return settings

@@ -1,4 +1,4 @@
-"""The engine of worker processes on this machine."""
+"""The engine whose workers are processes on this machine."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ class _Process(WorkerHandle):
 
 
 class ProcessEngine(Engine[_Process]):
-    """Trains trials in processes of its own."""
+    """Trains trials in child processes."""
 
     def __enter__(self) -> "ProcessEngine":
         for _ in range(self.jobs):
@@ -30,7 +30,7 @@ class ProcessEngine(Engine[_Process]):
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.connection.close()
-            # A trial under way is not worth waiting for: it is not on disk.
+            # A running trial is lost; waiting for it would take too long.
             worker.process.terminate()
         for worker in self._workers:
             worker.process.join()
@@ -70,7 +70,7 @@ class ProcessEngine(Engine[_Process]):
 
 @contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that are started inside inherit these variables."""
+    """Set environment variables while a ``with`` block runs, for processes started in it."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

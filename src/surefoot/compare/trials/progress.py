@@ -1,4 +1,4 @@
-"""What is running, how long is left, and the best so far."""
+"""Shows the running trials, the remaining time and the best result so far."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -13,19 +13,19 @@ from rich.text import Text
 from surefoot.compare.formatting import number, rate
 from surefoot.compare.trials.store import Trial
 
-# Without a terminal a line is printed after each tenth of the trials.
+# Without a terminal, a line is printed after each tenth of the trials.
 _LINES = 10
 
 
 class Display:
-    """Progress of the trials: a live one on a terminal, a few lines otherwise.
+    """Shows the progress of the trials: live on a terminal, as a few lines otherwise.
 
     Args:
-        console: Where to.
-        total: Number of trials, those done before included.
-        done: Number of trials done before.
+        console: The console to print to.
+        total: Number of trials, including those of an earlier start.
+        done: Number of trials of an earlier start.
         steps: Steps of a trial.
-        higher_is_better: Which way the results are ranked.
+        higher_is_better: Whether a higher result is better.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Display:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Show the display while inside."""
+        """Show the display while a ``with`` block runs."""
         if not self._console.is_terminal:
             yield
             return
@@ -59,17 +59,17 @@ class Display:
             yield
 
     def known(self, records: Iterable[tuple[Trial, dict[str, Any]]]) -> None:
-        """Take results of an earlier start into account."""
+        """Consider results of an earlier start."""
         for trial, record in records:
             self._rank(trial, record["result"])
 
     def started(self, trial: Trial) -> None:
-        """A trial begins."""
+        """A trial has started."""
         self._started = self._started or time.monotonic()
         self._running[trial] = 0
 
     def stepped(self, trial: Trial, step: int) -> None:
-        """A trial has come this far."""
+        """A trial has done this many steps."""
         self._running[trial] = step
 
     def finished(self, trial: Trial, outcome: dict[str, Any]) -> None:

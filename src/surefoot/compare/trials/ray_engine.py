@@ -1,6 +1,6 @@
-"""The engine of workers on a Ray cluster: Ray finds the machines, starts workers, sees them end.
+"""The engine whose workers are actors on a Ray cluster.
 
-Without an address the cluster is this machine alone, for this command alone.
+Without an address, a cluster is started on this machine and ends with the command.
 """
 
 import logging
@@ -28,7 +28,7 @@ from surefoot.compare.trials.worker import Worker
 
 _SECONDS_TO_CONNECT = 10
 _SECONDS_TO_JOIN = 40
-# Messages are small, whatever the model; by default Ray sets a third of the memory aside.
+# Messages are small for every model; by default Ray reserves a third of the memory.
 _OBJECT_STORE_BYTES = 100_000_000
 _FAILURES = (OSError, RuntimeError, ValueError, ray.exceptions.RayError)
 
@@ -36,7 +36,7 @@ _FAILURES = (OSError, RuntimeError, ValueError, ray.exceptions.RayError)
 @dataclass
 class _Actor(WorkerHandle):
     actor: Any = field(kw_only=True)
-    # What is waited for: the answer to the request, or a trial's stream of messages.
+    # The pending answer to the request, or the stream of messages of a trial.
     answers: Any = field(kw_only=True)
 
 
@@ -45,9 +45,9 @@ class RayEngine(Engine[_Actor]):
     """Trains trials in actors of Ray.
 
     Args:
-        address: Of a running cluster, `host:port` or `auto`; `None` starts one on this machine
-            and ends it afterwards. In a running cluster, `jobs=0` means as many workers as its
-            processors allow.
+        address: Address of a running cluster, `host:port` or `auto`; `None` starts one on this
+            machine and ends it afterwards. In a running cluster, `jobs=0` means as many workers
+            as its processors allow.
     """
 
     address: str | None = None
@@ -62,7 +62,7 @@ class RayEngine(Engine[_Actor]):
             at_once = 1
         try:
             if self.address is not None:
-                self.jobs = _places(self.jobs, self.threads)
+                self.jobs = _worker_count(self.jobs, self.threads)
             for _ in range(at_once):
                 self._start_worker()
         except BaseException:
@@ -72,12 +72,12 @@ class RayEngine(Engine[_Actor]):
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            # A trial under way is not worth waiting for: it is not on disk.
+            # A running trial is lost; waiting for it would take too long.
             ray.kill(worker.actor)
         self._cluster.close()
 
     def run(self, trials: Sequence[Trial], labels: Sequence[str]) -> Iterator[Event]:
-        """As every engine; a large cluster gets no more workers than there are trials."""
+        """See `Engine.run`; there are no more workers than trials."""
         while len(self._workers) < min(self.jobs, len(trials)):
             self._start_worker()
         return super().run(trials, labels)
@@ -107,12 +107,12 @@ class RayEngine(Engine[_Actor]):
             message: tuple[Any, ...] = ray.get(next(answers) if is_stream else answers)
         except ray.exceptions.RayError as error:
             worker.answers = None
-            return "ended", self._how_it_ended(error)
+            return "ended", self._failure_reason(error)
         if message[0] != "progress":
             worker.answers = None
         return message
 
-    def _how_it_ended(self, error: Exception) -> str:
+    def _failure_reason(self, error: Exception) -> str:
         text = str(error)
         if isinstance(error, ray.exceptions.RayActorError) and "Worker exit type" in text:
             log = "Ray's logs" if self.address is not None else self.log
@@ -120,10 +120,10 @@ class RayEngine(Engine[_Actor]):
         return _last_line(text)
 
     def _files(self) -> dict[str, Any]:
-        """What of this machine the workers of a running cluster need, as Ray takes it."""
+        """Ray's `runtime_env` with the files that workers of a running cluster need."""
         references = (self.request.task, *(self.request.optimizers or ()))
         is_ours = any(":" in reference for reference in references)
-        # `ray job submit` has sent files already, and Ray takes them once.
+        # `ray job submit` has already sent the files, and Ray accepts them only once.
         if not is_ours or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             return {}
         here, folder = Path.cwd(), self.log.parent.resolve()
@@ -133,13 +133,13 @@ class RayEngine(Engine[_Actor]):
 
 @contextmanager
 def _own_cluster(processors: int) -> Iterator[None]:
-    # The path of a socket in it must be short, which a TMPDIR may not allow.
+    # Sockets in this folder must have short paths, and TMPDIR may be long.
     short = "/tmp" if Path("/tmp").is_dir() else None
     settings = {
-        # One secret for each cluster, and none that stays in the user's home.
+        # A new token for each cluster, which is not stored in the user's home.
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Workers see the machine's accelerators, as processes of their own would.
+        # Workers see the machine's accelerators, as in the process engine.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     with (
@@ -187,15 +187,15 @@ def _connect(complaint: str, **options: Any) -> None:
             raise SystemExit(128 + signal.SIGTERM) from None
         raise
     finally:
-        # Ray's handler would end this process without ending what it has started.
+        # Ray's handler would end this process but not the processes it has started.
         signal.signal(signal.SIGTERM, handler)
 
 
 def _probe(address: str) -> None:
-    """Make sure, in bounded time, that there is a cluster to join.
+    """Check within a limited time that there is a cluster to join.
 
     Raises:
-        UsageError: If there is none, or none that this machine can join.
+        UsageError: If this machine cannot join a cluster at the address.
     """
     host, _, port = address.rpartition(":")
     if address != "auto":
@@ -208,7 +208,7 @@ def _probe(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot reach a Ray cluster at {address}: {error}") from None
-    # In a process of its own: Ray tries for minutes, deaf to signals, and may abort the process.
+    # In a child process: Ray tries for minutes, ignores signals and may abort the process.
     code = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
     try:
         tried = subprocess.run(
@@ -228,20 +228,20 @@ def _probe(address: str) -> None:
         raise UsageError(f"cannot join a Ray cluster at {address}: {_last_line(tried.stderr)}")
 
 
-def _places(jobs: int, threads: int) -> int:
-    """How many workers to have in the cluster.
+def _worker_count(jobs: int, threads: int) -> int:
+    """The number of workers in the cluster.
 
     Raises:
-        UsageError: If not even one fits on a machine of it.
+        UsageError: If no machine of it has enough processors for one.
     """
     processors = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    places = sum(count // threads for count in processors)
-    if not places:
+    fitting = sum(count // threads for count in processors)
+    if not fitting:
         raise UsageError(
             f"no machine of the Ray cluster has {threads} processors for one worker (--threads); "
             f"the largest has {max(processors, default=0)}"
         )
-    return jobs or places
+    return jobs or fitting
 
 
 def _last_line(text: str) -> str:

@@ -1,9 +1,9 @@
-"""Kills what is left of a Ray cluster when the process that started the cluster is gone.
+"""Kills the remaining processes of a Ray cluster after the process that started it has ended.
 
-Ray's own processes end with that process, but for its agents: if it was killed, they first try for
-a minute to report that to a server which is gone as well.
+Ray's own processes end with that process, except its agents: if it was killed, they try for a
+minute to report this to a server that has ended, too.
 
-This file is also run as a program, by its path: importing the package would import Keras.
+This file is also run as a script by its path, since importing the package would import Keras.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-# A process's number is given anew some time after its end; with the time of its start it is unique.
+# Process IDs are reused; an ID together with its start time is unique.
 Process = tuple[int, float]
 
 
 def descendants() -> set[Process]:
-    """The processes that this one has started, and theirs."""
+    """All child processes of this process, recursively."""
     import psutil
 
     found = set()
@@ -33,10 +33,10 @@ def no_leftovers(watched: set[Process]) -> Iterator[None]:
     """Kill these processes on leaving, or when this process is killed."""
     watcher = subprocess.Popen(
         [sys.executable, __file__],
-        # Where Ray brings its own psutil, that is the one to be found.
+        # Ray may bring its own psutil, which must be found.
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal is not for it
+        start_new_session=True,  # so that Ctrl-C does not reach it
     )
     assert watcher.stdin is not None
     watcher.stdin.write(json.dumps(sorted(watched)).encode() + b"\n")
@@ -52,7 +52,7 @@ def _watch() -> None:
     import psutil
 
     watched = json.loads(sys.stdin.readline())
-    # The end of the other process, however it comes, closes its end of the pipe.
+    # When the parent process ends for any reason, its end of the pipe is closed.
     sys.stdin.read()
     for number, created in watched:
         with contextlib.suppress(psutil.Error):

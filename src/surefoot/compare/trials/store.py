@@ -1,6 +1,6 @@
-"""The trials on disk: one JSON object a line, each written out before the next trial starts.
+"""The trials on disk: one JSON object per line, written before the next trial starts.
 
-The first line describes the run; `plan` lines say what was asked for; then one line per trial.
+The first line describes the run; `plan` lines list the requested trials; then one line per trial.
 """
 
 import json
@@ -14,7 +14,7 @@ from surefoot.compare.errors import UsageError
 
 FILE = "trials.jsonl"
 FORMAT = 1
-# What must be the same for trials of two starts to be comparable.
+# Trials are comparable only if these entries of the header are equal.
 IDENTITY = (
     *("task", "data_sha256", "metric", "steps", "batch_size"),
     *("backend", "backend_version", "keras", "surefoot", "threads"),
@@ -23,7 +23,7 @@ IDENTITY = (
 
 @dataclass(frozen=True, order=True)
 class Trial:
-    """What makes a trial: its optimizer's label, learning rate and seed."""
+    """A trial is identified by its optimizer's label, learning rate and seed."""
 
     optimizer: str
     learning_rate: float
@@ -32,13 +32,13 @@ class Trial:
 
 @dataclass
 class Run:
-    """Everything a file of trials says.
+    """The content of a file of trials.
 
     Attributes:
-        header: What the trials have in common.
-        plans: What was asked for, at each start.
-        records: The trials by key, as written.
-        failures: For optimizers that could not be trained at all, why.
+        header: The settings that all trials share.
+        plans: What was requested at each start.
+        records: The outcomes of the trials.
+        failures: The reasons why optimizers could not be trained, by label.
     """
 
     header: dict[str, Any]
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def planned(self) -> set[Trial]:
-        """All trials that were asked for."""
+        """All trials that were requested."""
         return {
             Trial(optimizer, rate, seed)
             for plan in self.plans
@@ -62,14 +62,14 @@ class Store:
     """Appends to a file of trials.
 
     Args:
-        folder: Where the file is, or will be.
+        folder: The folder of the file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
 
     def start(self, header: Mapping[str, Any]) -> None:
-        """Begin a new file; one that is there is kept under a numbered name."""
+        """Start a new file; an existing one is renamed to a numbered name."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             number = 1
@@ -79,16 +79,16 @@ class Store:
         self._append({"kind": "run", "format": FORMAT, **header})
 
     def resume(self, header: Mapping[str, Any]) -> Run:
-        """Go on with the file that is there, or begin one if none is.
+        """Continue an existing file, or start a new one.
 
         Args:
-            header: Of the run that is to go on.
+            header: The header of the run to continue.
 
         Returns:
-            What is done already.
+            What is already done.
 
         Raises:
-            UsageError: If the file is of another kind of run; it names what differs.
+            UsageError: If the file belongs to a run with other settings; it names the difference.
         """
         if not has_run(self.path):
             self.start(header)
@@ -98,9 +98,9 @@ class Store:
             if run.header.get(name) != header[name]:
                 raise UsageError(
                     f"cannot resume {self.path}: its {name} is {run.header.get(name)!r}, "
-                    f"and now it would be {header[name]!r}; choose another --out"
+                    f"and this run's is {header[name]!r}; choose another --out"
                 )
-        # A line cut short by a kill would otherwise run into the next one.
+        # Remove an incomplete last line, which a kill can leave behind.
         content = self.path.read_bytes()
         complete = content.rfind(b"\n") + 1
         if complete < len(content):
@@ -109,7 +109,7 @@ class Store:
         return run
 
     def plan(self, optimizers: list[str], learning_rates: list[float], seeds: list[int]) -> None:
-        """Note what is asked for."""
+        """Write what is requested."""
         self._append(
             {
                 "kind": "plan",
@@ -120,7 +120,7 @@ class Store:
         )
 
     def add(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
-        """Write how a trial ended."""
+        """Write the outcome of a trial."""
         self._append(
             {
                 "kind": "trial",
@@ -132,7 +132,7 @@ class Store:
         )
 
     def add_failure(self, optimizer: str, message: str) -> None:
-        """Note that an optimizer cannot be trained."""
+        """Write that an optimizer cannot be trained."""
         self._append({"kind": "failure", "optimizer": optimizer, "message": message})
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -143,12 +143,12 @@ class Store:
 
 
 def has_run(path: Path) -> bool:
-    """Whether the file is there and has at least its first line."""
+    """Whether the file exists and has a complete first line."""
     return path.is_file() and b"\n" in path.read_bytes()
 
 
 def read(path: Path) -> Run:
-    """Read a file of trials; a last line cut short by a kill is left out.
+    """Read a file of trials; an incomplete last line is ignored.
 
     Raises:
         UsageError: If there is no such file, or it is damaged.
@@ -156,7 +156,7 @@ def read(path: Path) -> Run:
     if not path.is_file():
         raise UsageError(f"there is no run in {path.parent}: {path} does not exist")
     lines = path.read_text(encoding="utf-8").split("\n")
-    # Whole lines end in a newline, so the last piece is empty or cut short.
+    # Complete lines end in a newline, so the last part is empty or incomplete.
     run: Run | None = None
     for number, line in enumerate(lines[:-1], start=1):
         try:

@@ -1,4 +1,4 @@
-"""What a comparison trains: a model, its data, and what counts as good."""
+"""What a comparison trains: a model, its data, and the value to compare."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -21,30 +21,31 @@ _BUILT_IN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A model, its data, and what counts as good: all that `surefoot compare` needs to know.
+    """A model, its data, and the value to compare, for `surefoot compare`.
 
     Args:
-        model: Called without arguments, returns a new Keras model. It need not be compiled; if it
-            is, that is ignored.
+        model: A function without arguments that returns a new Keras model. It need not be
+            compiled; its optimizer, loss and metrics are ignored.
         train: `(inputs, targets)` to train on. Each is an array, or a tuple, list or dict of
             arrays, with the examples along the first axis.
-        validation: `(inputs, targets)` of the same form that every result is measured on.
+        validation: `(inputs, targets)` of the same form, on which every result is measured.
         loss: As `keras.Model.compile` takes it.
-        metric: What decides, as one entry of `keras.Model.compile(metrics=...)`: a name, or a
-            function that returns a new metric object. Default: the validation loss.
+        metric: The value to compare, as one entry of `keras.Model.compile(metrics=...)`: a name,
+            or a function that returns a new metric object. Default: the validation loss.
         higher_is_better: Whether a larger value of `metric` is better. Required with a `metric`.
-        name: How the report calls the task. Default: the path it was given by.
+        name: The name in the report. Default: the path on the command line.
         description: One sentence for the report.
         batch_size: Examples per step.
         steps: Default length of a run, in optimizer steps; `--steps` overrides it.
         learning_rates: Default of `--learning-rates`.
         optimizers: Default of `--optimizers`.
-        near_best: A learning rate is a good one if its result is within this distance of the
-            overall best. Default: 0.01 for a metric where higher is better, and 5 % of the best
+        near_best: A learning rate is good if its result is within this distance of the overall
+            best. Default: 0.01 for a metric where higher is better, and 5 % of the best
             value otherwise.
-        target: The value whose first reaching is timed. Default: the edge of `near_best`.
-        facts: Further things worth recording, such as the hash of a text that differs between
-            versions of Python.
+        target: The value for which the time to reach it is measured. Default: the bound given by
+            `near_best`.
+        facts: Further facts to record, such as the hash of a text that differs between versions of
+            Python.
 
     Raises:
         UsageError: If a value cannot be used.
@@ -84,7 +85,9 @@ class Task:
             )
         if self.metric is None:
             if self.higher_is_better:
-                raise UsageError("Task.higher_is_better=True needs a metric; a loss is to be low")
+                raise UsageError(
+                    "Task.higher_is_better=True needs a metric; a lower loss is better"
+                )
             object.__setattr__(self, "higher_is_better", False)
         elif self.higher_is_better is None:
             raise UsageError(
@@ -104,14 +107,14 @@ class Task:
 
     @property
     def metric_name(self) -> str:
-        """What the report calls the deciding value."""
+        """The name of the compared value in the report."""
         if self.metric is None:
             return "validation loss"
         named = self.metric if isinstance(self.metric, str) else self.metric.__name__
         return f"validation {named}"
 
     def data_hash(self) -> str:
-        """SHA-256 over all examples, so that a run is never resumed on other data."""
+        """SHA-256 of all examples, so that a run is never resumed with other data."""
         digest = hashlib.sha256()
         for array in (*leaves(self.train), *leaves(self.validation)):
             digest.update(f"{array.dtype}{array.shape}".encode())
@@ -120,15 +123,14 @@ class Task:
 
 
 def load_task(reference: str) -> Task:
-    """Make the task called `reference`.
+    """Create the task called `reference`.
 
     Args:
         reference: A built-in task (`digits`, `digits-cnn`, `text`, `text-pre-norm`, `diabetes`), or
-            `package.module:function` or `path/to/file.py:function` of one's own that returns a
-            `Task`.
+            `package.module:function` or `path/to/file.py:function` that returns a `Task`.
 
     Raises:
-        UsageError: If there is no such task, or it is not one.
+        UsageError: If there is no such task, or the object is not a task.
     """
     is_path = ":" in reference
     if not is_path and reference not in _BUILT_IN:
@@ -140,7 +142,7 @@ def load_task(reference: str) -> Task:
     task = function() if callable(function) else function
     if not isinstance(task, Task):
         raise UsageError(
-            f"{reference} gave a {type(task).__name__}; a surefoot.compare.Task is needed"
+            f"{reference} returned a {type(task).__name__}; a surefoot.compare.Task is needed"
         )
     if not task.name:
         object.__setattr__(task, "name", reference)
@@ -176,6 +178,6 @@ def _check_examples(name: str, examples: object) -> None:
     lengths = [len(array) if array.ndim else 0 for array in leaves(examples)]
     if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
         raise UsageError(
-            f"Task.{name} must hold arrays of one and the same length, examples first. "
+            f"Task.{name} must hold arrays of the same length along the first axis. "
             f"Received lengths: {lengths}"
         )

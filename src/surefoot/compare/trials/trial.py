@@ -12,30 +12,30 @@ import numpy as np
 from surefoot.compare.search.registry import Recipe
 from surefoot.compare.trials.task import Task, count_examples, pick
 
-# How often a run is looked at: a curve has this many points after its start.
+# The number of evaluations in a run: the points of a curve after its start.
 POINTS = 20
-# A run has diverged if its loss is not finite, or if after this share of the run the training loss,
-# averaged between two looks, exceeds the very first loss by this factor. (Early on, a high
-# learning rate may throw the loss up and still recover.)
+# A run has diverged if its loss is not finite, or if after this fraction of the run the mean
+# training loss between two evaluations exceeds the first loss by this factor. (At first, a high
+# learning rate may increase the loss and still recover.)
 DIVERGED_AFTER = 0.2
 DIVERGED_FACTOR = 10.0
-# The first steps of a run carry compilation and cold caches; they are not timed.
+# The first steps of a run include compilation and are not timed.
 _UNTIMED_STEPS = 2
-# Up to this many examples are validated as one batch, which spares the set-up of `evaluate`.
+# Up to this many examples are validated as one batch, without the overhead of `evaluate`.
 _ONE_BATCH = 1024
-# From this release on, train_on_batch and test_on_batch forget the batches before.
-_FORGETS_ALONE = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 15)
+# From this version on, train_on_batch and test_on_batch reset the metrics themselves.
+_RESETS_METRICS = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 15)
 
 
 @dataclass
 class Curve:
-    """What was seen along a run; the lists run in parallel.
+    """The values measured during a run; all lists have the same length.
 
     Attributes:
         step: Optimizer steps done. The first point is before training.
-        train_loss: Mean training loss since the point before (`None` at the first point).
+        train_loss: Mean training loss since the previous point (`None` at the first point).
         validation_loss: Loss on the validation data.
-        result: The deciding value on the validation data.
+        result: The compared value on the validation data.
     """
 
     step: list[int] = field(default_factory=list)
@@ -51,10 +51,10 @@ class Outcome:
     Attributes:
         status: `"finished"` or `"diverged"`.
         steps: Optimizer steps done.
-        seconds_per_step: Mean time of a step, without validation and compilation. It is as exact
-            as the machine is quiet.
-        result: The deciding value after the last step; `None` if the run diverged.
-        curve: What was seen along the run.
+        seconds_per_step: Mean time of a step, without validation and compilation. It depends on
+            the load of the machine.
+        result: The compared value after the last step; `None` if the run diverged.
+        curve: The values measured during the run.
     """
 
     status: str
@@ -68,16 +68,16 @@ class Outcome:
         return asdict(self)
 
 
-# Steps done and the latest training loss, step by step, and how it ended.
+# Yields the steps done and the latest training loss after each step; returns the outcome.
 Training = Generator[tuple[int, float], None, Outcome]
 
 
 class Trainer:
     """Runs trials of a task one after the other, compiling once per optimizer.
 
-    The compiled model is set back to a seed's initial weights and a new optimizer's initial state
-    before each run, so that a run gives the numbers that a fresh process would. The seed decides
-    the initial weights, the order of the batches, and whatever is random in the model.
+    Before each run, the compiled model is reset to a seed's initial weights and a new optimizer's
+    initial state, so that a run gives the same numbers as in a fresh process. The seed decides
+    the initial weights, the order of the batches, and everything random in the model.
 
     Args:
         task: What to train.
@@ -93,23 +93,23 @@ class Trainer:
         self._initial: dict[int, list[Any]] = {}
 
     def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
-        """Run one trial, step by step as the iteration goes on.
+        """Run one trial, one step per iteration.
 
         Args:
             recipe: The optimizer.
-            learning_rate: Its learning rate, before the factors of its companions.
-            seed: Not negative.
+            learning_rate: Its learning rate, before the factors of its modifiers.
+            seed: A non-negative integer.
 
         Yields:
             The number of steps done and the latest training loss.
 
         Returns:
-            How it ended, as the value of the exhausted generator.
+            The outcome, as the return value of the generator.
         """
         initial = self._initial_state(seed)
         if recipe is not self._recipe or not recipe.is_resettable:
             self._compile(recipe, learning_rate)
-        # What is drawn at random during the run, such as dropout outside seeded layers.
+        # For random numbers drawn during the run, such as dropout in layers without a seed.
         keras.utils.set_random_seed(seed)
         _assign(self._state, initial)
         self._start_optimizer(recipe, learning_rate)
@@ -133,7 +133,7 @@ class Trainer:
         if metric is not None and not isinstance(metric, str):
             metric = metric()
         self._model = self._new_model()
-        # The list is taken before compile, which adds the state of metrics.
+        # The list is made before compile, which adds the variables of metrics.
         self._state = list(self._model.variables)
         self._model.compile(
             optimizer=recipe.factory(learning_rate),
@@ -143,7 +143,7 @@ class Trainer:
         self._recipe = recipe
 
     def _start_optimizer(self, recipe: Recipe, learning_rate: float) -> None:
-        """Give the optimizer its state before the first step; the model's must be set already."""
+        """Reset the optimizer's state; the model's variables must already be reset."""
         optimizer = self._model.optimizer
         if not optimizer.built:
             optimizer.build(self._model.trainable_variables)
@@ -156,19 +156,19 @@ class Trainer:
     def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
         model, steps = self._model, self._steps
         curve = Curve()
-        self._look(curve, 0, None)
+        self._evaluate(curve, 0, None)
         batches = self._batches(seed)
         seconds, timed, step, first_loss = 0.0, 0, 0, math.nan
-        for look in _looks(steps):
+        for evaluation in _evaluation_steps(steps):
             losses: list[float] = []
-            while step < look:
+            while step < evaluation:
                 if step == _UNTIMED_STEPS:
                     seconds, timed = 0.0, 0
                 start = time.perf_counter()
                 if not schedule.is_identity:
                     model.optimizer.learning_rate = learning_rate * schedule.factor(step, steps)
                 x, y = next(batches)
-                if not _FORGETS_ALONE:
+                if not _RESETS_METRICS:
                     model.reset_metrics()
                 loss = self._step(x, y)
                 seconds += time.perf_counter() - start
@@ -179,7 +179,7 @@ class Trainer:
                     break
             mean = sum(losses) / len(losses)
             first_loss = losses[0] if math.isnan(first_loss) else first_loss
-            self._look(curve, step, mean)
+            self._evaluate(curve, step, mean)
             if _has_diverged(mean, first_loss, step / steps):
                 return Outcome("diverged", step, seconds / timed, None, curve)
         result = curve.result[-1]
@@ -190,28 +190,28 @@ class Trainer:
         try:
             return float(self._model.train_on_batch(x, y, return_dict=True)["loss"])
         except FloatingPointError:
-            # An optimizer that was asked to raise when gradients are not finite.
+            # An optimizer with nonfinite="raise".
             return math.nan
 
-    def _look(self, curve: Curve, step: int, train_loss: float | None) -> None:
+    def _evaluate(self, curve: Curve, step: int, train_loss: float | None) -> None:
         inputs, targets = self._task.validation
         if count_examples(inputs) <= _ONE_BATCH:
-            if not _FORGETS_ALONE:
+            if not _RESETS_METRICS:
                 self._model.reset_metrics()
             logs = self._model.test_on_batch(inputs, targets, return_dict=True)
         else:
             logs = self._model.evaluate(
                 inputs, targets, batch_size=_ONE_BATCH, verbose=0, return_dict=True
             )
-        # Besides the loss there is at most the one metric of the task.
-        deciding = [value for name, value in logs.items() if name != "loss"] or [logs["loss"]]
+        # In addition to the loss there is at most the metric of the task.
+        compared = [value for name, value in logs.items() if name != "loss"] or [logs["loss"]]
         curve.step.append(step)
         curve.train_loss.append(_finite(train_loss))
         curve.validation_loss.append(_finite(float(logs["loss"])))
-        curve.result.append(_finite(float(deciding[0])))
+        curve.result.append(_finite(float(compared[0])))
 
     def _batches(self, seed: int) -> Any:
-        """Endless batches; each pass over the data has its own order, decided by the seed."""
+        """Endless batches; the seed decides the order of each epoch."""
         inputs, targets = self._task.train
         count, size = count_examples(inputs), self._task.batch_size
         generator = np.random.default_rng(seed)
@@ -222,7 +222,7 @@ class Trainer:
                 yield pick(inputs, chosen), pick(targets, chosen)
 
 
-def _looks(steps: int) -> list[int]:
+def _evaluation_steps(steps: int) -> list[int]:
     return sorted({math.ceil(steps * (i + 1) / POINTS) for i in range(POINTS)})
 
 
@@ -234,7 +234,7 @@ def _has_diverged(train_loss: float, first_loss: float, progress: float) -> bool
 
 def _assign(variables: list[Any], values: list[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
-        # A copy of its own each: a backend may take the memory over and write into it.
+        # A copy, because a backend may take over the memory and write into it.
         variable.assign(np.array(value))
 
 

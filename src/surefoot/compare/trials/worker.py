@@ -1,8 +1,8 @@
-"""What a worker does, wherever it runs: prepares itself, then trains one trial after the other.
+"""A worker of any engine: it prepares itself for a request, then trains one trial after another.
 
-A worker answers in messages, tuples whose first entry names them: `("ready", facts)` or
-`("refused", why)` to the request that it is prepared for; then for each trial any number of
-`("progress", step, loss)` and one `("done", outcome)` or `("failed", why)`.
+A worker answers with messages, tuples that begin with a name. The answer to the request is
+`("ready", facts)` or `("refused", reason)`. Then follow, for each trial, any number of
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason)`.
 """
 
 import os
@@ -14,17 +14,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-# Often enough for a lively display, too seldom to cost anything.
+# Often enough for a live display, and rare enough to cost no time.
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 Message = tuple[Any, ...]
 
 
 class Worker:
-    """Trains trials in this process, which is the worker's own.
+    """Trains trials in the current process, which belongs to the worker.
 
     Args:
-        log: Takes what the backend, Keras and the user's code print; `None` leaves that as it is.
+        log: File for everything that is printed in the process; `None` leaves the output alone.
     """
 
     def __init__(self, log: Path | None) -> None:
@@ -34,7 +34,7 @@ class Worker:
         self._trainer: Any = None
 
     def prepare(self, task: str, steps: int | None, optimizers: tuple[str, ...] | None) -> Message:
-        """Import Keras and the task; the arguments are those of a `Request`."""
+        """Import Keras and the task; for the arguments see `Request`."""
         from surefoot.compare.errors import UsageError
 
         try:
@@ -43,12 +43,12 @@ class Worker:
             return "refused", str(error)
         except Exception as error:
             traceback.print_exc()
-            return "refused", _where(error)
+            return "refused", _one_line(error)
 
     def _prepare(
         self, reference: str, steps: int | None, optimizers: tuple[str, ...] | None
     ) -> dict[str, Any]:
-        # Keras is imported only here, in a process whose backend and threads are settled.
+        # Keras is imported only here, after backend and threads are set.
         import keras
 
         import surefoot
@@ -80,23 +80,23 @@ class Worker:
         }
 
     def train(self, optimizer: int, learning_rate: float, seed: int) -> Iterator[Message]:
-        """Train one trial; the optimizer is given by its place in the request."""
+        """Train one trial; `optimizer` is an index into those of the request."""
         recipe = self._recipes[optimizer]
         try:
-            outcome = yield from _reports(self._trainer.run(recipe, learning_rate, seed))
+            outcome = yield from _progress_messages(self._trainer.run(recipe, learning_rate, seed))
         except Exception as error:
             traceback.print_exc()
-            yield "failed", _where(error)
+            yield "failed", _one_line(error)
         else:
             yield "done", outcome.to_dict()
 
 
 def work(connection: Connection, log: Path) -> None:
-    """Be a worker until the other end of the connection closes.
+    """Run a worker until the other end of the connection closes.
 
     Args:
-        connection: Brings the request, then trials; takes the messages.
-        log: Takes what is printed.
+        connection: Receives the request, then trials; sends the messages.
+        log: File for everything that is printed.
     """
     worker = Worker(log)
     try:
@@ -105,12 +105,14 @@ def work(connection: Connection, log: Path) -> None:
             for message in worker.train(*connection.recv()):
                 connection.send(message)
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        # Whoever asked is gone, or is stopping; nobody is left to answer to.
+        # The main process has ended or is stopping.
         return
 
 
-def _reports(training: Generator[tuple[int, float], None, Any]) -> Generator[Message, None, Any]:
-    """Of the steps of a trial, those that are worth a message."""
+def _progress_messages(
+    training: Generator[tuple[int, float], None, Any],
+) -> Generator[Message, None, Any]:
+    """Messages about the steps of a trial, at most one per `_SECONDS_BETWEEN_REPORTS`."""
     last = time.monotonic()
     while True:
         try:
@@ -133,8 +135,8 @@ def _backend_version(backend: str) -> str:
     return str(sys.modules[backend].__version__)
 
 
-def _where(error: Exception) -> str:
-    """The error in one line, with the innermost place outside of installed packages."""
+def _one_line(error: Exception) -> str:
+    """The error in one line, with the innermost line of code outside of installed packages."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     frame = (own or frames)[-1]

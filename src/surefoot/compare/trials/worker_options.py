@@ -1,4 +1,4 @@
-"""The options that say where the workers of `surefoot compare` run, and how many there are."""
+"""The options for where the workers of `surefoot compare` run and how many there are."""
 
 import argparse
 import importlib.util
@@ -26,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="HOST:PORT",
-        help="a running Ray cluster, or auto (default: RAY_ADDRESS, else one on this machine, "
-        "for this command only)",
+        help="a running Ray cluster, or auto (default: RAY_ADDRESS, else a new one on this "
+        "machine that ends with the command)",
     )
     parser.add_argument(
         "--jobs",
         metavar="N",
-        help="trials at once (default: 2, or 1 core: 1; in a running Ray cluster: all it holds)",
+        help="trials at once (default: 2, on one core 1; in a running Ray cluster: all that fit)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
-        help="threads of each trial (default: the cores, shared out; in a running Ray cluster: 1)",
+        help="threads per trial (default: cores divided by --jobs; in a running Ray cluster: 1)",
     )
 
 
@@ -47,9 +47,9 @@ class Workers:
 
     Attributes:
         engine: `"processes"` or `"ray"`.
-        address: Of a running Ray cluster; `None` if none is to be joined.
-        jobs: Trials at once at most; 0 for as many as a running cluster has room for.
-        threads: Threads of each.
+        address: Address of a running Ray cluster; `None` to join none.
+        jobs: The largest number of trials at once; 0 for as many as fit in a running cluster.
+        threads: Threads per trial.
     """
 
     engine: str
@@ -62,7 +62,7 @@ class Workers:
         """Check the options.
 
         Raises:
-            UsageError: If one cannot be used, or does not go with another.
+            UsageError: If an option cannot be used, or contradicts another one.
         """
         engine, address = arguments.engine, arguments.address
         if engine not in _ENGINES:
@@ -76,20 +76,20 @@ class Workers:
             address = None if address == "local" else address
         elif address is not None:
             raise UsageError(
-                f"--address {address} is of a Ray cluster and needs --engine ray. "
+                f"--address {address} is the address of a Ray cluster and needs --engine ray. "
                 f"Received: --engine {engine}"
             )
         jobs, threads = _numbers(arguments, is_joining=address is not None)
         return cls(engine, address, jobs, threads)
 
     def start(self, request: "Request", backend: str, threads: int, log: Path) -> "Engine[Any]":
-        """The engine, to be entered.
+        """The engine, to be used as a context manager.
 
         Args:
-            request: What the workers are prepared for.
+            request: What the workers train.
             backend: Name of the Keras backend.
-            threads: In place of `threads`, where an earlier start has settled them.
-            log: File that takes what workers on this machine print.
+            threads: Threads per trial; a resumed run keeps its number.
+            log: File for the output of workers on this machine.
         """
         if self.engine == "ray":
             from surefoot.compare.trials.ray_engine import RayEngine
@@ -104,7 +104,7 @@ def positive(name: str, text: str) -> int:
     """The whole number given for the option `name`.
 
     Raises:
-        UsageError: If it is not one, or not positive.
+        UsageError: If it is not a positive whole number.
     """
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{name} must be a positive whole number. Received: {text!r}")

@@ -1,1 +1,1 @@
-"""Layers and weights of an old description as those of Keras 3."""
+"""Converts layers and weights of an old file to Keras 3."""

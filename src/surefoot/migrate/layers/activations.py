@@ -1,4 +1,4 @@
-"""Activations that Keras 2 and Keras 3 know by one name and compute differently."""
+"""Activations that have the same name in Keras 2 and Keras 3 but different formulas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="surefoot", name="keras2_hard_sigmoid")
 def hard_sigmoid(x: Any) -> Any:
-    """Keras 2's hard sigmoid: 0.2 x + 0.5, cut off at 0 and 1.
+    """Keras 2's hard sigmoid: 0.2 x + 0.5, clipped to [0, 1].
 
     `keras.activations.hard_sigmoid` of Keras 3 has the slope 1/6. It is the default recurrent
     activation of Keras 2's ConvLSTM layers.

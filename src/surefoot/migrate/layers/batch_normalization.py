@@ -1,4 +1,4 @@
-"""The batch normalization that TensorFlow's fused kernel computed."""
+"""Batch normalization as TensorFlow's fused kernel computed it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="surefoot")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` whose moving variance is tf.keras 2's.
+    """`keras.layers.BatchNormalization` with the moving variance of tf.keras 2.
 
-    For images (inputs of rank 4), tf.keras 2 normalized through a fused kernel, whose moving
-    variance took in the *unbiased* variance of each batch, n / (n - 1) times the one that
-    Keras 3 takes in, n being the numbers averaged per channel. Outputs in training and
+    For images (inputs of rank 4), tf.keras 2 used a fused kernel that updated the moving
+    variance with the *unbiased* variance of each batch. It is n / (n - 1) times the variance
+    that Keras 3 uses, where n is the number of values per channel. Outputs in training and
     gradients are the same. For other ranks this is Keras's own layer.
 
-    To have Keras's own layer in a migrated model, pass
+    To use Keras's own layer in a migrated model, pass
     `custom_objects={"BatchNormalization": keras.layers.BatchNormalization}`.
 
     Args:

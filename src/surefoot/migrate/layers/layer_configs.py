@@ -1,4 +1,4 @@
-"""Turns a layer as Keras 2 described it into the Keras 3 layer that computes the same."""
+"""Converts the configuration of a Keras 2 layer to a Keras 3 layer that computes the same."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from surefoot.migrate.layers.activations import hard_sigmoid
 from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
 from surefoot.migrate.readers.description import Config, short_class_name
 
-# Arguments that Keras 3 does not have, and the values with which leaving them out changes
-# nothing (None: any value). `implementation` and `unroll` choose only the order of sums.
-HARMLESS: dict[str, tuple[Any, ...] | None] = {
+# Arguments that Keras 3 does not have, and the values for which they can be left out without
+# effect (None: any value). `implementation` only chooses the order of sums.
+REMOVABLE: dict[str, tuple[Any, ...] | None] = {
     "batch_input_shape": None,
     "build_input_shape": None,
     "input_length": None,
@@ -39,7 +39,7 @@ HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "experimental_autocast": None,
     "batch_size": (None,),
 }
-# Base class arguments that the layer itself never read.
+# Arguments of a base class that the layer itself does not use.
 UNUSED = {
     "SeparableConv1D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
     "SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
@@ -47,7 +47,7 @@ UNUSED = {
     "DepthwiseConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
 }
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
-# Layers that another one of Keras 3 computes.
+# Layers that Keras 3 replaced with another one.
 SUCCESSORS = {"ThresholdedReLU": "ReLU"}
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 INNER_LAYERS = ("layer", "backward_layer", "forward_layer", "cell")
@@ -65,17 +65,17 @@ class LayerBuilder:
         self.notes: list[str] = []
 
     def build(self, entry: Config) -> keras.layers.Layer:
-        """One layer.
+        """Build one layer.
 
         Args:
-            entry: Its `{"class_name": ..., "config": ...}`; not changed.
+            entry: Its `{"class_name": ..., "config": ...}`, which is not changed.
 
         Returns:
-            The layer, not yet called.
+            The layer, which has not been called yet.
 
         Raises:
-            UnsafeFileError: If it carries code.
-            MigrationError: If Keras 3 has no such layer or not one of its arguments.
+            UnsafeFileError: If the configuration contains code.
+            MigrationError: If Keras 3 has no such layer or lacks one of its arguments.
         """
         if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
             raise MigrationError(f"Not a configuration of a layer. Received: {entry!r}.")
@@ -87,7 +87,7 @@ class LayerBuilder:
             return self._lambda(name)
         if short_class_name(class_name) in OPERATIONS:
             raise MigrationError(
-                f"Layer {name!r} is a TensorFlow operation that the model applied directly "
+                f"Layer {name!r} is a TensorFlow operation that the model called directly "
                 f"({config.get('function', class_name)}); Keras 3 has no such layer. Pass a layer "
                 f"that does the same: custom_objects={{{name!r}: YourLayer}}."
             )
@@ -101,7 +101,7 @@ class LayerBuilder:
             cls = FusedBatchNormalization
         else:
             cls = find_class("layer", SUCCESSORS.get(registered, registered), {})
-        # Not every layer of Keras 3 takes `trainable`.
+        # Not every layer of Keras 3 accepts `trainable`.
         trainable = config.pop("trainable", True)
         layer: keras.layers.Layer = construct(cls, self._arguments(cls, config))
         if trainable is False:
@@ -114,16 +114,16 @@ class LayerBuilder:
         if isinstance(given, type) and issubclass(given, keras.layers.Layer):
             return given(name=name)
         raise MigrationError(
-            f"custom_objects[{name!r}] is to stand for the layer of that name and must be a "
-            f"keras layer or its class. Received: {given!r}."
+            f"custom_objects[{name!r}] replaces the layer of that name and must be a Keras layer "
+            f"or a class of layers. Received: {given!r}."
         )
 
     def _lambda(self, name: str) -> keras.layers.Layer:
         if "Lambda" in self.custom_objects:
             return self._replacement(name, self.custom_objects["Lambda"])
         raise UnsafeFileError(
-            f"Layer {name!r} is a Lambda: the file holds Python code for it, which is never run. "
-            f"Write it as a layer and pass that: custom_objects={{{name!r}: YourLayer}}."
+            f"Layer {name!r} is a Lambda: the file contains Python code for it, which is not run. "
+            f"Write your own layer and pass it: custom_objects={{{name!r}: YourLayer}}."
         )
 
     def _custom(self, cls: Any, name: str, config: Config) -> keras.layers.Layer:
@@ -136,8 +136,8 @@ class LayerBuilder:
             return cls.from_config(config)  # type: ignore[attr-defined]
         except (TypeError, ValueError) as error:
             raise MigrationError(
-                f"Layer {config.get('name')!r} of class {cls.__name__} does not take what the file "
-                f"says. Received: {config}. ({error})"
+                f"Layer {config.get('name')!r} of class {cls.__name__} does not accept the file's "
+                f"configuration. Received: {config}. ({error})"
             ) from error
 
     def _arguments(self, cls: type, config: Config) -> Config:
@@ -149,12 +149,12 @@ class LayerBuilder:
                 arguments[key] = self._argument(key, value)
             elif value is None or key in UNUSED.get(cls.__name__, ()):
                 continue
-            elif key in HARMLESS and (HARMLESS[key] is None or value in (HARMLESS[key] or ())):
+            elif key in REMOVABLE and (REMOVABLE[key] is None or value in (REMOVABLE[key] or ())):
                 self._note_dropped(config, key, value)
             else:
                 raise MigrationError(
                     f"Layer {config.get('name')!r}: Keras 3's {cls.__name__} has no {key!r}. "
-                    f"Received: {key}={value!r}. Pass a layer of yours that has it: "
+                    f"Received: {key}={value!r}. Pass your own layer that has it: "
                     f"custom_objects={{{config.get('name')!r}: YourLayer}}."
                 )
         if isinstance(arguments.get("axis"), list) and len(arguments["axis"]) == 1:
@@ -164,8 +164,8 @@ class LayerBuilder:
     def _note_dropped(self, config: Config, key: str, value: object) -> None:
         if key in ("implementation", "input_length"):
             self.notes.append(
-                f"{config.get('name')}: {key}={value} left out; Keras 3 has no such argument and "
-                "the layer computes the same without it."
+                f"{config.get('name')}: {key}={value} was left out; Keras 3 has no such argument "
+                "and computes the same without it."
             )
 
     def _argument(self, key: str, value: Any) -> Any:
@@ -181,12 +181,14 @@ class LayerBuilder:
         if key == "activation" or key.endswith("_activation"):
             return self._activation(value)
         if isinstance(value, dict) and "class_name" in value:
-            raise MigrationError(f"An argument that is an object is not known: {key}={value!r}.")
+            raise MigrationError(
+                f"The argument {key} is an object of unknown kind. Received: {key}={value!r}."
+            )
         return value
 
     def _activation(self, value: Any) -> Any:
         if isinstance(value, dict):
-            # `.keras` writes a function of the user's as an object; a layer is one, too.
+            # In `.keras` files, user functions and layers are both dictionaries.
             if value.get("class_name") == "function" and isinstance(value.get("config"), str):
                 value = value["config"]
             else:
@@ -195,26 +197,26 @@ class LayerBuilder:
             return None
         if value == "hard_sigmoid" and value not in self.custom_objects:
             self.notes.append(
-                "hard_sigmoid is clip(0.2 x + 0.5, 0, 1) as in Keras 2; Keras 3 means "
-                "relu6(x + 3) / 6 by that name."
+                "hard_sigmoid is clip(0.2 x + 0.5, 0, 1) as in Keras 2; in Keras 3 it is "
+                "relu6(x + 3) / 6."
             )
             return hard_sigmoid
         found = find_function("activation", short_class_name(value), self.custom_objects)
         if found is None:
             raise MigrationError(
-                f"Keras 3 has no activation {value!r}. If it is yours, pass it: "
+                f"Keras 3 has no activation {value!r}. If it is your own, pass it: "
                 f"custom_objects={{{value!r}: ...}}."
             )
         return found
 
 
 def _is_keras_class(given: object) -> bool:
-    """Whether a user passes one of Keras's own layers, whose arguments are translated."""
+    """Whether an object is a class of Keras; the arguments of such a class are converted."""
     return isinstance(given, type) and given.__module__.split(".")[0] == "keras"
 
 
 def dtype_policy(saved: Any) -> Any:
-    """The name of a dtype or policy, which Keras 2 wrote in several ways."""
+    """The name of a dtype or policy, for which Keras 2 had several formats."""
     if isinstance(saved, dict) and str(saved.get("class_name")).endswith("Policy"):
         saved = (saved.get("config") or {}).get("name")
     if saved is not None and not isinstance(saved, str):

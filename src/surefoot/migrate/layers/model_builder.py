@@ -13,15 +13,15 @@ from surefoot.migrate.readers.description import Config, short_class_name
 
 FUNCTIONAL = ("Functional", "Model")
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
-DEEPEST = 32
+MAX_DEPTH = 32
 
 
 class ModelBuilder(LayerBuilder):
     """Builds models, and the layers in them.
 
     Args:
-        custom_objects: The user's classes and functions by name; the name of a layer may
-            stand there, too, with a layer that takes its place.
+        custom_objects: The user's classes and functions by name. A layer's name is accepted,
+            too, with a layer that replaces it.
     """
 
     def __init__(self, custom_objects: CustomObjects) -> None:
@@ -29,7 +29,7 @@ class ModelBuilder(LayerBuilder):
         self._depth = 0
 
     def build(self, entry: Config) -> keras.layers.Layer:
-        """One layer or model; see `LayerBuilder.build`."""
+        """Build one layer or model; see `LayerBuilder.build`."""
         name = short_class_name(str(entry.get("class_name"))) if isinstance(entry, dict) else ""
         inner = entry.get("config") if name else None
         if not isinstance(inner, dict) or not isinstance(inner.get("layers"), list):
@@ -37,8 +37,8 @@ class ModelBuilder(LayerBuilder):
         if inner.get("name") in self.custom_objects:
             return super().build(entry)
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise MigrationError(f"Models nested deeper than {DEEPEST}.")
+        if self._depth > MAX_DEPTH:
+            raise MigrationError(f"Models are nested more than {MAX_DEPTH} deep.")
         try:
             if name == "Sequential":
                 return self._sequential(inner)
@@ -47,7 +47,7 @@ class ModelBuilder(LayerBuilder):
                 cls = custom_object(entry.get("registered_name") or name, self.custom_objects)
                 if not (isinstance(cls, type) and issubclass(cls, keras.Model)):
                     raise MigrationError(
-                        f"The model is of a class of yours, {name!r}; pass it: "
+                        f"The model has the class {name!r}, which is not Keras's; pass it: "
                         f"custom_objects={{{name!r}: ...}}."
                     )
             return _Graph(self, inner).model(cls)
@@ -69,7 +69,7 @@ class ModelBuilder(LayerBuilder):
             model.build(tuple(config["build_input_shape"]))
         if not model.built and config["layers"]:
             raise MigrationError(
-                f"Model {config.get('name')!r} was saved without ever seeing an input, so the "
+                f"Model {config.get('name')!r} was saved before it was called on an input, so the "
                 "shapes of its weights are not known."
             )
         _set_trainable(model, config)
@@ -77,7 +77,7 @@ class ModelBuilder(LayerBuilder):
 
 
 class _Graph:
-    """The calls of layers on tensors that make a Functional model."""
+    """The layer calls of a Functional model."""
 
     def __init__(self, builder: ModelBuilder, config: Config) -> None:
         self.config = config
@@ -89,7 +89,7 @@ class _Graph:
         for entry in config["layers"]:
             name = entry.get("name") or entry["config"]["name"]
             if name in self.layers:
-                raise MigrationError(f"Two layers are called {name!r}.")
+                raise MigrationError(f"Two layers have the name {name!r}.")
             if short_class_name(entry["class_name"]) == "InputLayer":
                 self.layers[name] = None
                 self.outputs[name] = [input_tensor(entry["config"])]
@@ -102,7 +102,7 @@ class _Graph:
         self._find_offsets()
 
     def _find_offsets(self) -> None:
-        """Keras 2 counted a nested model's own making as its first call."""
+        """Find nested models whose first call has the number 1: Keras 2 counted their creation."""
         counted: dict[str, set[int]] = {}
         _references([node for _, node in self.calls], counted)
         _references([self.config.get("output_layers")], counted)
@@ -116,8 +116,8 @@ class _Graph:
             left = [(name, node) for name, node in waiting if not self._call(name, node)]
             if len(left) == len(waiting):
                 raise MigrationError(
-                    "The model's layers refer to each other in a circle, or to layers that are not "
-                    f"there. Not resolved: {sorted({name for name, _ in left})}."
+                    "The model's layers refer to each other in a cycle, or to layers that do not "
+                    f"exist. Not resolved: {sorted({name for name, _ in left})}."
                 )
             waiting = left
         model = cls(
@@ -142,7 +142,7 @@ class _Graph:
     def _tensor(self, reference: Any) -> Any:
         name, node, index = reference[:3]
         if name not in self.layers:
-            raise MigrationError(f"A layer takes the output of {name!r}, which is not there.")
+            raise MigrationError(f"A layer has the input {name!r}, which does not exist.")
         node -= self.offsets[name]
         if not 0 <= node < len(self.outputs[name]):
             raise _NotYet
@@ -156,13 +156,13 @@ class _Graph:
         layer = self.layers[name]
         assert layer is not None
         if name in self.operations:
-            # What stands for an operation has its constants already; it gets the tensors.
+            # A layer that replaces an operation has its constants already; it gets the tensors.
             tensors = [value for value in kwargs.values() if keras.backend.is_keras_tensor(value)]
             args, kwargs = ([args, *tensors] if tensors else args), {}
         elif isinstance(layer, RECURRENT) and isinstance(args, list):
-            # Keras 2 listed the initial state behind the sequence.
+            # Keras 2 listed the initial state after the sequence.
             args, kwargs["initial_state"] = args[0], args[1:]
-            # Keras 3 hands a mask on by itself only where a layer has a single input.
+            # Keras 3 passes a mask on by itself only if a layer has a single input.
             mask = getattr(args, "_keras_mask", None)
             if mask is not None:
                 kwargs.setdefault("mask", mask)
@@ -170,7 +170,7 @@ class _Graph:
             self.outputs[name].append(layer(args, **kwargs))
         except (TypeError, ValueError, IndexError) as error:
             raise MigrationError(
-                f"Layer {name!r} does not take the inputs that the file gives it ({error})."
+                f"Layer {name!r} does not accept its inputs in the file ({error})."
             ) from error
         return True
 
@@ -204,7 +204,7 @@ class _Graph:
 
 
 class _NotYet(Exception):
-    """The tensor asked for comes from a call that has not been made."""
+    """A tensor is the output of a call that has not been made yet."""
 
 
 def _is_reference(value: Any) -> bool:
@@ -232,7 +232,9 @@ def _references(value: Any, found: dict[str, set[int]]) -> None:
 def input_tensor(config: Config) -> Any:
     """The input that an InputLayer's configuration describes."""
     if config.get("ragged"):
-        raise MigrationError(f"Input {config.get('name')!r} is ragged, which Keras 3 lacks.")
+        raise MigrationError(
+            f"Input {config.get('name')!r} is ragged, which Keras 3 does not support."
+        )
     shape = config.get("batch_input_shape", config.get("batch_shape"))
     if not isinstance(shape, list):
         raise MigrationError(f"Input {config.get('name')!r} has no shape. Received: {shape!r}.")
@@ -245,6 +247,6 @@ def input_tensor(config: Config) -> Any:
 
 
 def _set_trainable(model: keras.Model, config: Config) -> None:
-    # Setting it on a model sets it on every layer below, which have their own already.
+    # Setting True would overwrite the value of every inner layer.
     if config.get("trainable") is False:
         model.trainable = False

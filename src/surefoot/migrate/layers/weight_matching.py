@@ -14,20 +14,20 @@ from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.readers.description import SavedLayer, SavedWeight
 from surefoot.migrate.readers.keras_reader import snake_case
 
-# What Keras 3 calls otherwise.
+# Weights that have another name in Keras 3.
 LEAF_NAMES = {"depthwise_kernel": "kernel"}
 CONTAINERS = (list, tuple, dict)
 
 
 @dataclasses.dataclass
 class Pairing:
-    """Which variable gets which saved weight.
+    """The variables that the saved weights belong to.
 
     Attributes:
-        pairs: Saved weight and variable, in the file's order.
-        by_structure: Layers that were matched by their place and shapes, not by name.
-        unmatched_saved: Keys of weights that no variable was found for.
-        unmatched_model: Paths of variables that no weight was found for.
+        pairs: Pairs of saved weight and variable, in the file's order.
+        by_structure: Old and new names of layers that were matched by order and shapes.
+        unmatched_saved: Keys of weights without a variable.
+        unmatched_model: Paths of variables without a weight.
     """
 
     pairs: list[tuple[SavedWeight, Any]] = dataclasses.field(default_factory=list)
@@ -42,28 +42,27 @@ class Pairing:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was left over on either side."""
+        """Whether every weight and every variable is matched."""
         return not (self.unmatched_saved or self.unmatched_model)
 
 
 def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
     """Pairs a file's weights with a model's variables, by name and then by structure.
 
-    Layers are paired by name. Layers left over whose names on both sides are ones that
-    Keras gave (`dense_3`) are paired in order, if their weights agree in name and shape
-    throughout. Within a layer, weights are paired by name, or by place where the file has
-    no names.
+    Layers are paired by name. Remaining layers with names that Keras chose (`dense_3`) are
+    paired in order, if all their weights agree in name and shape. Within a layer, weights are
+    paired by name, or by position if the file has no names.
 
     Args:
         saved: The file's layers.
         model: The model to be filled.
 
     Returns:
-        The pairs and what was left over; nothing is assigned.
+        The pairs, and what is unmatched; nothing is assigned.
     """
     pairing = Pairing()
     own = {layer.name: layer for layer in model.layers if layer.weights}
-    attributes = {id(value): name for name, value in _held(model).items() if _is_layer(value)}
+    attributes = {id(value): name for name, value in _attributes(model).items() if _is_layer(value)}
     by_attribute = {attributes.get(id(layer)): layer for layer in own.values()}
     trusted = _names_to_trust(saved, own)
     left_saved = []
@@ -86,19 +85,19 @@ def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
 def _names_to_trust(saved: Sequence[SavedLayer], own: dict[str, Any]) -> set[str]:
     """Names that mean the same layer on both sides.
 
-    Keras counts the layers it names over a whole session: `dense_1` may be the first of a
-    model here and the second there. Such names are trusted only if they all agree.
+    Keras numbers the layers of a whole process: `dense_1` may be a model's first layer in one
+    process and its second in another. Such names are used only if all of them agree.
     """
     names = {layer.name for layer in saved if layer.weights}
     if names == set(own):
         return names
-    words = {word for target in own.values() for word in _words(target)}
-    words |= {snake_case(layer.class_name) for layer in saved if layer.class_name}
-    return {name for name in names | set(own) if re.sub(r"_\d+$", "", name) not in words}
+    automatic = {word for target in own.values() for word in _automatic_names(target)}
+    automatic |= {snake_case(layer.class_name) for layer in saved if layer.class_name}
+    return {name for name in names | set(own) if re.sub(r"_\d+$", "", name) not in automatic}
 
 
-def _words(target: Any) -> set[str]:
-    """What Keras calls layers of a class."""
+def _automatic_names(target: Any) -> set[str]:
+    """The names that Keras gives to layers of a class, without numbers."""
     if isinstance(target, keras.Model):
         return {"model", "functional", "sequential", snake_case(type(target).__name__)}
     return {snake_case(type(target).__name__).removeprefix("fused_")}
@@ -130,7 +129,7 @@ def _same_structure(layer: SavedLayer, target: Any) -> bool:
 
 
 def _pair_layer(layer: SavedLayer, target: Any, pairing: Pairing) -> None:
-    """Pairs the weights of one layer, all or none."""
+    """Pairs the weights of one layer, or none of them if they do not fit."""
     variables = list(target.weights)
     by_address = not any(weight.name for weight in layer.weights)
     found = _by_address(layer, target) if by_address else _by_name(layer, variables)
@@ -147,7 +146,7 @@ def _pair_layer(layer: SavedLayer, target: Any, pairing: Pairing) -> None:
 
 
 def _by_name(layer: SavedLayer, variables: list[Any]) -> list[tuple[SavedWeight, Any]] | None:
-    """Pairs by the shortest end of the names that tells all weights apart."""
+    """Pairs by the shortest suffix of the names that is unique for each weight."""
     if len(layer.weights) != len(variables):
         return None
     names = [_parts(weight.name) for weight in layer.weights]
@@ -163,8 +162,8 @@ def _by_name(layer: SavedLayer, variables: list[Any]) -> list[tuple[SavedWeight,
                     (weight, variables[right.index(end)])
                     for weight, end in zip(layer.weights, left, strict=True)
                 ]
-    # Names that do not tell weights apart, such as those of cells made in a loop: the
-    # order must then agree in every name and shape.
+    # The names are not unique, such as those of cells created in a loop: weights are paired in
+    # order if every name and shape agrees.
     if all(
         name[-1] == path[-1] and tuple(weight.value.shape) == tuple(variable.shape)
         for name, path, weight, variable in zip(names, paths, layer.weights, variables, strict=True)
@@ -186,7 +185,7 @@ def _by_address(layer: SavedLayer, target: Any) -> list[tuple[SavedWeight, Any]]
 
 
 def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """Where each variable lies: inner layers' names or attributes, then its place."""
+    """The address of each variable: inner layers' names or attributes, then its index."""
     if id(layer) in above:
         return
     above = above | {id(layer)}
@@ -196,7 +195,7 @@ def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, .
                 yield (inner.name, *address), variable
         return
     inner_layers: list[tuple[tuple[str, ...], Any]] = []
-    for name, value in _held(layer).items():
+    for name, value in _attributes(layer).items():
         if _is_layer(value):
             inner_layers.append(((name,), value))
         elif isinstance(value, CONTAINERS) and not name.startswith("_"):
@@ -210,15 +209,15 @@ def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, .
             yield (*prefix, *address), variable
 
 
-def _held(layer: Any) -> dict[str, Any]:
-    """What a layer holds, by attribute."""
+def _attributes(layer: Any) -> dict[str, Any]:
+    """The attributes of a layer."""
     held = dict(vars(layer))
-    # On the PyTorch backend a layer is a torch module, which keeps inner ones apart.
+    # On the PyTorch backend a layer is a torch module, which stores inner modules separately.
     return {**held, **(held.get("_modules") or {})}
 
 
 def _contained(value: Any) -> Iterator[tuple[str, Any]]:
-    """Layers in a list, under the words that Keras 2 counted them by."""
+    """Layers in a list, with the names that Keras 2 gave them in files."""
     used: dict[str, int] = defaultdict(lambda: -1)
     for item in value.values() if isinstance(value, dict) else value:
         if _is_layer(item):
@@ -240,14 +239,14 @@ def _shown_variable(variable: Any) -> str:
 
 
 def check_complete(pairing: Pairing, source: str) -> None:
-    """Raises unless every weight and every variable has its partner.
+    """Raises an error unless every weight and every variable is matched.
 
     Args:
-        pairing: What was found.
+        pairing: The pairs.
         source: The file, for the error.
 
     Raises:
-        MigrationError: Listing both sides.
+        MigrationError: If something is unmatched; it lists both sides.
     """
     if not pairing.complete:
         raise MigrationError(

@@ -1,1 +1,1 @@
-"""Optimizers and their state, from an old description."""
+"""Converts optimizers and their state."""

@@ -1,4 +1,4 @@
-"""The RMSprop that tf.keras 2's `optimizers.legacy` computed without momentum."""
+"""RMSprop as tf.keras 2's `optimizers.legacy` computed it without momentum."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="surefoot")
 class LegacyRMSprop(keras.optimizers.RMSprop):
-    r"""RMSprop with epsilon added after the root, not under it.
+    r"""RMSprop with epsilon added to the root, not under the root.
 
     `tf.keras.optimizers.legacy.RMSprop` without momentum divided by
     :math:`\sqrt{v} + \epsilon`; Keras 3's class divides by :math:`\sqrt{v + \epsilon}`, which
-    is up to 30 % less where :math:`v` is as small as :math:`\epsilon`. With momentum both put
+    is up to 30 % less where :math:`v` is as small as :math:`\epsilon`. With momentum, both add
     epsilon under the root, and `keras.optimizers.RMSprop` itself is used.
 
     Args:

@@ -1,4 +1,4 @@
-"""Builds the optimizer that continues what an old one did, from the old one's arguments."""
+"""Builds the new optimizer from the old optimizer's arguments."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from surefoot.migrate.readers.description import (
     short_class_name,
 )
 
-NO_LONGER = ("jit_compile", "is_legacy_optimizer")
+REMOVED_ARGUMENTS = ("jit_compile", "is_legacy_optimizer")
 CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
-# For a model with embeddings: the class that treats their tables as the original did.
+# For a model with embeddings: the class that updates their tables as the original did.
 FOR_TABLES: dict[type, type] = {
     surefoot.RectifiedAdam: TableRectifiedAdam,
     surefoot.Nadam: TableNadam,
@@ -45,7 +45,7 @@ NAMES_TABLES = (TableRectifiedAdam, TableNadam, TableMomentumSGD, TableMomentumR
 
 
 class OptimizerBuilder:
-    """Builds the Keras 3 optimizer that computes what an old one did.
+    """Builds the Keras 3 optimizer that computes the same as an old one.
 
     Args:
         custom_objects: The user's learning rate schedules by name.
@@ -70,7 +70,7 @@ class OptimizerBuilder:
         }
 
     def build(self, saved: SavedOptimizer) -> Any:
-        """The optimizer, not yet built for variables.
+        """Build the optimizer; its variables are not built yet.
 
         Args:
             saved: The old optimizer, with all its arguments.
@@ -79,17 +79,17 @@ class OptimizerBuilder:
             A Keras optimizer.
 
         Raises:
-            MigrationError: If it is of a class that is not brought over, or an argument is not.
+            MigrationError: If its class or an argument is not supported.
         """
         return self._build(saved.class_name, saved.config, saved.legacy)
 
     def _build(self, name: str, config: Config, legacy: bool) -> Any:
         if (name, legacy) not in self._makers:
             raise MigrationError(
-                f"The file's optimizer is not one that is brought over. Received: {name!r}. "
+                f"The file's optimizer cannot be converted. Received: {name!r}. "
                 f"Accepted: {', '.join(sorted({known for known, _ in self._makers}))}."
             )
-        config = {key: value for key, value in config.items() if key not in NO_LONGER}
+        config = {key: value for key, value in config.items() if key not in REMOVED_ARGUMENTS}
         for key in CLIPPING:
             if config.get(key) is None:
                 config.pop(key, None)
@@ -105,7 +105,8 @@ class OptimizerBuilder:
             if clipped:
                 self.notes.append(
                     f"{clipped[0]}: TensorFlow clips the gradient of an embedding before the rows "
-                    "of repeated tokens are added up, as the original did; JAX and PyTorch after."
+                    "of repeated tokens are summed, as the original did; JAX and PyTorch clip "
+                    "afterwards."
                 )
         if cls in NAMES_TABLES:
             config = {**config, "tables": self.tables}
@@ -113,7 +114,7 @@ class OptimizerBuilder:
 
     def _nadam(self, config: Config) -> Any:
         self.notes.append(
-            "Nadam: the old `decay` was its momentum schedule and is `schedule_decay` now."
+            "Nadam: the old `decay` was its momentum schedule and is now `schedule_decay`."
         )
         config = dict(config)
         config["schedule_decay"] = config.pop("decay", 0.004)
@@ -126,21 +127,21 @@ class OptimizerBuilder:
             raise MigrationError(f"Lookahead has no inner optimizer. Received: {inner!r}.")
         name = short_class_name(inner.get("registered_name") or inner["class_name"])
         if name == "Lookahead":
-            raise MigrationError("A Lookahead inside a Lookahead is not brought over.")
+            raise MigrationError("A Lookahead inside a Lookahead cannot be converted.")
         arguments = dict(inner["config"])
         for key in CLIPPING:
-            # It asked the inner optimizer for steps only, never for clipped gradients.
+            # The original Lookahead did not use the inner optimizer's clipping.
             value = arguments.pop(key, None)
             if value is not None:
                 self.notes.append(
-                    f"Lookahead: {key}={value} of the inner {name} left out; TensorFlow Addons "
-                    "never applied it. Give it to Lookahead to have it applied."
+                    f"Lookahead: {key}={value} of the inner {name} was left out; TensorFlow Addons "
+                    "never applied it. To apply it, set it in Lookahead."
                 )
         made = self._build(name, arguments, is_legacy_optimizer(arguments))
         return construct(surefoot.Lookahead, {"optimizer": made, **config})
 
     def _undecayed(self, config: Config) -> Config:
-        """The arguments with `decay` turned into a schedule."""
+        """The arguments with `decay` converted to a schedule."""
         config = dict(config)
         decay = config.pop("decay", 0.0)
         if decay:
@@ -164,8 +165,8 @@ class OptimizerBuilder:
             cls = TableMomentumRMSprop if self.tables else keras.optimizers.RMSprop
             return self._construct(cls, config)
         self.notes.append(
-            "RMSprop: without momentum, the old one added epsilon after the root; "
-            "surefoot.migrate.LegacyRMSprop does so too, keras.optimizers.RMSprop does not."
+            "RMSprop: without momentum, the old one added epsilon to the root, like "
+            "surefoot.migrate.LegacyRMSprop; keras.optimizers.RMSprop adds it under the root."
         )
         return self._construct(LegacyRMSprop, config)
 
@@ -178,9 +179,9 @@ class OptimizerBuilder:
 
     def _newer_nadam(self, config: Config) -> Any:
         self.notes.append(
-            "Nadam of tf.keras 2.11 and later: compiled, it multiplied its momentum product once "
-            "for every variable; Keras 3's multiplies it once a step. The first steps differ, "
-            "later ones hardly."
+            "Nadam of tf.keras 2.11 and later: in compiled code it updated its momentum product "
+            "once per variable; Keras 3 updates it once per step. The first steps differ, later "
+            "ones hardly."
         )
         return self._newer(keras.optimizers.Nadam, config)
 
@@ -192,10 +193,10 @@ def schedule(saved: Config, custom_objects: CustomObjects) -> Any:
 
 
 def inverse_time_decay(learning_rate: Any, decay: float) -> Any:
-    """What OptimizerV2 made of `learning_rate` and `decay`, as a schedule."""
+    """OptimizerV2's combination of `learning_rate` and `decay`, as a schedule."""
     if not isinstance(learning_rate, int | float):
         raise MigrationError(
-            "A learning rate schedule together with `decay` is not brought over for this "
+            "A learning rate schedule together with `decay` cannot be converted for this "
             f"optimizer. Received: learning_rate={type(learning_rate).__name__}, decay={decay}."
         )
     return keras.optimizers.schedules.InverseTimeDecay(learning_rate, 1, decay)

@@ -1,4 +1,4 @@
-"""Puts an old optimizer's state into the new one, variable by variable."""
+"""Transfers an old optimizer's state to the new one, variable by variable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.layers.weight_matching import Pairing
 from surefoot.migrate.readers.description import Array, SavedLayer, SavedOptimizer
 
-# The names of Keras 3's own slots for the originals'. (surefoot's optimizers keep theirs.)
+# Old slot names to Keras 3's. (surefoot's optimizers use the old names.)
 KERAS_SLOTS: dict[type, dict[str, str]] = {
     keras.optimizers.SGD: {"m": "momentum", "momentum": "momentum"},
     keras.optimizers.Adam: {"m": "momentum", "v": "velocity", "vhat": "velocity_hat"},
@@ -31,19 +31,19 @@ MANAGED = (surefoot.RectifiedAdam, surefoot.Nadam)
 
 
 class StateTransfer:
-    """The assignments that move an optimizer's state, checked before any is made.
+    """The assignments that transfer an optimizer's state, checked before any is made.
 
     Args:
         saved: The old optimizer.
         optimizer: The new one; it is built here for the model's trainable variables.
         model: The model.
-        pairing: Which variable each saved weight became.
-        layers: The file's layers, in whose order unnamed state lies.
+        pairing: The variable of each saved weight.
+        layers: The file's layers; their order is that of unnamed state.
         source: The file, for errors.
-        partial: Whether state of weights that have no partner is left out.
+        partial: Whether state of unmatched weights is left out.
 
     Raises:
-        MigrationError: If some state has no place, listing it; nothing was assigned.
+        MigrationError: If some state does not fit; it lists it, and nothing was assigned.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class StateTransfer:
         by_key = pairing.by_key
         trainable = {id(variable) for variable in self._trainable}
         problems = []
-        served: dict[int, Any] = {}
+        restored: dict[int, Any] = {}
         filled: set[int] = set()
         for slot, values in slots.items():
-            if self._useless(slot):
-                self.notes.append(f"Slot {slot!r} left out: without momentum it has no effect.")
-                served |= {id(by_key[key]): by_key[key] for key in values if key in by_key}
+            if self._has_no_effect(slot):
+                self.notes.append(f"Slot {slot!r} was left out: without momentum it has no effect.")
+                restored |= {id(by_key[key]): by_key[key] for key in values if key in by_key}
                 continue
             for key, value in values.items():
                 variable = by_key.get(key)
@@ -101,13 +101,13 @@ class StateTransfer:
                 if target is None or tuple(target.shape) != tuple(value.shape):
                     problems.append(f"{slot} of {key} {tuple(value.shape)}")
                     continue
-                served[id(variable)] = variable
+                restored[id(variable)] = variable
                 filled.add(id(target))
                 self._plan(target.assign, value)
                 self.rows.append((f"{slot} of {key}", target.path, tuple(value.shape)))
         missing = [
             target.path
-            for variable in served.values()
+            for variable in restored.values()
             for target in self._all_slots(variable)
             if id(target) not in filled
         ]
@@ -120,18 +120,18 @@ class StateTransfer:
             )
         self.left_out += [*problems, *missing]
         if slots:
-            fresh = [v.path for v in self._trainable if id(v) not in served]
+            fresh = [v.path for v in self._trainable if id(v) not in restored]
             if fresh:
                 self.notes.append(
-                    f"No state for {', '.join(fresh)} in the file: never trained there; it "
-                    "starts at zero, as it would have there."
+                    f"The file has no state for {', '.join(fresh)}, which was never trained; its "
+                    "state starts at zero."
                 )
 
     def _plan(self, write: Callable[[Any], Any], value: Any) -> None:
         self._assignments.append(lambda: write(value))
 
-    def _useless(self, slot: str) -> bool:
-        """tf.keras 2.11's SGD kept a velocity even with momentum 0."""
+    def _has_no_effect(self, slot: str) -> bool:
+        """Whether a slot is unused: tf.keras 2.11's SGD saved a velocity even without momentum."""
         return slot == "m" and getattr(self._optimizer, "momentum", None) == 0.0
 
     def _slot(self, variable: Any, slot: str) -> Any:
@@ -153,7 +153,7 @@ class StateTransfer:
             names = [name for name in inner.get_slot_names() if name != "master"]
         else:
             kinds = next(kinds for cls, kinds in KERAS_SLOTS.items() if isinstance(inner, cls))
-            # One old name for each kind of slot.
+            # One old name for each slot.
             names = [*{kind: name for name, kind in kinds.items()}.values(), "average"]
         found += [self._slot(variable, name) for name in names]
         return [slot for slot in found if slot is not None]
@@ -195,7 +195,7 @@ def _set_momentum_cache(optimizer: surefoot.Nadam, value: float) -> None:
 
 
 def _keras_slot(optimizer: Any, variable: Any, slot: str) -> Any:
-    """Keras 3 names a slot after its variable's path and the kind of slot."""
+    """A slot of a Keras optimizer, found by its name: variable path and kind of slot."""
     names = next(names for cls, names in KERAS_SLOTS.items() if isinstance(optimizer, cls))
     kind = "average" if slot == "average" else names.get(slot)
     if kind is None:
@@ -209,12 +209,12 @@ def _keras_slot(optimizer: Any, variable: Any, slot: str) -> Any:
 
 
 def _file_order(layers: Sequence[SavedLayer], pairing: Pairing, model: keras.Model) -> list[str]:
-    """Keys of the trainable weights in the order in which Keras 2 counted them."""
+    """Keys of the trainable weights in Keras 2's order."""
     key_of = {id(variable): weight.key for weight, variable in pairing.pairs}
     order = []
     for layer in layers:
         keys = {weight.key for weight in layer.weights}
-        # Within a layer both count alike; between layers the file's own order stands.
+        # Within a layer the orders are the same; the order of layers is that of the file.
         order += [
             key_of[id(variable)]
             for variable in model.trainable_variables
@@ -226,7 +226,7 @@ def _file_order(layers: Sequence[SavedLayer], pairing: Pairing, model: keras.Mod
 def _sort_unnamed(
     saved: SavedOptimizer, order: list[str], source: str
 ) -> dict[str, dict[str, Array]]:
-    """The slots of state that lies in a file in the original's order, without names."""
+    """Slots for state that is stored in the original's order, without names."""
     config = saved.config
     columns: list[tuple[str, ...]] = [("average",)] if config.get("use_ema") else []
     if saved.class_name == "SGD":

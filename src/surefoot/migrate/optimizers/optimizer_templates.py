@@ -1,8 +1,8 @@
-"""Which optimizer a restored model gets: the file's, checked against the model's own.
+"""Completes a file's optimizer with the arguments of the model's optimizer.
 
-A checkpoint holds an optimizer's state and those arguments that were variables, but not
-its class nor the other arguments (Lookahead's period, epsilon, a schedule). Those come
-from the optimizer that the user's code compiled the model with.
+A checkpoint contains an optimizer's state and those arguments that were variables, but
+neither its class nor the other arguments (Lookahead's period, epsilon, a schedule). They
+are taken from the optimizer with which the user's code compiled the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import surefoot
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.readers.description import Config, SavedOptimizer
 
-# Arguments of Keras 3 that the old classes did not have.
+# Arguments of Keras 3 that the old classes lack.
 NEW_ARGUMENTS = ("loss_scale_factor", "gradient_accumulation_steps")
 CLASSES: dict[tuple[str, bool], Any] = {
     ("RectifiedAdam", True): surefoot.RectifiedAdam,
@@ -30,19 +30,19 @@ CLASSES: dict[tuple[str, bool], Any] = {
     ("RMSprop", False): keras.optimizers.RMSprop,
     ("Nadam", False): keras.optimizers.Nadam,
 }
-# Old classes all of whose arguments but epsilon are in a checkpoint.
-NEARLY_WHOLE = ("RectifiedAdam", "Nadam", "Adam")
+# Old classes for which a checkpoint contains all arguments except epsilon.
+COMPLETE_EXCEPT_EPSILON = ("RectifiedAdam", "Nadam", "Adam")
 EPSILON = 1e-7
 
 
 def model_optimizer(model: keras.Model) -> Any:
-    """The optimizer a model was compiled with, unless it is the one that Keras puts there.
+    """The optimizer that a model was compiled with, or None if it is Keras's default.
 
-    `model.compile(loss=...)` alone makes an RMSprop with default arguments; nobody chose it.
+    `model.compile(loss=...)` creates an RMSprop with default arguments, which nobody chose.
     """
     optimizer: Any = getattr(model, "optimizer", None)
     default = keras.optimizers.RMSprop()
-    # Its class is the backend's own, so it is compared with another made the same way.
+    # Its class depends on the backend, so it is compared with a new one.
     if type(optimizer) is type(default) and not optimizer.built:
         config = default.get_config()
         if {**optimizer.get_config(), "name": config["name"]} == config:
@@ -56,12 +56,12 @@ def completed(
     """The optimizer with all its arguments.
 
     Args:
-        saved: What the file has.
-        template: The optimizer the model was compiled with, or None.
+        saved: The optimizer in the file.
+        template: The optimizer that the model was compiled with, or None.
         source: The file, for errors.
 
     Returns:
-        The optimizer, complete, and notes.
+        The completed optimizer, and notes.
 
     Raises:
         MigrationError: If file and model have different optimizers, or arguments are missing.
@@ -90,18 +90,18 @@ def _check_classes(names: list[str], legacy: bool, template: Any, source: str) -
         expected = CLASSES.get((name, legacy))
         if expected is None or not isinstance(part, expected):
             raise MigrationError(
-                f"{source} has the state of the optimizer {_nested(names)}, the model is compiled "
-                f"with {shown}. Compile the model with the same optimizer, or not at all."
+                f"{source} has the state of the optimizer {_nested(names)}, but the model is "
+                f"compiled with {shown}. Compile it with the same optimizer, or do not compile it."
             )
 
 
 def _nested(names: list[str]) -> str:
-    """Classes as they are written one in the other: ``"Lookahead(RectifiedAdam)"``."""
+    """Nested class names, such as ``"Lookahead(RectifiedAdam)"``."""
     return "(".join(names) + ")" * (len(names) - 1)
 
 
 def _inferred(saved: SavedOptimizer) -> list[str]:
-    """The old class, told by the hyperparameters and the slots it had."""
+    """The old class names, inferred from hyperparameters and slots."""
     inner = saved.config.get("optimizer")
     names = ["Lookahead"] if inner else []
     known = set(inner["config"] if inner else saved.config)
@@ -127,13 +127,13 @@ def _without_template(
     saved: SavedOptimizer, names: list[str], source: str
 ) -> tuple[SavedOptimizer, list[str]]:
     config = saved.config
-    whole = saved.legacy and len(names) == 1 and names[0] in NEARLY_WHOLE
+    whole = saved.legacy and len(names) == 1 and names[0] in COMPLETE_EXCEPT_EPSILON
     if not whole or "learning_rate" not in config:
         raise MigrationError(
-            f"{source} is a checkpoint, which does not hold all arguments of its optimizer "
+            f"{source} is a checkpoint, which does not contain all arguments of its optimizer "
             f"{_nested(names)}. Compile the model with that optimizer first, or pass it: "
-            "restore(..., optimizer=...). Its state and the arguments that are in the file "
-            "replace yours."
+            "restore(..., optimizer=...). The state and the arguments in the file replace "
+            "yours."
         )
     config = {**config, "epsilon": EPSILON}
     if names[0] == "RectifiedAdam":
@@ -141,14 +141,14 @@ def _without_template(
     if names[0] != "Nadam":
         config["amsgrad"] = "vhat" in saved.slots
     note = (
-        f"epsilon={EPSILON} is assumed: a checkpoint does not hold it. If it was another, compile "
-        "the model with the optimizer before restoring."
+        f"epsilon={EPSILON} is assumed: a checkpoint does not contain it. If it was another value, "
+        "compile the model with the optimizer before restoring."
     )
     return dataclasses.replace(saved, class_name=names[0], config=config, complete=True), [note]
 
 
 def _merged(template: Any, names: list[str], stored: Config, source: str) -> Config:
-    """The template's arguments in the old classes' terms, the file's in their place."""
+    """The template's arguments with old names, replaced by the file's where it has them."""
     config = {k: v for k, v in template.get_config().items() if k not in NEW_ARGUMENTS}
     config.pop("tables", None)
     if names[0] == "Lookahead":
@@ -160,7 +160,7 @@ def _merged(template: Any, names: list[str], stored: Config, source: str) -> Con
     scheduled = isinstance(config.get("learning_rate"), dict)
     if "learning_rate" not in stored and not scheduled:
         raise MigrationError(
-            f"{source}: the learning rate was a schedule, which a checkpoint does not hold. "
+            f"{source}: the learning rate was a schedule, which a checkpoint does not contain. "
             f"Compile the model with it. Received: learning_rate={config.get('learning_rate')!r}."
         )
     for key, value in stored.items():

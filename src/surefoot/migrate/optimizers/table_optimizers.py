@@ -1,11 +1,11 @@
-"""Optimizers that treat an embedding's table as TensorFlow 2's did, on every backend.
+"""Optimizers that update an embedding's table as TensorFlow 2's did, on every backend.
 
-In TensorFlow the gradient of an embedding is a list of rows, one for every token of the
-batch. tf.keras 2 added up the rows of repeated tokens, and some of its optimizers then
-moved only the rows there were. Keras 3 differs in both: on TensorFlow its own classes
-square the rows before they are added up, and on JAX and PyTorch gradients are whole tables,
-where a row that no token touched is a row of zeros. A migrated model with embeddings
-therefore gets one of these; any other model gets the plain class.
+In TensorFlow the gradient of an embedding is sparse: a list of rows, one for every token of
+the batch. tf.keras 2 summed the rows of repeated tokens, and some of its optimizers then
+updated only the rows in the list. Keras 3 differs in both: on TensorFlow its own classes
+square the rows before they are summed, and on JAX and PyTorch gradients are dense, with a row
+of zeros for each token that is not in the batch. A migrated model with embeddings therefore
+gets one of these classes; any other model gets the plain class.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
 
 
 class SummedRows:
-    """Mixin for Keras's optimizers: adds up a table's rows before anything else."""
+    """Mixin for Keras's optimizers: sums the rows of a sparse gradient first."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's step."""
+        """Update one variable."""
         super().update_step(summed(gradient), variable, learning_rate)  # type: ignore[misc]
 
 
 class TouchedRows:
-    """Mixin: of the named tables, only rows with a gradient are moved.
+    """Mixin: in the named tables, only rows with a gradient are updated.
 
     Args:
-        tables: Layer and name of the variables that are tables of rows, such as
-            `"embedding/embeddings"`.
-        **kwargs: As the class mixed in.
+        tables: Layer and name of the embedding tables, such as `"embedding/embeddings"`.
+        **kwargs: The arguments of the optimizer class.
     """
 
     def __init__(self, *args: Any, tables: Iterable[str] = (), **kwargs: Any) -> None:
@@ -46,13 +45,13 @@ class TouchedRows:
         return {**super().get_config(), "tables": list(self._tables)}  # type: ignore[misc]
 
 
-class TouchedRowsOfSlotsToo(TouchedRows):
-    """Mixin for Keras's optimizers: of the named tables, slots of other rows rest as well."""
+class TouchedRowsAndSlots(TouchedRows):
+    """Mixin for Keras's optimizers: slots of rows without a gradient do not change, either."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's step."""
+        """Update one variable."""
         index = self._get_variable_index(variable)  # type: ignore[attr-defined]
-        # On TensorFlow, Keras hands its own variable's inner one to this method.
+        # On TensorFlow, Keras passes the tf.Variable inside its own variable.
         table = self._trainable_variables[index]  # type: ignore[attr-defined]
         if table_name(table) not in self._tables:
             super().update_step(summed(gradient), variable, learning_rate)  # type: ignore[misc]
@@ -70,19 +69,19 @@ class TouchedRowsOfSlotsToo(TouchedRows):
 
 
 class TouchedRowsOfTable(TouchedRows):
-    """Mixin for surefoot's optimizers: moments decay everywhere, other rows do not move."""
+    """Mixin for surefoot's optimizers: all moments decay, only rows with a gradient change."""
 
     def _backend_update_step(
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
-        resting = [
+        untouched = [
             (state, ops.copy(state.value), touched_rows(gradient))
             for gradient, variable in zip(grads, trainable_variables, strict=True)
             if table_name(variable) in self._tables and not is_list_of_rows(gradient)
             for state in self._moved_states(variable)
         ]
         super()._backend_update_step(grads, trainable_variables, learning_rate)  # type: ignore[misc]
-        for state, old, touched in resting:
+        for state, old, touched in untouched:
             state.assign(ops.where(touched, state.value, old))
 
     def _moved_states(self, variable: Any) -> Iterator[Any]:
@@ -92,19 +91,19 @@ class TouchedRowsOfTable(TouchedRows):
 
 
 def is_list_of_rows(gradient: Any) -> bool:
-    """Whether a gradient is TensorFlow's IndexedSlices, which these optimizers know anyway."""
+    """Whether a gradient is TensorFlow's IndexedSlices."""
     return keras.backend.backend() == "tensorflow" and hasattr(gradient, "indices")
 
 
 def summed(gradient: Any) -> Any:
-    """A gradient as a whole table, the rows of repeated tokens added up."""
+    """A dense gradient, in which the rows of repeated tokens are summed."""
     if not is_list_of_rows(gradient):
         return gradient
     return ops.segment_sum(gradient.values, gradient.indices, num_segments=gradient.dense_shape[0])
 
 
 def touched_rows(gradient: Any) -> Any:
-    """Which rows of a table a gradient touches, shaped to multiply the table."""
+    """Whether each row has a gradient, in a shape that broadcasts with the table."""
     if is_list_of_rows(gradient):
         ones = ops.ones_like(gradient.indices)
         counts = ops.segment_sum(ones, gradient.indices, num_segments=gradient.dense_shape[0])
@@ -113,57 +112,57 @@ def touched_rows(gradient: Any) -> Any:
 
 
 def register(cls: type) -> type:
-    """Makes a class known to Keras's saving."""
+    """Registers a class with Keras's saving."""
     return keras.saving.register_keras_serializable(package="surefoot")(cls)
 
 
 @register
 class TableAdam(SummedRows, keras.optimizers.Adam):
-    """`keras.optimizers.Adam` that adds up an embedding's repeated rows, as tf.keras 2's."""
+    """`keras.optimizers.Adam` that sums an embedding's repeated rows, as tf.keras 2 did."""
 
 
 @register
 class TableKerasNadam(SummedRows, keras.optimizers.Nadam):
-    """`keras.optimizers.Nadam` that adds up an embedding's repeated rows."""
+    """`keras.optimizers.Nadam` that sums an embedding's repeated rows."""
 
 
 @register
 class TableRMSprop(SummedRows, keras.optimizers.RMSprop):
-    """`keras.optimizers.RMSprop` that adds up an embedding's repeated rows."""
+    """`keras.optimizers.RMSprop` that sums an embedding's repeated rows."""
 
 
 @register
 class TableLegacyRMSprop(SummedRows, LegacyRMSprop):
-    """`LegacyRMSprop` that adds up an embedding's repeated rows."""
+    """`LegacyRMSprop` that sums an embedding's repeated rows."""
 
 
 @register
-class TableMomentumRMSprop(TouchedRowsOfSlotsToo, keras.optimizers.RMSprop):
-    """RMSprop with momentum as `tf.keras.optimizers.legacy` ran it on embeddings."""
+class TableMomentumRMSprop(TouchedRowsAndSlots, keras.optimizers.RMSprop):
+    """RMSprop with momentum as `tf.keras.optimizers.legacy` applied it to embeddings."""
 
 
 @register
-class TableMomentumSGD(TouchedRowsOfSlotsToo, keras.optimizers.SGD):
-    """SGD with momentum as `tf.keras.optimizers.legacy` ran it on embeddings."""
+class TableMomentumSGD(TouchedRowsAndSlots, keras.optimizers.SGD):
+    """SGD with momentum as `tf.keras.optimizers.legacy` applied it to embeddings."""
 
 
 @register
 class TableRectifiedAdam(TouchedRowsOfTable, surefoot.RectifiedAdam):
-    """`surefoot.RectifiedAdam` that moves only touched rows, on every backend."""
+    """`surefoot.RectifiedAdam` that updates only rows with a gradient, on every backend."""
 
 
 @register
 class TableNadam(TouchedRowsOfTable, surefoot.Nadam):
-    """`surefoot.Nadam` that moves only touched rows, on every backend."""
+    """`surefoot.Nadam` that updates only rows with a gradient, on every backend."""
 
 
 def table_name(variable: Any) -> str:
-    """The end of a variable's path that is the same whoever built its layer."""
+    """The end of a variable's path, which does not depend on where its layer was built."""
     return "/".join(variable.path.split("/")[-2:])
 
 
 def find_tables(model: Any) -> list[str]:
-    """Names of the embeddings of a model whose gradients were lists of rows."""
+    """Names of a model's embedding tables that had sparse gradients in tf.keras 2."""
     found = []
     seen: set[int] = set()
     waiting = [model]
@@ -172,7 +171,7 @@ def find_tables(model: Any) -> list[str]:
         if id(layer) in seen:
             continue
         seen.add(id(layer))
-        # A regularizer's gradient is a whole table, and so the sum was one.
+        # A regularizer's gradient is dense, and so was the sum.
         if isinstance(layer, keras.layers.Embedding) and layer.embeddings_regularizer is None:
             found.append(table_name(layer.embeddings))
         held = dict(vars(layer))

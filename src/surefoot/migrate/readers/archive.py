@@ -1,4 +1,4 @@
-"""Opens a `.keras` archive without trusting a word of its table of contents."""
+"""Opens a `.keras` archive without trusting its table of contents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 import zipfile
 
 from surefoot.migrate.errors import MigrationError, UnsafeFileError
-from surefoot.migrate.readers.hdf5_guard import LARGEST_EXPANSION, SMALL_ENOUGH, first_line
+from surefoot.migrate.readers.hdf5_guard import ALWAYS_ALLOWED, MAX_EXPANSION, first_line
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
@@ -16,7 +16,7 @@ ENCRYPTED = 0x1
 
 
 class ModelArchive:
-    """A `.keras` file whose member names and sizes were checked."""
+    """A `.keras` file whose member names and sizes are checked."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class ModelArchive:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError) as error:
             raise MigrationError(
-                f"{path} is not a whole `.keras` archive: it is truncated, damaged or of "
+                f"{path} is not a complete `.keras` archive: it is truncated, damaged or of "
                 f"another kind ({first_line(error)})."
             ) from error
         try:
@@ -58,10 +58,10 @@ class ModelArchive:
             if member.flag_bits & ENCRYPTED:
                 raise MigrationError(f"{self.path}: {name!r} is encrypted.")
             total += member.file_size
-        if total > max(SMALL_ENOUGH, LARGEST_EXPANSION * self.size):
+        if total > max(ALWAYS_ALLOWED, MAX_EXPANSION * self.size):
             raise UnsafeFileError(
-                f"{self.path} says that it unpacks to {total} bytes from {self.size}; it is "
-                "damaged or made to fill the memory."
+                f"{self.path} unpacks to {total} bytes from {self.size}, according to its table of "
+                "contents; it is damaged or made to fill the memory."
             )
         missing = {CONFIG, METADATA, WEIGHTS} - seen
         if missing:
@@ -71,7 +71,7 @@ class ModelArchive:
             )
 
     def read(self, name: str) -> bytes:
-        """One member, never more bytes than its entry says."""
+        """Read one member, at most as many bytes as its entry says."""
         announced = self._zip.getinfo(name).file_size
         try:
             with self._zip.open(name) as member:
@@ -88,5 +88,5 @@ class ModelArchive:
                 f"{self.path}: {name} is damaged ({first_line(error)})."
             ) from error
         if len(content) != announced:
-            raise UnsafeFileError(f"{self.path}: {name} is not of the size that its entry says.")
+            raise UnsafeFileError(f"{self.path}: the size of {name} differs from its entry.")
         return content

@@ -29,22 +29,22 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
 
     Args:
         prefix: The checkpoint's prefix, such as `"folder/ckpt"` for `folder/ckpt.index`.
-        model: The attribute that holds the model: `"model"` for `Checkpoint(model=...)`.
-        optimizer: The attribute that holds the optimizer.
+        model: The attribute of the model: `"model"` for `Checkpoint(model=...)`.
+        optimizer: The attribute of the optimizer.
 
     Returns:
-        What it holds; no configuration and no loss, which checkpoints do not have.
+        Its content, without configuration and loss, which checkpoints do not have.
 
     Raises:
-        MigrationError: If it is damaged, or the attributes are not there.
+        MigrationError: If it is damaged, or the attributes do not exist.
     """
     graph = ObjectGraph(prefix)
     root = graph.nodes[0]
     model_node = graph.child(root, model)
     if model_node is None:
         raise MigrationError(
-            f"{prefix} has no object {model!r}; it has {sorted(root.children)}. Say which one "
-            "is the model with model_name=..."
+            f"{prefix} has no object {model!r}; it has {sorted(root.children)}. Choose the model "
+            "with model_name=..."
         )
     layers, nodes = graph.layers(model_node, None)
     optimizer_node = graph.child(root, optimizer) or graph.child(model_node, optimizer)
@@ -61,17 +61,17 @@ def read_savedmodel(path: str) -> SavedModel:
         path: The directory.
 
     Returns:
-        What it holds.
+        Its content.
 
     Raises:
-        MigrationError: If it is damaged or not Keras's.
+        MigrationError: If it is damaged or was not written by Keras 2.
     """
     folder = pathlib.Path(path)
     metadata = folder / METADATA
     if not metadata.is_file() or not (folder / "variables").is_dir():
         raise MigrationError(
-            f"{path} is not a SavedModel that Keras 2 wrote: `{METADATA}` and `variables/` are "
-            f"not both there. Received: {sorted(entry.name for entry in folder.iterdir())}."
+            f"{path} is not a SavedModel that Keras 2 wrote: `{METADATA}` or `variables/` is "
+            f"missing. Received: {sorted(entry.name for entry in folder.iterdir())}."
         )
     root = _read_metadata(path, metadata)
     config = {"class_name": root.get("class_name"), "config": root.get("config")}
@@ -93,7 +93,7 @@ def read_savedmodel(path: str) -> SavedModel:
 
 
 def checkpoint_prefix(path: str) -> str | None:
-    """The prefix that a path means, whether it is a prefix, an index file or a directory."""
+    """The checkpoint prefix for a path: a prefix, an index file or a directory."""
     if path.endswith(".index") and os.path.isfile(path):
         return path.removesuffix(".index")
     if os.path.isfile(f"{path}.index"):
@@ -104,7 +104,7 @@ def checkpoint_prefix(path: str) -> str | None:
             return str(found[0]).removesuffix(".index")
         if found:
             raise MigrationError(
-                f"{path} holds several checkpoints; say which one: "
+                f"{path} contains several checkpoints; choose one: "
                 f"{[str(f).removesuffix('.index') for f in found]}."
             )
     return None
@@ -123,11 +123,11 @@ def _read_metadata(path: str, metadata: pathlib.Path) -> Config:
             root = _without_wrappers(parse_json(node.metadata, str(metadata)))
             if isinstance(root, dict):
                 return root
-    raise MigrationError(f"{metadata} does not say what the model is made of.")
+    raise MigrationError(f"{metadata} does not describe the model.")
 
 
 def _without_wrappers(value: Any) -> Any:
-    """Tuples and shapes that TensorFlow wrapped for JSON, as lists."""
+    """Converts tuples and shapes that TensorFlow wrapped for JSON to lists."""
     if isinstance(value, dict):
         if value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value:
             return [_without_wrappers(item) for item in value["items"]]
@@ -144,8 +144,8 @@ def _entries(path: str, config: Config) -> list[Config]:
         return list(config["config"]["layers"])
     except (KeyError, TypeError) as error:
         raise MigrationError(
-            f"{path} holds a model that is neither Sequential nor Functional. A subclassed model "
-            "comes over with `surefoot.migrate.restore(path, model)`, from a checkpoint."
+            f"{path} contains a model that is neither Sequential nor Functional. Restore a "
+            "subclassed model from a checkpoint with `surefoot.migrate.restore(path, model)`."
         ) from error
 
 
@@ -158,7 +158,7 @@ def _read_optimizer(
 ) -> SavedOptimizer:
     arguments = saved["config"] if saved is not None else {}
     if node is None:
-        # Keras writes an optimizer that has taken no step without an object of its own.
+        # Keras writes no object for an optimizer that has done no step.
         return SavedOptimizer(
             short_class_name(saved["class_name"]) if saved else "",
             arguments,

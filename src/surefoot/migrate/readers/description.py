@@ -1,7 +1,7 @@
-"""What an old file holds, in one form whatever kind of file it was.
+"""The content of an old file, in one form for all kinds of files.
 
-Readers make a `SavedModel`; everything after them (building, matching, reporting)
-knows only these classes, never a file format.
+Readers create a `SavedModel`; all later parts (building, matching, reporting) use only
+these classes and do not depend on the file format.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class SavedWeight:
     """One array of a layer.
 
     Attributes:
-        key: What names it within its file; unique there.
-        name: The variable's own name as the originals wrote it, with scopes and without
-            `:0`, such as `"gru/gru_cell/kernel"`. Empty where the file has no names.
-        address: Where a file without names keeps it: names of inner layers or attributes
-            from the layer down, then its place in that object's own list.
-        value: The numbers.
+        key: Its unique name within the file.
+        name: The variable's name in the originals, with scopes and without `:0`, such as
+            `"gru/gru_cell/kernel"`. Empty if the file has no names.
+        address: Its position in a file without names: names of inner layers or attributes,
+            starting from the layer, then its index in the list of that object.
+        value: The array.
     """
 
     key: str
@@ -37,13 +37,13 @@ class SavedWeight:
 
 @dataclasses.dataclass(frozen=True)
 class SavedLayer:
-    """A layer of the outermost model with all weights below it.
+    """A layer of the outermost model with all weights in it.
 
     Attributes:
-        name: The layer's name, or empty where the file has none.
-        class_name: Its class, or empty where the file has none.
+        name: The layer's name, or empty if the file has none.
+        class_name: Its class, or empty if the file has none.
         weights: Its weights in the file's order.
-        attribute: The attribute of a subclassed model that holds it, otherwise empty.
+        attribute: The attribute of a subclassed model that contains it, otherwise empty.
     """
 
     name: str
@@ -58,15 +58,15 @@ class SavedOptimizer:
 
     Attributes:
         class_name: The original's class without package, such as `"Lookahead"`, or empty
-            where the file does not say (a checkpoint).
-        config: Its arguments; in a checkpoint only those that were variables there.
-        complete: Whether `config` is all of it.
+            if the file does not contain it (a checkpoint).
+        config: Its arguments; for a checkpoint only those that were variables.
+        complete: Whether `config` has all arguments.
         legacy: Whether it is an OptimizerV2 (TensorFlow Addons, `optimizers.legacy`)
             rather than one of tf.keras 2.11's newer classes.
-        iterations: Updates done so far, or None where the file has no state at all.
+        iterations: The number of updates done, or None if the file has no state.
         slots: For each slot name, the array of each weight, by `SavedWeight.key`.
         scalars: State that belongs to no variable, such as Nadam's `momentum_cache`.
-        unnamed: The state in the original's order, where the file has no names for it.
+        unnamed: The state in the original's order, if the file has no names for it.
     """
 
     class_name: str
@@ -80,21 +80,21 @@ class SavedOptimizer:
 
     @property
     def has_state(self) -> bool:
-        """Whether the file holds more than the arguments."""
+        """Whether the file contains state, not only arguments."""
         return self.iterations is not None
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """Everything of an old file that is used.
+    """The content of an old file that is used.
 
     Attributes:
         path: The file.
         kind: `"h5"`, `"keras"`, `"savedmodel"` or `"checkpoint"`.
-        keras_version: What the file says wrote it, or empty.
+        keras_version: The Keras version in the file, or empty.
         config: The model's `{"class_name": ..., "config": ...}`, or None (a checkpoint).
-        training: Loss, metrics and loss weights as they were serialized, or None.
-        layers: The outermost model's layers in its order.
+        training: The serialized loss, metrics and loss weights, or None.
+        layers: The outermost model's layers in their order.
         optimizer: The optimizer, or None for a model that was not compiled.
     """
 
@@ -118,5 +118,5 @@ def short_class_name(registered: str) -> str:
 
 
 def is_legacy_optimizer(config: Mapping[str, Any]) -> bool:
-    """Whether a serialized optimizer is an OptimizerV2: the newer ones say of themselves."""
+    """Whether a serialized optimizer is an OptimizerV2; newer classes have these entries."""
     return "jit_compile" not in config and "is_legacy_optimizer" not in config

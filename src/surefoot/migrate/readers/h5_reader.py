@@ -26,16 +26,16 @@ def read_h5(path: str) -> SavedModel:
         path: The file.
 
     Returns:
-        What it holds.
+        Its content.
 
     Raises:
-        MigrationError: If it is no such file, or damaged.
+        MigrationError: If it is not such a file, or damaged.
     """
     with GuardedHDF5(path, path, os.path.getsize(path)) as guarded:
         config = guarded.json("model_config")
         if config is None:
             raise MigrationError(
-                f"{path} holds no model: it has no `model_config`. A file of weights alone "
+                f"{path} contains no model: it has no `model_config`. A file of weights "
                 "(`save_weights`) is not enough; save the whole model, or restore a checkpoint."
             )
         version = guarded.file.attrs.get("keras_version", "")
@@ -62,7 +62,7 @@ def _read_layers(guarded: GuardedHDF5, config: Config) -> tuple[SavedLayer, ...]
     for layer_name in guarded.names(root, "layer_names"):
         group = root.get(layer_name)
         if group is None:
-            raise MigrationError(f"{guarded.name}: layer {layer_name!r} is named but not there.")
+            raise MigrationError(f"{guarded.name}: layer {layer_name!r} is listed but missing.")
         weights = tuple(
             SavedWeight(
                 key=f"{layer_name}: {name}",
@@ -86,8 +86,8 @@ def class_names(config: Config) -> dict[str, str]:
     except (KeyError, TypeError) as error:
         raise MigrationError(
             "The model is neither Sequential nor Functional: its configuration has no list of "
-            "layers. A subclassed model comes over with `surefoot.migrate.restore(path, model)`, "
-            "into a model that your own code has built."
+            "layers. Build a subclassed model with your code and restore it with "
+            "`surefoot.migrate.restore(path, model)`."
         ) from error
 
 

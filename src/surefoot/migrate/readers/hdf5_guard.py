@@ -1,4 +1,4 @@
-"""Reads arrays and JSON out of HDF5 as data, and refuses what only an attack would need."""
+"""Reads arrays and JSON from HDF5, and refuses content that only an attack would need."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from surefoot.migrate.errors import MigrationError, UnsafeFileError
 from surefoot.migrate.readers.description import Array
 
-# A dataset may say that it is far larger than the file (chunks never written, or written
-# once and compressed): reading it would then fill the memory.
-LARGEST_EXPANSION = 100
-SMALL_ENOUGH = 64 * 2**20
+# A dataset can be declared far larger than the file (chunks that were never written, or that
+# are compressed); reading it would fill the memory.
+MAX_EXPANSION = 100
+ALWAYS_ALLOWED = 64 * 2**20
 NUMBERS = "biuf"
-DEEPEST = 64
+MAX_DEPTH = 64
 
 
 class GuardedHDF5:
-    """An open HDF5 file whose links and sizes were checked before anything was read."""
+    """An open HDF5 file whose links and sizes are checked before anything is read."""
 
     def __init__(self, source: str | BinaryIO, name: str, size: int) -> None:
         self.name = name
@@ -49,37 +49,37 @@ class GuardedHDF5:
         for path, dataset in self._walk(self.file, "", 0):
             if dataset.is_virtual or dataset.external:
                 raise UnsafeFileError(
-                    f"{self.name}: {path} keeps its numbers in another file. Only files that "
-                    "hold their own numbers are read."
+                    f"{self.name}: {path} stores its numbers in another file. Only files that "
+                    "contain their own numbers are read."
                 )
             if dataset.dtype.kind not in NUMBERS:
                 raise UnsafeFileError(
-                    f"{self.name}: {path} does not hold numbers. Received: dtype={dataset.dtype}."
+                    f"{self.name}: {path} contains no numbers. Received: dtype={dataset.dtype}."
                 )
             total += dataset.size * dataset.dtype.itemsize
-        if total > max(SMALL_ENOUGH, LARGEST_EXPANSION * size):
+        if total > max(ALWAYS_ALLOWED, MAX_EXPANSION * size):
             raise UnsafeFileError(
-                f"{self.name} says that it holds {total} bytes of numbers in a file of {size} "
-                "bytes; it is damaged or made to fill the memory."
+                f"{self.name} declares {total} bytes of numbers in a file of {size} bytes; it is "
+                "damaged or made to fill the memory."
             )
 
     def _walk(self, group: h5py.Group, path: str, depth: int) -> Iterator[tuple[str, h5py.Dataset]]:
-        if depth > DEEPEST:
-            raise UnsafeFileError(f"{self.name}: groups nested deeper than {DEEPEST} at {path}.")
+        if depth > MAX_DEPTH:
+            raise UnsafeFileError(
+                f"{self.name}: groups are nested more than {MAX_DEPTH} deep at {path}."
+            )
         try:
             for name in group:
                 here = f"{path}/{name}"
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise UnsafeFileError(
-                        f"{self.name}: {here} is a link elsewhere. Links are not followed."
-                    )
+                    raise UnsafeFileError(f"{self.name}: {here} is a link. Links are not followed.")
                 item = group[name]
                 if isinstance(item, h5py.Dataset):
                     yield here, item
                 elif isinstance(item, h5py.Group):
                     yield from self._walk(item, here, depth + 1)
                 else:
-                    raise UnsafeFileError(f"{self.name}: {here} is neither group nor numbers.")
+                    raise UnsafeFileError(f"{self.name}: {here} is neither a group nor a dataset.")
         except (OSError, RuntimeError, KeyError) as error:
             raise MigrationError(
                 f"{self.name} is damaged at {path or '/'} ({first_line(error)})."
@@ -91,10 +91,10 @@ class GuardedHDF5:
         return item if isinstance(item, h5py.Group) else None
 
     def array(self, group: h5py.Group, name: str) -> Array:
-        """The numbers of one dataset."""
+        """The array of one dataset."""
         item = group.get(name)
         if not isinstance(item, h5py.Dataset):
-            raise MigrationError(f"{self.name}: {group.name}/{name} is named but not there.")
+            raise MigrationError(f"{self.name}: {group.name}/{name} is listed but missing.")
         try:
             return np.asarray(item[()])
         except (OSError, RuntimeError) as error:
@@ -103,7 +103,7 @@ class GuardedHDF5:
             ) from error
 
     def names(self, group: h5py.Group, attribute: str) -> list[str]:
-        """A list of strings, which Keras splits over several attributes when it is long."""
+        """A list of strings; Keras splits a long list over several attributes."""
         if attribute in group.attrs:
             parts = [group.attrs[attribute]]
         else:
@@ -125,7 +125,7 @@ class GuardedHDF5:
 
 
 def parse_json(value: object, what: str) -> Any:
-    """JSON from a file, with an error that names the place."""
+    """Parses JSON from a file; an error names where it is."""
     try:
         return json.loads(text(value))
     except (ValueError, RecursionError) as error:
@@ -138,6 +138,6 @@ def text(value: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's message, which may be pages long."""
+    """The first line of a library's error message, which may be very long."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """Reads a `.keras` archive written by Keras 2.
 
-Its weights have no names: each lies under the class names of the layers above it, such
+Its weights have no names: the path of each consists of the class names of its layers, such
 as `_layer_checkpoint_dependencies/dense_1/vars/0` for the kernel of the second Dense.
 """
 
@@ -39,11 +39,11 @@ def read_keras(path: str) -> SavedModel:
         path: The file.
 
     Returns:
-        What it holds. Keras 2 left the state of an OptimizerV2 out of this format, so
-        such an optimizer comes with its arguments only.
+        Its content. Keras 2 did not write the state of an OptimizerV2 in this format, so
+        such an optimizer has only its arguments.
 
     Raises:
-        MigrationError: If it is no such file, damaged, or written by Keras 3 already.
+        MigrationError: If it is not such a file, damaged, or written by Keras 3.
     """
     with ModelArchive(path) as archive:
         metadata = parse_json(archive.read(METADATA), f"{path}: {METADATA}")
@@ -75,7 +75,7 @@ def read_keras(path: str) -> SavedModel:
 
 
 def snake_case(class_name: str) -> str:
-    """The word that Keras 2 made of a class name: `Conv2DTranspose` -> `conv2d_transpose`."""
+    """A class name as Keras 2 wrote it in names: `Conv2DTranspose` -> `conv2d_transpose`."""
     word = re.sub(r"\W+", "", class_name)
     word = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", word)
     return re.sub("([a-z])([A-Z])", r"\1_\2", word).lower()
@@ -84,7 +84,7 @@ def snake_case(class_name: str) -> str:
 def _layer_groups(
     guarded: GuardedHDF5, parent: h5py.Group, config: Config
 ) -> Iterator[tuple[str, Config, h5py.Group | None]]:
-    """Name, configuration and HDF5 group of each layer of a model, counted as Keras 2 did."""
+    """Name, configuration and HDF5 group of each layer of a model, numbered as in Keras 2."""
     groups = parent.get(LAYERS)
     entries = config["config"]["layers"]
     if short_class_name(config["class_name"]) == "Sequential":
@@ -101,7 +101,7 @@ def _layer_groups(
     surplus = [] if groups is None else sorted(set(groups) - expected)
     if surplus:
         raise MigrationError(
-            f"{guarded.name} holds weights of layers that the configuration does not have: "
+            f"{guarded.name} contains weights of layers that the configuration does not have: "
             f"{surplus}. The configuration has {sorted(expected)}."
         )
 

@@ -1,7 +1,7 @@
-"""Reads models and optimizers out of a TensorFlow checkpoint's own graph of objects.
+"""Reads models and optimizers from the object graph of a TensorFlow checkpoint.
 
-A checkpoint says which object holds which, so weights and slots are found by what they
-belong to, not by guessing at names. Only this module asks for TensorFlow.
+A checkpoint records which object contains which, so weights and slots are found by the objects
+that they belong to, not by their names. Only this module needs TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from surefoot.migrate.readers.hdf5_guard import first_line
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "VARIABLE_VALUE"
-# What a saved model or layer holds beside its own layers and weights.
+# Attributes of a saved model or layer that are not its layers and weights.
 NOT_WEIGHTS = {
     "optimizer",
     "keras_api",
@@ -34,23 +34,23 @@ NOT_WEIGHTS = {
 
 
 def import_tensorflow(path: str) -> Any:
-    """TensorFlow, or an error that says why it is wanted."""
-    # TensorFlow's notes on its build would bury the report.
+    """Imports TensorFlow; an error says why it is needed."""
+    # Without this, TensorFlow prints messages about its build.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import tensorflow
     except ImportError as error:
         raise MissingTensorFlowError(
-            f"{path} is a TensorFlow SavedModel or checkpoint, and reading it needs TensorFlow, "
-            "whichever backend Keras uses: install `tensorflow-cpu`. Files saved as .h5 or "
-            ".keras need no TensorFlow."
+            f"{path} is a TensorFlow SavedModel or checkpoint. Reading it needs TensorFlow with "
+            "every backend of Keras: install `tensorflow-cpu`. Files saved as .h5 or .keras do "
+            "not need it."
         ) from error
     return tensorflow
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """An object of a checkpoint: what it holds, by attribute, and its slots."""
+    """An object of a checkpoint with its children by attribute and its slots."""
 
     number: int
     children: dict[str, int]
@@ -60,7 +60,7 @@ class Node:
 
 
 class ObjectGraph:
-    """The objects of a checkpoint and the arrays they hold."""
+    """The objects of a checkpoint and their arrays."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -73,8 +73,8 @@ class ObjectGraph:
             shapes = self._reader.get_variable_to_shape_map()
             if GRAPH_KEY not in shapes:
                 raise MigrationError(
-                    f"{prefix} is a checkpoint of TensorFlow 1 form, without the graph of "
-                    "objects that says which weight is whose. Save it with "
+                    f"{prefix} is a checkpoint in the format of TensorFlow 1, without an object "
+                    "graph, so it is unknown which weight belongs to which layer. Save it with "
                     "`tf.train.Checkpoint(model=..., optimizer=...)`."
                 )
             graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
@@ -82,7 +82,9 @@ class ObjectGraph:
             )
         except MigrationError:
             raise
-        except Exception as error:  # TensorFlow and protobuf raise many kinds for damaged data.
+        except (
+            Exception
+        ) as error:  # TensorFlow and protobuf raise many exceptions for damaged data.
             raise MigrationError(
                 f"{prefix} cannot be read as a checkpoint: it is truncated, damaged or of another "
                 f"kind ({first_line(error)})."
@@ -92,10 +94,10 @@ class ObjectGraph:
         for node in self.nodes:
             linked = [*node.children.values(), *(n for a, _, b in node.slots for n in (a, b))]
             if any(number not in known for number in linked):
-                raise MigrationError(f"{prefix}: the graph of objects is damaged.")
+                raise MigrationError(f"{prefix}: the object graph is damaged.")
 
     def _check_sizes(self, tensorflow: Any) -> None:
-        """A damaged index may announce more numbers than the data files hold."""
+        """Check that the data files are not smaller than the index says."""
         folder, stem = os.path.split(self.prefix)
         held = sum(
             part.stat().st_size
@@ -103,24 +105,24 @@ class ObjectGraph:
             if part.name.startswith(f"{stem}.data-")
         )
         types = self._reader.get_variable_to_dtype_map()
-        announced = 0
+        declared = 0
         for key, shape in self._reader.get_variable_to_shape_map().items():
             size = types[key].size or 1
             for length in shape:
                 size *= length
-            announced += 0 if types[key] == tensorflow.string else size
-        if announced > held:
+            declared += 0 if types[key] == tensorflow.string else size
+        if declared > held:
             raise MigrationError(
-                f"{self.prefix}: the index announces {announced} bytes, the data has {held}; "
+                f"{self.prefix}: the index declares {declared} bytes, the data files have {held}; "
                 "the checkpoint is truncated."
             )
 
     def child(self, node: Node, name: str) -> Node | None:
-        """The object that a node holds under a name."""
+        """The child of a node, or None."""
         return self.nodes[node.children[name]] if name in node.children else None
 
     def value(self, node: Node) -> Array:
-        """The numbers of a variable."""
+        """The array of a variable."""
         try:
             return self._reader.get_tensor(node.key)
         except Exception as error:  # as above
@@ -133,13 +135,13 @@ class ObjectGraph:
 
         Args:
             model: The model's node.
-            names: The layers' names in order where a configuration says them.
+            names: The layers' names in order, if there is a configuration.
 
         Returns:
             The layers, and the node of each weight in the order of `SavedModel.weights`.
         """
-        # Keras 2 numbers the layers of Sequential and Functional models; a subclassed
-        # model holds them under its own attributes.
+        # Keras 2 numbers the layers of Sequential and Functional models; in a subclassed model
+        # they are attributes.
         count = len([name for name in model.children if name.startswith("layer-")])
         numbered = [f"layer-{i}" for i in range(count)]
         plain = [

@@ -1,7 +1,7 @@
-"""Finds, for state that is stored under a name, the slot and the variable it belongs to.
+"""Finds the slot and the variable of state that is stored under a name.
 
 An OptimizerV2 wrote `RectifiedAdam/hidden/kernel/m`, tf.keras 2.11 and later
-`Adam/m/hidden/kernel`; both write the step and a few scalars beside.
+`Adam/m/hidden/kernel`; both also wrote the step count and a few scalars.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCALAR_NAMES = ("momentum_cache",)
 
 @dataclasses.dataclass
 class NamedState:
-    """State sorted by slot and weight."""
+    """State by slot and weight."""
 
     iterations: int | None = None
     slots: dict[str, dict[str, Array]] = dataclasses.field(default_factory=dict)
@@ -35,16 +35,16 @@ def sort_named_state(
     """Sorts an optimizer's arrays by their names.
 
     Args:
-        named: Name and array, in the file's order.
-        layers: The model's layers, whose weights the names speak of.
-        legacy: Whether the slot comes last in a name (OptimizerV2) or before the variable.
+        named: Pairs of name and array, in the file's order.
+        layers: The model's layers, to whose weights the names refer.
+        legacy: Whether the slot is the last part of a name (OptimizerV2), not before the variable.
         source: The file, for errors.
 
     Returns:
         The state by slot and weight key.
 
     Raises:
-        MigrationError: If a name belongs to no weight, or a shape is not its weight's.
+        MigrationError: If a name belongs to no weight, or a shape differs from its weight's.
     """
     state = NamedState()
     keys_by_name: dict[str, list[str]] = defaultdict(list)
@@ -62,7 +62,7 @@ def sort_named_state(
             state.scalars[last] = float(value)
         else:
             slot, variable = _split(name, keys_by_name, legacy, source)
-            # Layers of nested models may share a name: their order then decides.
+            # Layers of nested models may have the same name; then the order decides.
             position = taken[slot, variable]
             taken[slot, variable] += 1
             if position >= len(keys_by_name[variable]):
@@ -70,7 +70,7 @@ def sort_named_state(
             key = keys_by_name[variable][position]
             if value.shape != shapes[key]:
                 raise MigrationError(
-                    f"{source}: the optimizer's {name!r} is not of its weight's shape. "
+                    f"{source}: the shape of the optimizer's {name!r} differs from its weight's. "
                     f"Received: {value.shape} for {shapes[key]}."
                 )
             state.slots.setdefault(slot, {})[key] = value
@@ -79,7 +79,7 @@ def sort_named_state(
 
 def _split(name: str, known: dict[str, list[str]], legacy: bool, source: str) -> tuple[str, str]:
     parts = name.split("/")
-    # The longest name that fits is meant: `encoder/dense/kernel` before `dense/kernel`.
+    # The longest matching name is used: `encoder/dense/kernel` before `dense/kernel`.
     for start in range(1, len(parts)):
         variable = "/".join(parts[start:-1] if legacy else parts[start:])
         if variable in known:

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts of the report from the data that stands in the page.
+// Draws the charts of the report from the data in the page.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon"];
@@ -8,7 +8,7 @@
   const style = (index) => ({
     colour: data.colours[index % data.colours.length],
     symbol: symbols[index % symbols.length],
-    // Colours begin again only after all of them are used; then the dashes tell lines apart.
+    // Colours repeat only after all of them are used; then the dashes differ.
     dash: dashes[Math.floor(index / data.colours.length) % dashes.length],
   });
   const shown = (value) => Number(value.toPrecision(4)).toString();
@@ -34,7 +34,7 @@
     ];
     const diverged = optimizer.points.filter((point) => point.diverged);
     if (diverged.length) {
-      // Where seeds diverged a cross stands at the bad end of the chart.
+      // Learning rates at which seeds diverged get a cross at the bad end of the chart.
       const means = section.summary.optimizers.flatMap((each) => each.points.map((point) => point.mean))
         .filter((mean) => mean !== null);
       const worst = means.length ? (section.summary.higher_is_better ? Math.min : Math.max)(...means) : 0;
@@ -66,7 +66,7 @@
       });
   }
 
-  // Median time to the target against learning rate; learning rates that do not get there are left out.
+  // Median time to the target against learning rate; learning rates that do not reach it are omitted.
   function targetTraces(section, optimizer, look, choice) {
     const points = optimizer.points.filter((point) => point.steps_to_target !== null);
     const unit = choice.unit === "seconds" ? optimizer.seconds_per_step : 1;
@@ -120,7 +120,7 @@
     if (chart.fromZero) {
       yaxis.rangemode = "tozero";
     } else if (means.length) {
-      // The means fill the chart; a wide band of an unstable learning rate may leave it.
+      // The means fill the chart; the wide band of an unstable learning rate may be cut off.
       yaxis.range = [Math.min(...means) - margin, Math.max(...means) + margin];
     }
     const xaxis = axis(chart.x(section, choice));
@@ -178,7 +178,7 @@
     URL.revokeObjectURL(link.href);
   }
 
-  // ---- putting it together -------------------------------------------------------------------
+  // ---- setup ---------------------------------------------------------------------------------
 
   const redraws = [];
   for (const element of document.querySelectorAll(".comparison")) {

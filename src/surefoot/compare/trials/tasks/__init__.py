@@ -1,1 +1,1 @@
-"""Built-in tasks, on real data that other packages ship."""
+"""Built-in tasks, on real data that other packages contain."""

@@ -13,7 +13,7 @@ _VALIDATION_PATIENTS = 142
 
 
 def regression() -> Task:
-    """One hidden layer; the target is standardized, so that always guessing the mean costs 1."""
+    """One hidden layer; the target is standardized, so predicting its mean has a loss of 1."""
     inputs, progression = load_diabetes(return_X_y=True)
     inputs = (inputs / inputs.std(axis=0)).astype(np.float32)
     train_x, validation_x, train_y, validation_y = train_test_split(
@@ -37,7 +37,7 @@ def regression() -> Task:
         name="diabetes",
         description=f"Progression of diabetes after a year (scikit-learn), a regression with one "
         f"hidden layer; {len(train_x)} patients to train on, {len(validation_x)} to validate. "
-        f"The loss is the squared error in units of the variance: guessing the mean costs 1.",
+        f"The loss is the squared error divided by the variance: predicting the mean gives 1.",
         model=model,
         train=(train_x, standardized(train_y)),
         validation=(validation_x, standardized(validation_y)),

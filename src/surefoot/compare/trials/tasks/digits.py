@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 images of 8x8 pixels that scikit-learn ships (UCI test set)."""
+"""Handwritten digits: 1,797 images of 8x8 pixels in scikit-learn (UCI test set)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ _VALIDATION_IMAGES = 500
 
 
 def mlp() -> Task:
-    """Two hidden layers of 128, the default task: quick on every backend."""
+    """Two hidden layers of 128 units; the default task, fast on every backend."""
 
     def model() -> Any:
         return keras.Sequential(

@@ -20,16 +20,16 @@ _VALIDATION_SEQUENCES = 128
 
 
 def transformer() -> Task:
-    """A transformer that normalizes after each block, the kind that needs care when it starts.
+    """A transformer that normalizes after each block, which is sensitive at the start.
 
-    Its first steps at a high learning rate decide whether it learns more than how often each
-    character occurs.
+    At a high learning rate, its first steps decide whether it learns more than the frequencies
+    of the characters.
     """
     return _task("text", "normalized after each block", normalize_first=False)
 
 
 def transformer_normalizing_first() -> Task:
-    """The same, normalizing what goes into each block: the kind that starts easily."""
+    """The same, but it normalizes before each block, which is robust at the start."""
     return _task("text-pre-norm", "normalized before each block", normalize_first=True)
 
 
@@ -61,7 +61,7 @@ def _task(name: str, kind: str, normalize_first: bool) -> Task:
         steps=500,
         learning_rates="1e-3:3.2e-2:6",
         optimizers=("adam", "adam+warmup(0.1)", "radam", "nadam", "ranger"),
-        # The text differs between versions of Python, and so do the losses.
+        # The text, and so the losses, differ between versions of Python.
         facts={"SHA-256 of the text": hashlib.sha256(text.encode()).hexdigest()},
     )
 
