@@ -212,7 +212,7 @@ class WrappingOptimizer(BaseOptimizer):
 
     def __dir__(self) -> list[str]:
         # Keras's saving looks for parts in `dir()`; the inner optimizer's state
-        # is saved with ours, so that a misfit of either leaves both as they were.
+        # is saved with ours, so that a mismatch in either leaves both as they were.
         hidden = ("inner_optimizer", "_optimizer")
         return [name for name in super().__dir__() if name not in hidden]
 
