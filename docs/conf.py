@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from surefoot import __version__
 
@@ -40,3 +43,22 @@ html_css_files = ["formulas.css"]
 html_title = f"surefoot {version}"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+
+
+def _is_for_the_package(
+    app: Any, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out methods of optimizers that only the package calls: they explain no arguments."""
+    del app, what, options
+    function = getattr(member, "__func__", member)
+    if skip or name == "get_config" or not inspect.isfunction(function):
+        return None
+    if not re.match(r"surefoot\.(base|legacy_api|optimizers)\.", function.__module__):
+        return None
+    sections = r"^(Args|Returns|Yields|Raises|Example):$"
+    return None if re.search(sections, inspect.getdoc(function) or "", re.M) else True
+
+
+def setup(app: Any) -> None:
+    """Sphinx calls this."""
+    app.connect("autodoc-skip-member", _is_for_the_package)

@@ -23,7 +23,7 @@ class RatedOptimizer(BaseOptimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """The learning rate: a variable, or a schedule's value at this update."""
+        """The learning rate as a variable, or a schedule's value at this update."""
         return self._get_current_learning_rate()
 
     @learning_rate.setter

@@ -238,7 +238,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
 
     @property
     def nonfinite(self) -> str:
-        """What a NaN or infinite gradient does: "propagate", "skip" or "raise"."""
+        """The effect of a NaN or infinite gradient, ``"propagate"``, ``"skip"`` or ``"raise"``."""
         return self._nonfinite
 
     @property

@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "compare",
         help="compare optimizers over learning rates and seeds",
-        description="Train a model with several optimizers over several learning rates and seeds, "
+        description="Train a model with several optimizers over several learning rates and seeds,\n"
         "and report which one is best, at which learning rate, and how certain that is.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

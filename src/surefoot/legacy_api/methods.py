@@ -133,7 +133,11 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
         return slots[slot_name]
 
     def get_slot_names(self) -> list[str]:
-        """A list of names for this optimizer's slots."""
+        """The names of this optimizer's slots.
+
+        Returns:
+            A list such as ``["m", "v"]``, in the order in which the slots were created.
+        """
         return self.slots.slot_names()
 
     def add_weight(

@@ -87,7 +87,8 @@ class RectifiedAdam(MomentOptimizer):
         ``unrectified_update`` : default ``"momentum"``
             What happens while steps cannot be rectified yet. ``"momentum"`` takes
             a step of plain momentum, as in TensorFlow Addons. ``"skip"``, the
-            later choice of the paper's author, updates only the moments.
+            later choice of the paper's author, updates only the moments: no
+            weight moves, or is decayed.
         ``decay`` : default 0
             The learning rate is divided by ``1 + decay * updates``.
         ``low_precision`` : default ``"master"``
