@@ -41,6 +41,8 @@ DISTINCT = (
     "frozen",
     "ranger_nested",
     "nadam_initial_state",
+    "radam_normalized",
+    "nadam_addons_activations",
 )
 # `operations` holds layers that Keras 3 lacks; a test of its own replaces them.
 WHOLE_MODELS = [case for case in CASES if case not in ("subclassed", "radam_operations")]

@@ -1,6 +1,8 @@
 """The models that `make_legacy_models.py` records, in TensorFlow 2.14's Keras."""
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_addons as tfa
 
 keras = tf.keras
 
@@ -188,3 +190,35 @@ def operations():
     features = keras.Input((5,), name="features")
     x = keras.layers.Dense(3, name="hidden")(features) * 2.0
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="operations")
+
+
+def adapted(**how):
+    """A layer that computes constants from what it has seen."""
+    layer = keras.layers.Normalization(**how)
+    layer.adapt(np.random.default_rng(0).normal(3.0, 2.0, size=(64, 5)).astype("float32"))
+    return layer
+
+
+def normalized():
+    features = keras.Input((5,), name="features")
+    x = keras.layers.Dense(4, activation="relu", name="hidden")(adapted(name="scaling")(features))
+    inner = keras.Sequential(
+        [keras.Input((5,)), adapted(axis=None, name="whole"), keras.layers.Dense(4, name="part")],
+        name="inner",
+    )
+    x = keras.layers.Add(name="sum")([x, inner(features)])
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="normalized")
+
+
+def addons_activations():
+    """Activations of TensorFlow Addons, but `gelu`, which is saved by tf.keras's name."""
+    features = keras.Input((5,), name="features")
+    names = ("hardshrink", "lisht", "mish", "snake", "softshrink", "sparsemax")
+    parts = [
+        keras.layers.Dense(3, activation=getattr(tfa.activations, name), name=f"by_{name}")(
+            features
+        )
+        for name in (*names, "tanhshrink")
+    ]
+    x = keras.layers.Concatenate(name="joined")(parts)
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="activations")

@@ -85,6 +85,8 @@ LOSSES = {
         metrics={"value": ["mae"]},
     ),
     "attention": dict(loss="mean_absolute_error"),
+    "normalized": dict(loss="mse"),
+    "addons_activations": dict(loss="mse"),
 }
 
 new = tf.keras.optimizers
@@ -141,6 +143,8 @@ CASES = {
     "radam_recurrent_stack": ("recurrent_stack", lambda: RADAM(5e-3)),
     "nadam_initial_state": ("initial_state", lambda: legacy.Nadam(5e-3)),
     "ranger_nested": ("nested", lambda: LOOKAHEAD(RADAM(5e-3, beta_2=0.99), 4)),
+    "radam_normalized": ("normalized", lambda: RADAM(5e-3)),
+    "nadam_addons_activations": ("addons_activations", lambda: legacy.Nadam(5e-3)),
     "radam_operations": ("operations", lambda: RADAM(5e-3)),
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
         MissingTensorFlowError,
         UnsafeFileError,
     )
-    from surefoot.migrate.layers.activations import hard_sigmoid
+    from surefoot.migrate.layers.activations import (
+        hard_sigmoid,
+        lisht,
+        snake,
+        sparsemax,
+        tanh_gelu,
+    )
     from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.loading import inspect, load_model
     from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
@@ -51,8 +57,12 @@ _MODULES = {
     "convert": "conversion",
     "hard_sigmoid": "layers.activations",
     "inspect": "loading",
+    "lisht": "layers.activations",
     "load_model": "loading",
     "restore": "restoring",
+    "snake": "layers.activations",
+    "sparsemax": "layers.activations",
+    "tanh_gelu": "layers.activations",
 }
 
 __all__ = [
@@ -74,8 +84,12 @@ __all__ = [
     "convert",
     "hard_sigmoid",
     "inspect",
+    "lisht",
     "load_model",
     "restore",
+    "snake",
+    "sparsemax",
+    "tanh_gelu",
 ]
 
 

@@ -13,7 +13,7 @@ from surefoot.migrate.allowed import CustomObjects
 from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning, refusing_malformed
 from surefoot.migrate.layers.model_builder import ModelBuilder
-from surefoot.migrate.layers.weight_matching import check_complete, pair_weights
+from surefoot.migrate.layers.weight_matching import assign_weights, check_complete, pair_weights
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.optimizers.table_optimizers import find_tables
@@ -166,8 +166,7 @@ def load_model(
         transfer = StateTransfer(
             saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
         )
-    for weight, variable in pairing.pairs:
-        variable.assign(weight.value)
+    assign_weights(pairing, model)
     if optimizer is not None and transfer is not None:
         transfer.assign()
         model.compile(optimizer=optimizer, **arguments)

@@ -9,7 +9,12 @@ import keras
 from surefoot.migrate.allowed import CustomObjects
 from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.errors import MigrationError, refusing_malformed
-from surefoot.migrate.layers.weight_matching import Pairing, check_complete, pair_weights
+from surefoot.migrate.layers.weight_matching import (
+    Pairing,
+    assign_weights,
+    check_complete,
+    pair_weights,
+)
 from surefoot.migrate.loading import Path, read, warn_without_state
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
@@ -85,8 +90,7 @@ def restore(
     new, transfer = _optimizer(saved, model, optimizer, known, pairing, report, partial)
     with refusing_malformed(saved.path):
         arguments = _compile_arguments(saved, model, known)
-    for weight, variable in pairing.pairs:
-        variable.assign(weight.value)
+    assign_weights(pairing, model)
     if new is not None and transfer is not None:
         transfer.assign()
         model.compile(**{**arguments, "optimizer": new})

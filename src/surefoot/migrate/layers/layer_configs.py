@@ -16,7 +16,7 @@ from surefoot.migrate.allowed import (
     make_object,
 )
 from surefoot.migrate.errors import MigrationError, UnsafeFileError
-from surefoot.migrate.layers.activations import hard_sigmoid
+from surefoot.migrate.layers.activations import ADDONS, hard_sigmoid
 from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
 from surefoot.migrate.readers.description import Config, short_class_name
 
@@ -201,7 +201,18 @@ class LayerBuilder:
                 "relu6(x + 3) / 6."
             )
             return hard_sigmoid
-        found = find_function("activation", short_class_name(value), self.custom_objects)
+        if value == "gelu" and value not in self.custom_objects:
+            self.notes.append(
+                "gelu is the exact one, as in tf.keras. Some files have the same name for that of "
+                "TensorFlow Addons, an approximation by tanh. If the model used that one, pass "
+                "custom_objects={'gelu': surefoot.migrate.tanh_gelu}."
+            )
+        # A name of TensorFlow Addons may be that of another function in Keras.
+        of_addons = value.startswith("Addons>")
+        if value in ADDONS and custom_object(value, self.custom_objects) is None:
+            return ADDONS[value]
+        name = value if of_addons else short_class_name(value)
+        found = find_function("activation", name, self.custom_objects)
         if found is None:
             raise MigrationError(
                 f"Keras 3 has no activation {value!r}. If it is your own, pass it: "

@@ -46,6 +46,19 @@ class Pairing:
         return not (self.unmatched_saved or self.unmatched_model)
 
 
+def assign_weights(pairing: Pairing, model: keras.Model) -> None:
+    """Assign the saved weights, and let layers compute again what they derive from theirs.
+
+    An adapted `Normalization`, for one, divides by constants that it makes of its weights.
+    """
+    for weight, variable in pairing.pairs:
+        variable.assign(weight.value)
+    for layer in model._flatten_layers():
+        finalize = getattr(layer, "finalize_state", None)
+        if finalize is not None and layer.weights:
+            finalize()
+
+
 def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
     """Pairs a file's weights with a model's variables, by name and then by structure.
 
