@@ -37,6 +37,8 @@ DISTINCT = (
     "adam",
     "adam_amsgrad",
     "adam_ema",
+    "adamw",
+    "adamw_text",
     "rmsprop_centered",
     "frozen",
     "ranger_nested",

@@ -162,6 +162,8 @@ CASES = {
         "regressor",
         lambda: new.Adam(1e-2, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=4),
     ),
+    "adamw": ("regressor", lambda: new.AdamW(1e-2, weight_decay=0.02, clipnorm=0.5)),
+    "adamw_text": ("text_classifier", lambda: new.AdamW(5e-3, amsgrad=True)),
     "rmsprop": ("regressor", lambda: new.RMSprop(2e-3, clipvalue=0.3)),
     "rmsprop_centered": (
         "two_inputs",

@@ -65,6 +65,7 @@ class OptimizerBuilder:
             ("RMSprop", True): self._legacy_rmsprop,
             ("SGD", False): lambda c: self._newer(keras.optimizers.SGD, c),
             ("Adam", False): lambda c: self._newer(keras.optimizers.Adam, c),
+            ("AdamW", False): self._newer_adamw,
             ("RMSprop", False): lambda c: self._newer(keras.optimizers.RMSprop, c),
             ("Nadam", False): self._newer_nadam,
         }
@@ -176,6 +177,10 @@ class OptimizerBuilder:
             config.pop("ema_overwrite_frequency", None)
             config.pop("ema_momentum", None)
         return self._construct(cls, config)
+
+    def _newer_adamw(self, config: Config) -> Any:
+        # Adam with weight decay is the same, and has a class for embeddings.
+        return self._newer(keras.optimizers.Adam if self.tables else keras.optimizers.AdamW, config)
 
     def _newer_nadam(self, config: Config) -> Any:
         self.notes.append(

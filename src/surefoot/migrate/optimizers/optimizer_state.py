@@ -231,7 +231,7 @@ def _sort_unnamed(
     columns: list[tuple[str, ...]] = [("average",)] if config.get("use_ema") else []
     if saved.class_name == "SGD":
         columns += [("m",)]
-    elif saved.class_name in ("Adam", "Nadam"):
+    elif saved.class_name in ("Adam", "AdamW", "Nadam"):
         columns += [("m", "v"), *([("vhat",)] if config.get("amsgrad") else [])]
     elif saved.class_name == "RMSprop":
         columns += [("velocity",)]

@@ -27,6 +27,7 @@ CLASSES: dict[tuple[str, bool], Any] = {
     ("RMSprop", True): keras.optimizers.RMSprop,
     ("SGD", False): keras.optimizers.SGD,
     ("Adam", False): keras.optimizers.Adam,
+    ("AdamW", False): keras.optimizers.AdamW,
     ("RMSprop", False): keras.optimizers.RMSprop,
     ("Nadam", False): keras.optimizers.Nadam,
 }
