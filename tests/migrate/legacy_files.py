@@ -45,6 +45,10 @@ DISTINCT = (
     "nadam_initial_state",
     "radam_normalized",
     "nadam_addons_activations",
+    "radam_loss_scaled",
+    "ranger_fixed_scale",
+    "adam_loss_scaled",
+    "ranger_mixed",
 )
 # `operations` holds layers that Keras 3 lacks; a test of its own replaces them.
 WHOLE_MODELS = [case for case in CASES if case not in ("subclassed", "radam_operations")]

@@ -43,6 +43,15 @@ def scaled_regressor():
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="scaled")
 
 
+def mixed_regressor():
+    """Computes in float16; `compile` scales the loss by itself."""
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    features = keras.Input((5,), name="features")
+    x = keras.layers.Dense(6, activation="tanh", name="hidden")(features)
+    output = keras.layers.Dense(2, dtype="float32", name="output")(x)
+    return keras.Model(features, output, name="mixed")
+
+
 def partly_frozen():
     """Layers without names of their own, two of them frozen."""
     model = keras.Sequential(

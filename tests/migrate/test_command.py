@@ -109,7 +109,7 @@ def test_failures_are_one_line_and_leave_nothing(
         (["nowhere.h5", str(target)], "nowhere.h5"),
         ([str(text), str(target)], "neither"),
         ([str(truncated), str(target)], "truncated"),
-        ([str(other), str(target)], "'LAMB'. Accepted: Adam, Lookahead"),
+        ([str(other), str(target)], "'LAMB'. Accepted: Adam, AdamW, Lookahead"),
         ([old, str(there)], "exists"),
         ([old, str(tmp_path / "no" / "new.keras")], "no directory"),
         ([old, str(tmp_path / "new.h5")], "must end in .keras"),

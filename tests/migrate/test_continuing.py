@@ -160,3 +160,20 @@ def test_keras_own_batch_normalization_can_be_had(tmp_path) -> None:
     assert type(model.get_layer("conv_norm")) is keras.layers.BatchNormalization
     default = load("adam", "h5")
     assert type(default.get_layer("conv_norm")) is surefoot.migrate.FusedBatchNormalization
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras", "savedmodel"])
+def test_losses_are_scaled_where_layers_compute_in_float16(kind: str) -> None:
+    model = load("ranger_mixed", kind)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert isinstance(model.optimizer.inner_optimizer, surefoot.Lookahead)
+    assert model.optimizer.initial_scale == 2.0**15
+    assert model.optimizer.dynamic_growth_steps == 2000
+
+
+@pytest.mark.parametrize("case", ["radam_loss_scaled", "ranger_fixed_scale", "adam_loss_scaled"])
+def test_losses_are_not_scaled_where_that_changes_nothing(case: str) -> None:
+    path = path_of(case, "h5")
+    model, report = surefoot.migrate.load_model(path, OWN, return_report=True)
+    assert not isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert any("LossScaleOptimizer was left out" in note for note in report.notes)

@@ -91,6 +91,13 @@ def test_checkpoint_alone_says_what_it_assumes(case: str) -> None:
         ),
         ("ranger_text", lambda: surefoot.Ranger(sync_period=3)),
         ("frozen", surefoot.RectifiedAdam),
+        ("radam_normalized", surefoot.RectifiedAdam),
+        (
+            "radam_loss_scaled",
+            lambda: keras.optimizers.LossScaleOptimizer(surefoot.RectifiedAdam()),
+        ),
+        ("adam_loss_scaled", keras.optimizers.Adam),
+        ("adamw", lambda: keras.optimizers.AdamW(weight_decay=0.02, clipnorm=0.5)),
     ],
 )
 def test_checkpoints_of_other_models_and_optimizers(

@@ -14,6 +14,7 @@ from surefoot.migrate.compile_arguments import compile_arguments
 from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning, refusing_malformed
 from surefoot.migrate.layers.model_builder import ModelBuilder
 from surefoot.migrate.layers.weight_matching import assign_weights, check_complete, pair_weights
+from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.optimizers.table_optimizers import find_tables
@@ -169,6 +170,7 @@ def load_model(
     assign_weights(pairing, model)
     if optimizer is not None and transfer is not None:
         transfer.assign()
+        optimizer = with_loss_scale(optimizer, saved, model, report.notes)
         model.compile(optimizer=optimizer, **arguments)
         warn_without_state(saved, report)
     report.add_transfer(pairing, optimizer, transfer)

@@ -16,6 +16,7 @@ from surefoot.migrate.layers.weight_matching import (
     pair_weights,
 )
 from surefoot.migrate.loading import Path, read, warn_without_state
+from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.optimizers.optimizer_templates import completed, model_optimizer
@@ -93,6 +94,7 @@ def restore(
     assign_weights(pairing, model)
     if new is not None and transfer is not None:
         transfer.assign()
+        new = with_loss_scale(new, saved, model, report.notes)
         model.compile(**{**arguments, "optimizer": new})
         warn_without_state(saved, report)
     report.add_transfer(pairing, new, transfer)
@@ -109,6 +111,8 @@ def _optimizer(
     partial: bool,
 ) -> tuple[Any, StateTransfer | None]:
     template = given if given is not None else model_optimizer(model)
+    if isinstance(template, keras.optimizers.LossScaleOptimizer):
+        template = template.inner_optimizer
     if saved.optimizer is None:
         if template is not None and not partial:
             raise MigrationError(

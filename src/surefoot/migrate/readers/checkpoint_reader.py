@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
 
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.readers.description import (
+    GROWTH_STEPS,
     Array,
     Config,
+    LossScale,
     SavedLayer,
     SavedModel,
     SavedOptimizer,
     is_legacy_optimizer,
     short_class_name,
+    without_loss_scale,
 )
 from surefoot.migrate.readers.hdf5_guard import first_line, parse_json
 from surefoot.migrate.readers.object_graph import Node, ObjectGraph, import_tensorflow
@@ -156,6 +160,7 @@ def _read_optimizer(
     nodes: list[Node],
     saved: Config | None,
 ) -> SavedOptimizer:
+    saved, loss_scale = (None, None) if saved is None else without_loss_scale(saved)
     arguments = saved["config"] if saved is not None else {}
     if node is None:
         # Keras writes no object for an optimizer that has done no step.
@@ -165,7 +170,9 @@ def _read_optimizer(
             saved is not None,
             is_legacy_optimizer(arguments),
             None,
+            loss_scale=loss_scale,
         )
+    loss_scale = _present_scale(graph, node, loss_scale)
     legacy = "_iterations" not in node.children
     hyperparameters = _scalars(graph, node)
     inner = graph.child(node, INNER)
@@ -202,7 +209,17 @@ def _read_optimizer(
         iterations=None if iterations is None else int(iterations),
         slots=slots,
         scalars=scalars,
+        loss_scale=loss_scale,
     )
+
+
+def _present_scale(graph: ObjectGraph, node: Node, known: LossScale | None) -> LossScale | None:
+    """The scale of the loss at the end, where that was not fixed."""
+    held = graph.child(node, "loss_scale")
+    scale = None if held is None else _scalars(graph, held).get("current_loss_scale")
+    if scale is None:
+        return known
+    return dataclasses.replace(known or LossScale(scale, GROWTH_STEPS), scale=scale)
 
 
 def _scalars(graph: ObjectGraph, node: Node) -> dict[str, float]:

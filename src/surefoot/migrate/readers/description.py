@@ -12,6 +12,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from surefoot.migrate.errors import MigrationError
+
+INITIAL_SCALE, GROWTH_STEPS = 2.0**15, 2000
+"""Defaults of a `LossScaleOptimizer`."""
+
 Array = npt.NDArray[Any]
 Config = dict[str, Any]
 
@@ -53,6 +58,19 @@ class SavedLayer:
 
 
 @dataclasses.dataclass(frozen=True)
+class LossScale:
+    """The arguments of a `LossScaleOptimizer`.
+
+    Attributes:
+        scale: The factor of the loss; only SavedModels and checkpoints have the last one.
+        growth_steps: After how many finite steps it is doubled; None for a fixed scale.
+    """
+
+    scale: float
+    growth_steps: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class SavedOptimizer:
     """An optimizer with its state.
 
@@ -67,6 +85,7 @@ class SavedOptimizer:
         slots: For each slot name, the array of each weight, by `SavedWeight.key`.
         scalars: State that belongs to no variable, such as Nadam's `momentum_cache`.
         unnamed: The state in the original's order, if the file has no names for it.
+        loss_scale: How a `LossScaleOptimizer` around it scaled the loss, if there was one.
     """
 
     class_name: str
@@ -77,6 +96,7 @@ class SavedOptimizer:
     slots: Mapping[str, Mapping[str, Array]] = dataclasses.field(default_factory=dict)
     scalars: Mapping[str, float] = dataclasses.field(default_factory=dict)
     unnamed: tuple[Array, ...] | None = None
+    loss_scale: LossScale | None = None
 
     @property
     def has_state(self) -> bool:
@@ -120,3 +140,27 @@ def short_class_name(registered: str) -> str:
 def is_legacy_optimizer(config: Mapping[str, Any]) -> bool:
     """Whether a serialized optimizer is an OptimizerV2; newer classes have these entries."""
     return "jit_compile" not in config and "is_legacy_optimizer" not in config
+
+
+def without_loss_scale(saved: Config) -> tuple[Config, LossScale | None]:
+    """Take the optimizer out of the `LossScaleOptimizer` that every mixed_float16 model had.
+
+    Args:
+        saved: A serialized optimizer.
+
+    Returns:
+        It, or the one inside of it; and how the loss was scaled.
+
+    Raises:
+        MigrationError: If there is none inside of it.
+    """
+    if not short_class_name(saved["class_name"]).startswith("LossScaleOptimizer"):
+        return saved, None
+    config = saved["config"]
+    inner = config.get("inner_optimizer", config.get("optimizer"))
+    if not isinstance(inner, dict) or not isinstance(inner.get("config"), dict):
+        raise MigrationError(f"A LossScaleOptimizer has no inner optimizer. Received: {config!r}.")
+    if "class_name" not in inner or str(inner["class_name"]).startswith("LossScaleOptimizer"):
+        raise MigrationError(f"Not the inner optimizer of a LossScaleOptimizer: {inner!r}.")
+    growth_steps = config.get("dynamic_growth_steps") if config.get("dynamic", True) else None
+    return inner, LossScale(float(config.get("initial_scale") or INITIAL_SCALE), growth_steps)

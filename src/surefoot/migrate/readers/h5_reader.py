@@ -14,6 +14,7 @@ from surefoot.migrate.readers.description import (
     SavedWeight,
     is_legacy_optimizer,
     short_class_name,
+    without_loss_scale,
 )
 from surefoot.migrate.readers.hdf5_guard import GuardedHDF5
 from surefoot.migrate.readers.slot_names import sort_named_state
@@ -96,7 +97,7 @@ def _read_optimizer(
 ) -> SavedOptimizer | None:
     if not training or not training.get("optimizer_config"):
         return None
-    saved = training["optimizer_config"]
+    saved, loss_scale = without_loss_scale(training["optimizer_config"])
     named: list[tuple[str, Array]] = []
     group = guarded.group("optimizer_weights")
     if group is not None:
@@ -114,4 +115,5 @@ def _read_optimizer(
         iterations=state.iterations,
         slots=state.slots,
         scalars=state.scalars,
+        loss_scale=loss_scale,
     )

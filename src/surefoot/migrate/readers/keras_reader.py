@@ -24,6 +24,7 @@ from surefoot.migrate.readers.description import (
     SavedWeight,
     is_legacy_optimizer,
     short_class_name,
+    without_loss_scale,
 )
 from surefoot.migrate.readers.h5_reader import class_names
 from surefoot.migrate.readers.hdf5_guard import GuardedHDF5, parse_json
@@ -145,6 +146,7 @@ def _read_optimizer(guarded: GuardedHDF5, compiled: Config | None) -> SavedOptim
         raise MigrationError(
             f"{guarded.name}: the optimizer is not a configuration. Received: {saved!r}."
         )
+    saved, loss_scale = without_loss_scale(saved)
     group = guarded.group(f"optimizer/{VARIABLES}")
     values = []
     if group is not None:
@@ -156,4 +158,5 @@ def _read_optimizer(guarded: GuardedHDF5, compiled: Config | None) -> SavedOptim
         legacy=is_legacy_optimizer(saved["config"]),
         iterations=int(values[0]) if values else None,
         unnamed=tuple(values[1:]) if values else None,
+        loss_scale=loss_scale,
     )

@@ -166,7 +166,9 @@ class ObjectGraph:
             elif any(child.startswith("layer-") for child in layer.children):
                 name = ""
             else:
-                name = found[0].name.split("/")[0] if found and numbered else ""
+                # The weights of a `Normalization` are named without their layer.
+                scope, slash, _ = found[0].name.partition("/") if found and numbered else ("",) * 3
+                name = scope if slash else ""
             shown = name or attribute
             weights = tuple(
                 SavedWeight(f"{shown}: {n.name}#{n.number}", n.name, (), self.value(n))
