@@ -94,7 +94,9 @@ def test_keras_2_left_the_state_of_an_optimizer_v2_out_of_keras_files() -> None:
     assert model.optimizer.weight_decay == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("case", ["radam_two_inputs", "ranger_text", "rmsprop_legacy"])
+@pytest.mark.parametrize(
+    "case", ["radam_two_inputs", "ranger_text", "rmsprop_legacy", "nadam_scaled", "ranger_mixed"]
+)
 def test_a_migrated_model_survives_keras_saving(case: str, tmp_path) -> None:
     model = load(case, "h5")
     model.save(tmp_path / "new.keras")

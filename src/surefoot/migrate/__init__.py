@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
     from surefoot.migrate.loading import inspect, load_model
+    from surefoot.migrate.losses import CosineSimilarity, CosineSimilarityMetric, Huber
     from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
     from surefoot.migrate.optimizers.table_optimizers import (
         TableAdam,
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from surefoot.migrate.restoring import restore
 
 _MODULES = {
+    "CosineSimilarity": "losses",
+    "CosineSimilarityMetric": "losses",
     "FusedBatchNormalization": "layers.batch_normalization",
+    "Huber": "losses",
     "LegacyRMSprop": "optimizers.legacy_rmsprop",
     "MigrationError": "errors",
     "MissingOptimizerStateWarning": "errors",
@@ -66,7 +70,10 @@ _MODULES = {
 }
 
 __all__ = [
+    "CosineSimilarity",
+    "CosineSimilarityMetric",
     "FusedBatchNormalization",
+    "Huber",
     "LegacyRMSprop",
     "MigrationError",
     "MissingOptimizerStateWarning",

@@ -16,6 +16,7 @@ from surefoot.migrate.allowed import (
     find_function,
 )
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.losses import saved_whole
 from surefoot.migrate.readers.description import Config, short_class_name
 
 # Keras 2 replaced "auto" when the loss was used; `fit` used this reduction.
@@ -109,7 +110,7 @@ def _loss(saved: Any, custom_objects: CustomObjects) -> Any:
             config.get("reduction", "auto"), config.get("reduction")
         )
         config.pop("fn", None)
-        return construct(cls, config)
+        return construct(saved_whole(cls, config), config)
     return _named("loss", saved, custom_objects, keras.losses.get)
 
 
@@ -125,6 +126,7 @@ def _metric(saved: Any, custom_objects: CustomObjects) -> Any:
         if not own:
             known = accepted_arguments(cls)
             config = {key: value for key, value in config.items() if key in known}
+            cls = saved_whole(cls, config)
         return construct(cls, config)
     return _named("metric", saved, custom_objects, lambda name: name)
 

@@ -39,9 +39,12 @@ def with_loss_scale(optimizer: Any, saved: SavedModel, model: keras.Model, notes
             f"The loss had the fixed scale {scale.scale:g}. In Keras 3 scales change as gradients "
             "overflow or not; this one starts there."
         )
-    return keras.optimizers.LossScaleOptimizer(
+    scaled = keras.optimizers.LossScaleOptimizer(
         optimizer,
         initial_scale=scale.scale,
         dynamic_growth_steps=scale.growth_steps or GROWTH_STEPS,
         name="loss_scale_optimizer",
     )
+    if optimizer.built:  # else Keras saves it without its own variables
+        scaled.build(model.trainable_variables)
+    return scaled
