@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from surefoot.engines import plain
 from surefoot.engines.compiler.loop import Elementwise, Loop, Obstacle
 from surefoot.rule.update import Array, Moments, StepScalars
-from surefoot.variables.tracked import Assignment, Tracked
+from surefoot.variables.tracked import Assignment, Assignments, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision
 
 Columns = list[list[Any]]
@@ -202,21 +202,8 @@ def assign_where(
     scalars: Sequence[Array],
 ) -> list[Assignment]:
     """Make the assignments that loops can process, where ``condition`` holds; return the rest."""
-    alike: dict[Any, list[Assignment]] = {}
-    rest = []
-    for assignment in assignments:
-        targets, sources = assignment
-        known = [v for v in (*targets, *sources) if v is not None]
-        if any(map(is_low_precision, known)):
-            rest.append(assignment)
-            continue
-        row = _row(assignment)
-        place = {id(v): i for i, v in enumerate(row)}
-        places = tuple(None if s is None else place[id(s)] for s in sources)
-        key = accumulator_dtype(targets[0]), len(targets), len(row), places
-        alike.setdefault(key, []).append(assignment)
-    for (dtype, outputs, inputs, places), chosen in alike.items():
-        columns = [list(column) for column in zip(*map(_row, chosen), strict=True)]
+    groups, rest = _grouped(assignments)
+    for (dtype, outputs, inputs, places), chosen, columns in groups:
         selection = runner.select(dtype, columns, [])
         if not _may_run(runner, [selection]):
             rest += chosen
@@ -232,6 +219,35 @@ def assign_where(
         runner.run(body, selection, [condition, *scalars])
         rest += [a for a, s in zip(chosen, selection.served, strict=True) if not s]
     return rest
+
+
+def _grouped(
+    assignments: list[Assignment],
+) -> tuple[list[tuple[Any, list[Assignment], Columns]], list[Assignment]]:
+    """Assignments that one loop can make, with their variables; and those that none can."""
+    if isinstance(assignments, Assignments) and assignments.groups is not None:
+        groups, rest = assignments.groups
+        return groups, list(rest)
+    alike: dict[Any, list[Assignment]] = {}
+    rest = []
+    for assignment in assignments:
+        targets, sources = assignment
+        known = [v for v in (*targets, *sources) if v is not None]
+        if any(map(is_low_precision, known)):
+            rest.append(assignment)
+            continue
+        row = _row(assignment)
+        place = {id(v): i for i, v in enumerate(row)}
+        places = tuple(None if s is None else place[id(s)] for s in sources)
+        key = accumulator_dtype(targets[0]), len(targets), len(row), places
+        alike.setdefault(key, []).append(assignment)
+    groups = [
+        (key, chosen, [list(column) for column in zip(*map(_row, chosen), strict=True)])
+        for key, chosen in alike.items()
+    ]
+    if isinstance(assignments, Assignments):
+        assignments.groups = groups, rest
+    return groups, list(rest)
 
 
 def _row(assignment: Assignment) -> list[Any]:

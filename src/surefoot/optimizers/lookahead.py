@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_
 from typing import Any, Literal, Unpack
 
 import keras
@@ -20,7 +21,7 @@ from surefoot.state.counter import updates_done
 from surefoot.state.hyperparameters import Hyperparameter
 from surefoot.state.measurement import measured
 from surefoot.state.named_state import State, as_array
-from surefoot.variables.tracked import Assignment
+from surefoot.variables.tracked import Assignment, Assignments
 from surefoot.variables.variable import distinct, identity, is_low_precision
 
 FINALIZE = ("fast", "slow")
@@ -149,9 +150,9 @@ class Lookahead(WrappingOptimizer):
             for variable in variables
             if "slow" in self.slots.of(variable)
         ]
-        self.__dict__["_slow_initializations"] = [
+        self.__dict__["_slow_initializations"] = Assignments(
             Assignment([slow], [fast, master]) for fast, slow, master in followed
-        ]
+        )
         self.__dict__["_synchronizations"] = {
             identity(fast): Assignment(
                 sorted((v for v in (master, fast, slow) if v is not None), key=is_low_precision),
@@ -159,6 +160,7 @@ class Lookahead(WrappingOptimizer):
             )
             for fast, slow, master in followed
         }
+        self.__dict__["_all_synchronizations"] = Assignments(self._synchronizations.values())
         self.restore_pending_slots()
 
     # The slow weights in the model.
@@ -199,13 +201,9 @@ class Lookahead(WrappingOptimizer):
                 variable.assign(value)
 
     def _put_slow_weights(self, variables: list[Any]) -> None:
-        if not self._has_started():
-            return  # the slow weights are the fast ones
-        for variable in variables:
+        steps = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations))
+        for variable in variables if steps > 0 else ():  # before, they are the fast ones
             variable.assign(as_array(self.slots.of(variable)["slow"]))
-
-    def _has_started(self) -> bool:
-        return bool(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations)) > 0)
 
     def reset_slow_weights(self) -> None:
         """Let the slow weights start anew from the model's present weights.
@@ -267,17 +265,21 @@ class Lookahead(WrappingOptimizer):
         now_done = updates_done(inner)
         # The inner optimizer may only have accumulated, or skipped.
         moved = now_done > done
-        # As in the original, a variable that has no gradient in this update stays as it is.
-        given = dict.fromkeys(map(identity, trainable_variables))
-        synchronizations = [
-            self._synchronizations[key] for key in given if key in self._synchronizations
-        ]
         period = keras.ops.cast(own["sync_period"], keras.backend.standardize_dtype(done.dtype))
         ends = moved & (now_done % period == 0)
-        engine.assign_where(ends, synchronizations, _synchronized, [own["slow_step_size"]])
+        due = self._synchronizations_of(trainable_variables)
+        engine.assign_where(ends, due, _synchronized, [own["slow_step_size"]])
         # Keras will count this step; take that back if it was none.
         dtype = keras.backend.standardize_dtype(self._iterations.dtype)
         self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
+
+    def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
+        """As in the original, a variable that has no gradient in this update stays as it is."""
+        known = self._trainable_variables
+        if len(variables) == len(known) and all(map(is_, variables, known)):
+            return self._all_synchronizations
+        given = dict.fromkeys(map(identity, variables))
+        return [self._synchronizations[key] for key in given if key in self._synchronizations]
 
     # Weights and configuration.
 

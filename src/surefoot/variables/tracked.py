@@ -32,3 +32,13 @@ class Assignment(NamedTuple):
 
     targets: list[Any]
     sources: list[Any]
+
+
+class Assignments(list[Assignment]):
+    """Assignments that are made again and again.
+
+    Attributes:
+        groups: What loops have found out about them, once.
+    """
+
+    groups: Any = None

@@ -174,7 +174,8 @@ def note_changed(columns: Iterable[Column]) -> None:
     """
     for column in columns:
         # Tensors made in inference mode have no version, and take part in no gradients.
-        increment_version([t for t in column if not t.is_inference()])
+        inference = any(map(torch.Tensor.is_inference, column))
+        increment_version([t for t in column if not t.is_inference()] if inference else column)
 
 
 def require_memory(row: Sequence[torch.Tensor]) -> None:
