@@ -12,15 +12,8 @@ import pytest
 import reference
 import surefoot
 from loops import BACKEND, EAGER_AND_COMPILED, Loop, to_numpy
+from optimizers.test_state_kept import stored
 from reference_base import Reference
-
-
-def stored(optimizer: Any) -> dict[str, np.ndarray]:
-    """Everything that an optimizer would save."""
-    store: dict[str, np.ndarray] = {}
-    optimizer.save_own_variables(store)
-    return {key: np.array(value) for key, value in store.items()}
-
 
 COUNTED: dict[str, tuple[Callable[[], Any], Callable[[Any], Reference]]] = {
     "radam": (

@@ -9,7 +9,6 @@ backend in use, which applies `surefoot.rule.update` to all variables at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import is_
 from typing import Any
 
 import keras
@@ -222,8 +221,7 @@ class MomentOptimizer(RatedOptimizer):
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
         tracked = self.tracked_variables
-        known = self._trainable_variables
-        if len(known) != len(trainable_variables) or not all(map(is_, known, trainable_variables)):
+        if not self.are_all(trainable_variables):
             tracked = [tracked[self._get_variable_index(v)] for v in trainable_variables]
         step = self.step_arguments(learning_rate)
         if len({t.index for t in tracked}) == len(tracked):

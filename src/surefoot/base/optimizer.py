@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import Any
 
 import keras
@@ -300,6 +301,11 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
             with keras.name_scope(self.name, caller=self):
                 self.build(variables)
         return variables
+
+    def are_all(self, variables: list[Any]) -> bool:
+        """Whether these are all variables that the optimizer was built for, in their order."""
+        known = self._trainable_variables
+        return len(known) == len(variables) and all(map(is_, known, variables))
 
     def compiles_eagerly(self) -> bool:
         """Whether an eager step may be compiled: not if it has to call a function of the user."""

@@ -257,11 +257,7 @@ class Engine(ABC):
         scalars = self.scalars_for(tracked, scalars)
         rounded = self.stochastic_cast(optimizer, tracked, gradient)
         new = plain.stepped(self.arrays, self.cast, state, gradient, scalars, rounded)
-        variables = [tracked.variable, *tracked.moments, tracked.master]
-        values = [new.parameter, *new.moments, new.master]
-        for variable, value in zip(variables, values, strict=True):
-            if variable is not None:
-                self.assign(variable, value)
+        self.write_state(tracked, new)
 
     def read_state(
         self, tracked: Tracked, read: Callable[[Any], Array] | None = None
@@ -274,13 +270,26 @@ class Engine(ABC):
         moments = Moments(*map(value, tracked.moments))
         return plain.VariableState(value(tracked.variable), moments, value(tracked.master))
 
+    def write_state(
+        self,
+        tracked: Tracked,
+        state: plain.VariableState,
+        write: Callable[[Any, Array], None] | None = None,
+    ) -> None:
+        """Assign what a step made of `read_state`; ``write`` may write rows of it."""
+        variables = [tracked.variable, *tracked.moments, tracked.master]
+        values = [state.parameter, *state.moments, state.master]
+        for variable, value in zip(variables, values, strict=True):
+            if variable is not None:
+                (write or self.assign)(variable, value)
+
     def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
-        """The scalars of one variable, which may be excluded from weight decay, in its dtype."""
-        own = scalars if tracked.decays else scalars._replace(shrink=0.0)
+        """The scalars of one variable in its accumulators' dtype; flags and None as they are."""
         dtype = accumulator_dtype(tracked.variable)
-        flags = {"adaptive": own.adaptive}
-        numbers = {k: v if v is None else self.cast(v, dtype) for k, v in own._asdict().items()}
-        return StepScalars(**numbers | flags)
+        own = scalars.for_variable(decays=tracked.decays)._asdict().items()
+        return StepScalars(
+            **{k: v if v is None or k == "adaptive" else self.cast(v, dtype) for k, v in own}
+        )
 
     def stochastic_cast(
         self, optimizer: RuleOptimizer, tracked: Tracked, gradient: Array

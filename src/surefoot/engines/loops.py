@@ -114,7 +114,7 @@ def update(
         return done
     for group, selection in zip(groups, selections, strict=True):
         if any(selection.served):
-            own = scalars if group.decays else scalars._replace(shrink=0.0)
+            own = scalars.for_variable(decays=group.decays)
             body = rule_loop(
                 group.dtype, group.amsgrad, own.gradient_weight is not None, bound is not None
             )

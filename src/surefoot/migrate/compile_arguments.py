@@ -110,7 +110,7 @@ def _loss(saved: Any, custom_objects: CustomObjects) -> Any:
             config.get("reduction", "auto"), config.get("reduction")
         )
         config.pop("fn", None)
-        return construct(saved_whole(cls, config), config)
+        return saved_whole(construct(cls, config), config)
     return _named("loss", saved, custom_objects, keras.losses.get)
 
 
@@ -126,8 +126,8 @@ def _metric(saved: Any, custom_objects: CustomObjects) -> Any:
         if not own:
             known = accepted_arguments(cls)
             config = {key: value for key, value in config.items() if key in known}
-            cls = saved_whole(cls, config)
-        return construct(cls, config)
+        made = construct(cls, config)
+        return made if own else saved_whole(made, config)
     return _named("metric", saved, custom_objects, lambda name: name)
 
 

@@ -32,8 +32,20 @@ class Huber(keras.losses.Huber):
         return {**super().get_config(), "delta": self.delta}
 
 
+class _SavedWithAxis:
+    """What is computed along an axis that Keras's own config leaves out."""
+
+    def __init__(self, axis: int = -1, **kwargs: Any):
+        super().__init__(axis=axis, **kwargs)  # type: ignore[call-arg]
+        self.axis = axis
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, with ``axis``."""
+        return {**super().get_config(), "axis": self.axis}  # type: ignore[misc]
+
+
 @keras.saving.register_keras_serializable(package="surefoot")
-class CosineSimilarity(keras.losses.CosineSimilarity):
+class CosineSimilarity(_SavedWithAxis, keras.losses.CosineSimilarity):
     """`keras.losses.CosineSimilarity`, saved with its ``axis``, which Keras's own leaves out.
 
     Args:
@@ -45,17 +57,9 @@ class CosineSimilarity(keras.losses.CosineSimilarity):
         1
     """
 
-    def __init__(self, axis: int = -1, **kwargs: Any):
-        super().__init__(axis=axis, **kwargs)
-        self.axis = axis
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, with ``axis``."""
-        return {**super().get_config(), "axis": self.axis}
-
 
 @keras.saving.register_keras_serializable(package="surefoot")
-class CosineSimilarityMetric(keras.metrics.CosineSimilarity):
+class CosineSimilarityMetric(_SavedWithAxis, keras.metrics.CosineSimilarity):
     """`keras.metrics.CosineSimilarity`, saved with its ``axis``, which Keras's own leaves out.
 
     Args:
@@ -67,14 +71,6 @@ class CosineSimilarityMetric(keras.metrics.CosineSimilarity):
         1
     """
 
-    def __init__(self, axis: int = -1, **kwargs: Any):
-        super().__init__(axis=axis, **kwargs)
-        self.axis = axis
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, with ``axis``."""
-        return {**super().get_config(), "axis": self.axis}
-
 
 SAVED_WHOLE: dict[type, type] = {
     keras.losses.Huber: Huber,
@@ -83,12 +79,12 @@ SAVED_WHOLE: dict[type, type] = {
 }
 
 
-def saved_whole(cls: type, arguments: dict[str, Any]) -> type:
-    """The class that saves all of these arguments: Keras's own if it does."""
-    whole = SAVED_WHOLE.get(cls)
+def saved_whole(made: Any, arguments: dict[str, Any]) -> Any:
+    """A loss or metric made of these arguments, or one that saves what it would forget of them."""
+    whole = SAVED_WHOLE.get(type(made))
     if whole is None:
-        return cls
-    config = cls(**arguments).get_config()
-    default = whole().get_config()
-    lost = [k for k, v in arguments.items() if k not in config and v != default.get(k, v)]
-    return whole if lost else cls
+        return made
+    saving = whole(**arguments)
+    given, default = saving.get_config(), whole().get_config()
+    forgotten = given.keys() - made.get_config().keys()
+    return saving if any(given[k] != default[k] for k in forgotten) else made

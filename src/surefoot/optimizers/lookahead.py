@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from operator import is_
 from typing import Any, Literal, Unpack
 
 import keras
@@ -275,8 +274,7 @@ class Lookahead(WrappingOptimizer):
 
     def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
         """As in the original, a variable that has no gradient in this update stays as it is."""
-        known = self._trainable_variables
-        if len(variables) == len(known) and all(map(is_, variables, known)):
+        if self.are_all(variables):
             return self._all_synchronizations
         given = dict.fromkeys(map(identity, variables))
         return [self._synchronizations[key] for key in given if key in self._synchronizations]

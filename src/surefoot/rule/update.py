@@ -51,6 +51,10 @@ class StepScalars(NamedTuple):
     adaptive: Array
     shrink: Array
 
+    def for_variable(self, *, decays: bool) -> StepScalars:
+        """The scalars of one variable, which may be excluded from weight decay."""
+        return self if decays else self._replace(shrink=0.0)
+
 
 class Moments(NamedTuple):
     """The moments of one parameter: ``vhat`` is None without amsgrad."""

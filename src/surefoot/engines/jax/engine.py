@@ -119,7 +119,9 @@ class JaxEngine(Engine):
 
     def upcast_one(self, gradient: Any) -> Any:
         """Dense."""
-        gradient = gradient.todense() if isinstance(gradient, JAXSparse) else jnp.asarray(gradient)
+        gradient = self.as_tensor(gradient)
+        if isinstance(gradient, JAXSparse):
+            gradient = gradient.todense()
         return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
 
     def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:

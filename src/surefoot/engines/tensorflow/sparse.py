@@ -38,10 +38,11 @@ def update_rows(
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 engine.assign(slot, moment)
-    variables = [tracked.variable, *tracked.moments, tracked.master]
-    for variable, value in zip(variables, [new.parameter, *new.moments, new.master], strict=True):
-        if variable is not None:
-            value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
+
+    def write(variable: Any, value: tf.Tensor) -> None:
+        value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
+
+    engine.write_state(tracked, new, write)
 
 
 def summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:

@@ -93,7 +93,7 @@ def update(
         columns = [parameters, [gradients[i] for i in indices], *moments]
         # The kernel looks at no shapes, and at no flags of a tensor.
         if places and table_of(columns) is not None:
-            own = scalars if group.decays else scalars._replace(shrink=0.0)
+            own = scalars.for_variable(decays=group.decays)
             _update_columns(kernel, own, columns, clipvalue)
             note_changed([parameters, *moments])  # which not every version of the kernel does
             served.update(indices)

@@ -75,16 +75,16 @@ class _Kind(NamedTuple):
         itemsize: Bytes of a number.
         numbers: How many numbers the tensors of each row have.
         sizes: The bytes of every tensor.
-        are_alike: Whether other tensors are of the same kind, one by one.
     """
 
     itemsize: int
     numbers: np.ndarray
     sizes: np.ndarray
-    are_alike: Callable[..., bool]
 
 
-_kinds: dict[tuple[int, int, int], _Kind] = {}
+_kinds: dict[tuple[int, int, int], tuple[Callable[..., bool], _Kind]] = {}
+"""Kinds that were found right, each with a function that recognizes tensors of it."""
+
 _MOST_KINDS = 64
 
 
@@ -92,9 +92,9 @@ def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | 
     """What kind of tensors these are, remembered from step to step; None if not of a right one."""
     # A guess by which to find it again; whether it is right is asked.
     key = len(columns), len(tensors), id(tensors[0]) if tensors else 0
-    kind = _kinds.get(key)
-    if kind is not None and kind.are_alike(*tensors):
-        return kind
+    known = _kinds.get(key)
+    if known is not None and known[0](*tensors):
+        return known[1]
     first = columns[0]
     dtype, shapes = first[0].dtype, list(map(_shape, first))
     if not (
@@ -109,29 +109,24 @@ def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | 
         return None
     numbers = np.fromiter(map(torch.Tensor.numel, first), np.int64, len(first))
     sizes = np.tile(numbers, len(columns)) * dtype.itemsize
-    kind = _Kind(dtype.itemsize, numbers, sizes, _likeness(tensors))
-    if len(_kinds) >= _MOST_KINDS:
-        _kinds.clear()
-    _kinds[key] = kind
+    kind = _Kind(dtype.itemsize, numbers, sizes)
+    make_guard = _guards()
+    if make_guard is not None:
+        if len(_kinds) >= _MOST_KINDS:
+            _kinds.clear()
+        _kinds[key] = make_guard(tensors), kind
     return kind
-
-
-def _likeness(tensors: list[torch.Tensor]) -> Callable[..., bool]:
-    """Whether tensors have the types, dtypes, shapes, strides, devices and flags of these.
-
-    `torch.compile` asks that before it runs what it has compiled. Its function is not public, and
-    so is tried first; where it does not notice all that counts here, tensors are never alike.
-    """
-    make = _guards()
-    return _never if make is None else make(tensors)
-
-
-def _never(*tensors: torch.Tensor) -> bool:
-    return False
 
 
 @functools.cache
 def _guards() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
+    """A maker of functions that tell whether others are as some tensors were, or None.
+
+    They compare types, dtypes, shapes, strides, devices and flags. `torch.compile` asks them before
+    it runs what it has compiled. They are not public, and so are tried first: None if they do not
+    notice all that counts here.
+    """
+
     def make(tensors: list[torch.Tensor]) -> Callable[..., bool]:
         from torch._C._dynamo.guards import TensorGuards
 

@@ -207,11 +207,10 @@ class LayerBuilder:
                 "TensorFlow Addons, an approximation by tanh. If the model used that one, pass "
                 "custom_objects={'gelu': surefoot.migrate.tanh_gelu}."
             )
-        # A name of TensorFlow Addons may be that of another function in Keras.
-        of_addons = value.startswith("Addons>")
         if value in ADDONS and custom_object(value, self.custom_objects) is None:
             return ADDONS[value]
-        name = value if of_addons else short_class_name(value)
+        # A name of TensorFlow Addons may be that of another function in Keras.
+        name = value if value.startswith("Addons>") else short_class_name(value)
         found = find_function("activation", name, self.custom_objects)
         if found is None:
             raise MigrationError(

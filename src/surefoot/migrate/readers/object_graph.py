@@ -167,8 +167,8 @@ class ObjectGraph:
                 name = ""
             else:
                 # The weights of a `Normalization` are named without their layer.
-                scope, slash, _ = found[0].name.partition("/") if found and numbered else ("",) * 3
-                name = scope if slash else ""
+                first = found[0].name if found and numbered else ""
+                name = first.split("/")[0] if "/" in first else ""
             shown = name or attribute
             weights = tuple(
                 SavedWeight(f"{shown}: {n.name}#{n.number}", n.name, (), self.value(n))
