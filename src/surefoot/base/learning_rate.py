@@ -44,7 +44,8 @@ class RatedOptimizer(BaseOptimizer):
         if isinstance(self._learning_rate, keras.Variable):
             reattach(self._learning_rate)
             return self._learning_rate
-        return evaluated(self._learning_rate, self.iterations)
+        with engines.active().numbers_at(self._iterations):
+            return evaluated(self._learning_rate, self.iterations)
 
     def scheduled_learning_rate(
         self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any

@@ -223,12 +223,13 @@ class MomentOptimizer(RatedOptimizer):
         tracked = self.tracked_variables
         if not self.are_all(trainable_variables):
             tracked = [tracked[self._get_variable_index(v)] for v in trainable_variables]
-        step = self.step_arguments(learning_rate)
         if len({t.index for t in tracked}) == len(tracked):
-            engines.active().update(self, lambda: self.step_scalars(*step), tracked, grads)
+            engines.active().update(
+                self, lambda: self.current_scalars(learning_rate), tracked, grads
+            )
             return
         # A variable that is listed twice moves twice in this update, as in the originals.
-        scalars = self.step_scalars(*step)
+        scalars = self.current_scalars(learning_rate)
         for pairs in _without_repetition(list(zip(tracked, grads, strict=True))):
             entries, gradients = map(list, zip(*pairs, strict=True))
             engines.active().update(self, lambda: scalars, entries, gradients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from operator import is_
 from typing import Any
 
@@ -211,13 +212,16 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
 
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
-        self.measurement.count_call()
-        prevent_counter_overflow(self)
-        self.apply_if_finite(
-            grads,
-            trainable_variables,
-            lambda: keras.optimizers.Optimizer.apply(self, grads, trainable_variables),
-        )
+        engine = engines.active()
+        others = nullcontext() if self.only_rule_assigns() else engine.numbers_at(self._iterations)
+        with others:
+            self.measurement.count_call()
+            prevent_counter_overflow(self)
+            self.apply_if_finite(
+                grads,
+                trainable_variables,
+                lambda: keras.optimizers.Optimizer.apply(self, grads, trainable_variables),
+            )
 
     def apply_if_finite(
         self, gradients: list[Any], variables: list[Any] | None, update: Callable[[], None]
@@ -234,7 +238,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         engine = engines.active()
         ok = engine.all_true(self._finite(pairs, report=self._nonfinite == "raise"))
         state = [*self.variables, *self._trainable_variables]
-        engine.run_where(ok, update, state)
+        engine.run_where(ok, update, state, only_rule=self.only_rule_assigns())
         self._skipped_steps.assign_add(1 - engine.as_int32(ok))
 
     @property
@@ -310,6 +314,19 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def compiles_eagerly(self) -> bool:
         """Whether an eager step may be compiled: not if it has to call a function of the user."""
         return True
+
+    def only_rule_assigns(self) -> bool:
+        """Whether only engines change variables in an update, and no code of Keras or the user."""
+        if "only_rule_assigns" not in self.eager_steps:
+            self.eager_steps["only_rule_assigns"] = not (
+                self.use_ema
+                or self.gradient_accumulation_steps
+                or any(
+                    v.constraint is not None or getattr(v, "overwrite_with_gradient", False)
+                    for v in self._trainable_variables
+                )
+            )
+        return self.eager_steps["only_rule_assigns"] and not self.measurement.active
 
     def clips_in_update(self) -> bool:
         """Whether the engine's update clips gradients by value, in its pass over memory."""

@@ -153,6 +153,12 @@ class WrappingOptimizer(BaseOptimizer):
         inside = inner.compile_key() if isinstance(inner, BaseOptimizer) else ()
         return (*super().compile_key(), *inside)
 
+    def only_rule_assigns(self) -> bool:
+        """Also in the inner optimizer's update."""
+        inner = self.inner_optimizer
+        inside = isinstance(inner, BaseOptimizer) and inner.only_rule_assigns()
+        return super().only_rule_assigns() and inside
+
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error, here or inside."""
         inner = self.inner_optimizer

@@ -31,6 +31,9 @@ class Engine(ABC):
     SHARDS_STATE = False
     """Whether slots can be split over the devices of a `keras.distribution`."""
 
+    COUNTER: type[keras.Variable] = keras.Variable
+    """What counts the steps of an optimizer."""
+
     loop_runner: LoopRunner
     """The module that hands the backend's arrays to compiled loops."""
 
@@ -59,6 +62,18 @@ class Engine(ABC):
     @abstractmethod
     def scalar(self, value: Any) -> Array:
         """``value``, a number, variable or tensor, in the scalar dtype, unread."""
+
+    def assign_scalar(self, variable: Any, value: Array) -> None:
+        """Give a variable of one number the value that was computed of such as `scalar` gave."""
+        variable.assign(value)
+
+    def numbers_at(self, variable: Any) -> AbstractContextManager[Any]:
+        """A scope for functions of Keras or the user, which may copy Python numbers to a device.
+
+        In it they do not wait for the device of ``variable``.
+        """
+        del variable
+        return contextlib.nullcontext()
 
     @abstractmethod
     def cast(self, value: Array, dtype: Any) -> Array:
@@ -334,8 +349,17 @@ class Engine(ABC):
         return value(self.arrays, self.exact_value, given, *sources)
 
     @abstractmethod
-    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
-        """Run ``action``, which reads and assigns only ``state``, where ``condition`` holds."""
+    def run_where(
+        self, condition: Array, action: Callable[[], None], state: list[Any], *, only_rule: bool
+    ) -> None:
+        """Run ``action`` where ``condition`` holds.
+
+        Args:
+            condition: A boolean.
+            action: Reads and assigns only ``state``.
+            state: Variables.
+            only_rule: Whether methods of this engine and the counters make all assignments.
+        """
 
     def apply_result(self, optimizer: Any) -> Any:
         """What `apply_gradients` returns: the operation in a graph, else the counter."""

@@ -44,8 +44,8 @@ class Selection(NamedTuple):
 class LoopRunner(Protocol):
     """What a module that runs loops on a backend provides."""
 
-    def obstacle(self) -> Obstacle | None:
-        """Why no loop can run here, or None. Called at each step."""
+    def obstacle(self, selection: Selection) -> Obstacle | None:
+        """Why no loop can run on these rows, or None. Called at each step."""
 
     def select(self, dtype: str, variables: Columns, tensors: Columns) -> Selection:
         """Decide which rows of variables and tensors a loop may read and write.
@@ -104,8 +104,18 @@ def update(
     scalars: StepScalars,
     gradients: list[Array],
     bound: float | None,
+    condition: Array | None = None,
 ) -> set[int]:
-    """Update what loops can process, with gradients clipped to ``bound``; return the indices."""
+    """Update what loops can process; return the indices.
+
+    Args:
+        runner: The backend's.
+        groups: The variables.
+        scalars: Those of the step.
+        gradients: For each variable.
+        bound: To which gradients are clipped, or None.
+        condition: If it is 0, there is no step.
+    """
     selections = [
         runner.select(g.dtype, g.variables, [[gradients[i] for i in g.indices]]) for g in groups
     ]
@@ -115,10 +125,11 @@ def update(
     for group, selection in zip(groups, selections, strict=True):
         if any(selection.served):
             own = scalars.for_variable(decays=group.decays)
-            body = rule_loop(
-                group.dtype, group.amsgrad, own.gradient_weight is not None, bound is not None
-            )
-            runner.run(body, selection, [x for x in (*own, bound) if x is not None])
+            nesterov, clips = own.gradient_weight is not None, bound is not None
+            body = rule_loop(group.dtype, group.amsgrad, nesterov, clips)
+            body = body._replace(conditional=condition is not None)
+            given = [x for x in (condition, *own, bound) if x is not None]
+            runner.run(body, selection, given)
             done.update(i for i, s in zip(group.indices, selection.served, strict=True) if s)
     return done
 
@@ -127,7 +138,8 @@ def _may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
     """Whether there are rows for loops and no obstacle; an obstacle is logged once."""
     if not any(any(selection.served) for selection in selections):
         return False
-    obstacle = runner.obstacle()
+    found = (runner.obstacle(selection) for selection in selections if any(selection.served))
+    obstacle = next((one for one in found if one is not None), None)
     if obstacle is None:
         return True
     if _told.acquire(blocking=False):

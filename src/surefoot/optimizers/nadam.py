@@ -140,7 +140,8 @@ class Nadam(MomentOptimizer):
         self, step: Array, learning_rate: Array, hyperparameters: dict[str, Array], xp: Any
     ) -> StepScalars:
         """See `nadam_scalars`; advances the product of the momenta."""
-        scalar = engines.active().scalar
+        engine = engines.active()
+        scalar = engine.scalar
         residual = self._momentum_cache_residual
         step_scalars, product = nadam_scalars(
             step,
@@ -151,9 +152,9 @@ class Nadam(MomentOptimizer):
             ),
             xp,
         )
-        self._momentum_cache.assign(product.value)
+        engine.assign_scalar(self._momentum_cache, product.value)
         if residual is not None:
-            residual.assign(product.residual)
+            engine.assign_scalar(residual, product.residual)
         return step_scalars
 
     def leading_weights(self) -> list[Any]:

@@ -18,13 +18,13 @@ MAX_UPDATES = 2**53
 
 
 def widen_counter(optimizer: Any) -> None:
-    """Give a Keras optimizer the backend's widest counter; Keras's int32 ends at 2^31 - 1."""
+    """Give a new Keras optimizer the backend's widest counter; Keras's int32 ends at 2^31 - 1."""
     counter = optimizer._iterations
     dtype = engines.active().counter_dtype()
     if keras.backend.standardize_dtype(counter.dtype) == dtype:
         return
-    value = keras.ops.convert_to_numpy(counter.value)
-    wide = new_variable(optimizer, value, name="iteration", dtype=dtype)
+    kind = engines.active().COUNTER
+    wide = new_variable(optimizer, 0, name="iteration", dtype=dtype, kind=kind)
     variables = [wide if v is counter else v for v in optimizer._variables]
     optimizer._iterations = wide
     put_variables(optimizer, variables)
@@ -38,17 +38,23 @@ def prevent_counter_overflow(optimizer: Any) -> None:
     change: they have converged long before.
     """
     chain = list(with_inner_optimizers(optimizer))
+    counters = [
+        counter
+        for counter in (one._iterations for one in chain)
+        if keras.backend.standardize_dtype(counter.dtype) == "int32"
+    ]
+    if not counters:
+        return
     periods = [
         (one.gradient_accumulation_steps or 1)
         * (one.ema_overwrite_frequency or 1)
         * getattr(one, "sync_period", 1)
         for one in chain
     ]
-    for counter in (one._iterations for one in chain):
-        if keras.backend.standardize_dtype(counter.dtype) == "int32":
-            value = keras.ops.convert_to_tensor(counter)
-            at_end = keras.ops.equal(value, _INT32_MAX)
-            counter.assign(value - keras.ops.where(at_end, min(math.prod(periods), 2**30), 0))
+    for counter in counters:
+        value = keras.ops.convert_to_tensor(counter)
+        at_end = keras.ops.equal(value, _INT32_MAX)
+        counter.assign(value - keras.ops.where(at_end, min(math.prod(periods), 2**30), 0))
 
 
 def updates_done(optimizer: Any) -> Any:

@@ -180,7 +180,9 @@ class HyperparameterSet:
         for hyperparameter in self.declared:
             schedule = self.schedule_of(hyperparameter.name)
             if schedule is not None:
-                values[hyperparameter.stored_name] = engine.scalar(evaluated(schedule, iterations))
+                with engine.numbers_at(self.variable):
+                    value = evaluated(schedule, iterations)
+                values[hyperparameter.stored_name] = engine.scalar(value)
         return values
 
     def schedule_of(self, name: str) -> Any:

@@ -31,7 +31,7 @@ FIELDS = (
 )
 _LARGEST = ("gradient_norm_max",)
 _LAST = ("effective_learning_rate", "rectification", "parameter_norm")
-_CALL = np.array([name == "calls" for name in FIELDS], "float32")
+_CALLS = FIELDS.index("calls")
 
 UpdateStep = Callable[[Any, list[Any], list[Any], Any], None]
 
@@ -51,7 +51,9 @@ class Measurement:
     def count_call(self) -> None:
         """Count a call of `apply`; part of the step."""
         if self.active:
-            self.variable.assign_add(_CALL)
+            numbers = [*keras.ops.unstack(self.variable.value)]
+            numbers[_CALLS] = numbers[_CALLS] + 1.0
+            self.variable.assign(keras.ops.stack(numbers))
 
     def record_gradient_norm(self, gradients: list[Any]) -> None:
         """Compute the norm of gradients before clipping; part of the step."""

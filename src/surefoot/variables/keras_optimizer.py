@@ -20,10 +20,16 @@ def put_learning_rate(optimizer: Any, value: Any) -> None:
     put_variables(optimizer, variables)
 
 
-def new_variable(optimizer: Any, value: Any, name: str, dtype: str) -> Any:
+def new_variable(
+    optimizer: Any,
+    value: Any,
+    name: str,
+    dtype: str,
+    kind: type[keras.Variable] = keras.Variable,
+) -> Any:
     """Create a variable like Keras's constructor does; it is in no list of variables yet."""
     with keras.name_scope(optimizer.name, caller=optimizer):
-        return keras.Variable(
+        return kind(
             value, name=name, dtype=dtype, trainable=False, aggregation="only_first_replica"
         )
 

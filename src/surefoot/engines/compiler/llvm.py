@@ -13,9 +13,37 @@ import functools
 import hashlib
 import importlib
 import os
+import struct
 import threading
 from types import ModuleType
 from typing import Any
+
+from surefoot.engines.compiler.symbols import Language
+
+_OPERATIONS = {
+    "add": "fadd contract T {}, {}",
+    "subtract": "fsub contract T {}, {}",
+    "multiply": "fmul contract T {}, {}",
+    "divide": "fdiv T {}, {}",
+    "less": "fcmp olt T {}, {}",
+    "less_equal": "fcmp ole T {}, {}",
+    "greater": "fcmp ogt T {}, {}",
+    "greater_equal": "fcmp oge T {}, {}",
+    "equal": "fcmp oeq T {}, {}",
+    "not_equal": "fcmp une T {}, {}",
+    "and": "and i1 {}, {}",
+    "select": "select i1 {}, T {}, T {}",
+    "abs": "call T @fabs(T {})",
+    "sqrt": "call T @sqrt(T {})",
+}
+
+REPRESENTATION = Language(
+    types={"float32": "float", "float64": "double"},
+    prefix="%",
+    constant=lambda value, kind: f"0x{struct.pack('>d', value).hex()}",
+    operations=lambda name, dtype: _OPERATIONS[name],
+)
+"""LLVM's intermediate representation."""
 
 LOCK = threading.RLock()
 """Held while something is compiled, or registered with a backend."""

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 from surefoot.engines.compiler import llvm, symbols
-from surefoot.engines.compiler.symbols import LoopBuilder, Symbol
+from surefoot.engines.compiler.symbols import Language, LoopBuilder, Symbol
 
 Array = Any
 
@@ -62,13 +62,21 @@ class Loop(NamedTuple):
         function = _returning(self.function, self.outputs, inputs)
         return self._replace(function=function, outputs=max(self.outputs, inputs))
 
+    def written_in(self, language: Language) -> tuple[LoopBuilder, list[Symbol]]:
+        """The loop's instructions, and the results.
+
+        The scalars are called s0, s1 and so on, the condition first, and the numbers x0, x1.
+        """
+        builder = LoopBuilder(self.dtype, language)
+        first = int(self.conditional)
+        scalars = [builder.scalar(f"s{first + i}") for i in range(self.scalars)]
+        numbers = [builder.number(f"x{i}") for i in range(self.inputs)]
+        return builder, self.function(symbols, scalars, numbers)
+
     def representation(self) -> str:
         """The loop in LLVM's intermediate representation: ``run``, and what it calls."""
-        builder = LoopBuilder(self.dtype)
+        builder, results = self.written_in(llvm.REPRESENTATION)
         first = int(self.conditional)
-        scalars = [Symbol(builder, f"%s{first + i}", varies=False) for i in range(self.scalars)]
-        numbers = [Symbol(builder, f"%x{i}", varies=True) for i in range(self.inputs)]
-        results = self.function(symbols, scalars, numbers)
         kind = builder.type
         loads = [
             line

@@ -1,16 +1,32 @@
 """An array namespace whose operations write the body of a loop.
 
-The rule runs once on these symbols, and each operation becomes a line of LLVM's intermediate
-representation. A line that depends on scalars only runs once, before the loop.
+The rule runs once on these symbols, and each operation becomes a line of a `Language`: LLVM's
+intermediate representation on a CPU, Triton's on a GPU. A line that depends on scalars only runs
+once, before the loop.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-LLVM_TYPES = {"float32": "float", "float64": "double"}
+
+class Language(NamedTuple):
+    """How a language writes names, constants and operations.
+
+    Attributes:
+        types: Its types, by dtype.
+        prefix: What stands before a name.
+        constant: Writes a constant of a type of the language.
+        operations: By name and dtype; ``{}`` stand for the operands, ``T`` for the type.
+    """
+
+    types: Mapping[str, str]
+    prefix: str
+    constant: Callable[[float, str], str]
+    operations: Callable[[str, str], str]
 
 
 class LoopBuilder:
@@ -18,27 +34,38 @@ class LoopBuilder:
 
     Args:
         dtype: That of all numbers and scalars, float32 or float64.
+        language: In what the loop is written.
     """
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, language: Language) -> None:
         self.dtype = dtype
-        self.type = LLVM_TYPES[dtype]
+        self.language = language
+        self.type = language.types[dtype]
         self.before_loop: list[str] = []
         self.in_loop: list[str] = []
 
-    def result(self, instruction: str, operands: tuple[Symbol, ...], *, flag: bool) -> Symbol:
-        """An instruction's result; ``{}`` in its instruction stand for the operands."""
+    def scalar(self, name: str) -> Symbol:
+        """A symbol that is the same for all numbers."""
+        return Symbol(self, self.language.prefix + name, varies=False)
+
+    def number(self, name: str) -> Symbol:
+        """A symbol for the number at hand of an array."""
+        return Symbol(self, self.language.prefix + name, varies=True)
+
+    def result(self, operation: str, operands: tuple[Symbol, ...]) -> Symbol:
+        """The result of an operation."""
         varies = any(operand.varies for operand in operands)
         lines = self.in_loop if varies else self.before_loop
-        name = f"%{'w' if varies else 'b'}{len(lines)}"
+        name = f"{self.language.prefix}{'w' if varies else 'b'}{len(lines)}"
+        instruction = self.language.operations(operation, self.dtype).replace("T", self.type)
         lines.append(f"{name} = {instruction.format(*(o.name for o in operands))}")
-        return Symbol(self, name, varies=varies, flag=flag)
+        return Symbol(self, name, varies=varies)
 
     def constant(self, value: float) -> Symbol:
         """A constant in the dtype of the loop."""
         if self.dtype == "float32":
             value = struct.unpack("f", struct.pack("f", value))[0]
-        return Symbol(self, f"0x{struct.pack('>d', value).hex()}", varies=False)
+        return Symbol(self, self.language.constant(value, self.type), varies=False)
 
     def symbol(self, value: Any) -> Symbol:
         """A symbol as it is, a Python number as a constant."""
@@ -49,59 +76,66 @@ class Symbol:
     """A number of an array, or a scalar.
 
     Attributes:
-        name: What LLVM's representation calls it.
+        name: What the language calls it.
         varies: Whether it differs from number to number.
         dtype: Its dtype; that of a flag means nothing.
     """
 
-    def __init__(
-        self, builder: LoopBuilder, name: str, *, varies: bool, flag: bool = False
-    ) -> None:
+    def __init__(self, builder: LoopBuilder, name: str, *, varies: bool) -> None:
         self.builder = builder
         self.name = name
         self.varies = varies
         self.dtype = builder.dtype
-        self._flag = flag
 
-    def operation(self, instruction: str, *others: Any, flag: bool = False) -> Symbol:
-        """An operation on this symbol and others; ``T`` in its instruction is the type."""
-        operands = (self, *map(self.builder.symbol, others))
-        instruction = instruction.replace("T", self.builder.type)
-        return self.builder.result(instruction, operands, flag=flag)
+    def operation(self, name: str, *others: Any) -> Symbol:
+        """An operation on this symbol and others."""
+        return self.builder.result(name, (self, *map(self.builder.symbol, others)))
 
     def __add__(self, other: Any) -> Symbol:
-        return self.operation("fadd contract T {}, {}", other)
+        return self.operation("add", other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Symbol:
-        return self.operation("fsub contract T {}, {}", other)
+        return self.operation("subtract", other)
 
     def __rsub__(self, other: Any) -> Symbol:
         return self.builder.symbol(other) - self
 
+    def __neg__(self) -> Symbol:
+        return self.builder.constant(-0.0) - self
+
     def __mul__(self, other: Any) -> Symbol:
-        return self.operation("fmul contract T {}, {}", other)
+        return self.operation("multiply", other)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Symbol:
-        return self.operation("fdiv T {}, {}", other)
+        return self.operation("divide", other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return self.builder.symbol(other) / self
 
     def __lt__(self, other: Any) -> Symbol:
-        return self.operation("fcmp olt T {}, {}", other, flag=True)
+        return self.operation("less", other)
 
     def __le__(self, other: Any) -> Symbol:
-        return self.operation("fcmp ole T {}, {}", other, flag=True)
+        return self.operation("less_equal", other)
 
     def __gt__(self, other: Any) -> Symbol:
-        return self.operation("fcmp ogt T {}, {}", other, flag=True)
+        return self.operation("greater", other)
+
+    def __ge__(self, other: Any) -> Symbol:
+        return self.operation("greater_equal", other)
+
+    def __eq__(self, other: object) -> Symbol:  # type: ignore[override]
+        return self.operation("equal", other)
 
     def __ne__(self, other: object) -> Symbol:  # type: ignore[override]
-        return self.operation("fcmp une T {}, {}", other, flag=True)
+        return self.operation("not_equal", other)
 
     def __and__(self, other: Symbol) -> Symbol:
-        return self.operation("and i1 {}, {}", other, flag=True)
+        return self.operation("and", other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -111,7 +145,7 @@ class Symbol:
 
 def abs(x: Symbol) -> Symbol:
     """The absolute value."""
-    return x.operation("call T @fabs(T {})")
+    return x.operation("abs")
 
 
 def isfinite(x: Symbol) -> Symbol:
@@ -121,18 +155,45 @@ def isfinite(x: Symbol) -> Symbol:
 
 def sqrt(x: Symbol) -> Symbol:
     """The square root."""
-    return x.operation("call T @sqrt(T {})")
+    return x.operation("sqrt")
+
+
+def exp(x: Symbol) -> Symbol:
+    """The exponential function."""
+    return x.operation("exp")
+
+
+def expm1(x: Symbol) -> Symbol:
+    """``exp(x) - 1`` without cancellation: the errors of ``exp`` and ``log`` cancel (Kahan)."""
+    power = exp(x)
+    less_one = power - 1.0
+    exact = less_one * (x / where(power == 1.0, 1.0, power).operation("log"))
+    return where(power == 1.0, x, where(less_one == -1.0, -1.0, exact))
+
+
+def log1p(x: Symbol) -> Symbol:
+    """``log(1 + x)`` without cancellation: ``1 + x`` is off as much as its logarithm (Kahan)."""
+    sum = 1.0 + x
+    return where(sum == 1.0, x, sum.operation("log") * (x / (sum - 1.0)))
 
 
 def where(condition: Symbol, x: Any, y: Any) -> Symbol:
     """``x`` where the condition holds, else ``y``."""
-    return condition.operation("select i1 {}, T {}, T {}", x, y)
+    return condition.operation("select", x, y)
 
 
 def maximum(x: Symbol, y: Any) -> Symbol:
     """The larger one; NaN if one is, as in the backends."""
-    nan = x.operation("fcmp uno T {}, {}", x, flag=True)
-    return where(x > y, x, where(nan, x, y))
+    return where(x > y, x, where(_isnan(x), x, y))
+
+
+def minimum(x: Symbol, y: Any) -> Symbol:
+    """The smaller one; NaN if one is, as in the backends."""
+    return where(x < y, x, where(_isnan(x), x, y))
+
+
+def _isnan(x: Symbol) -> Symbol:
+    return x.operation("not_equal", x)
 
 
 def clip(x: Symbol, low: Any, high: Any) -> Symbol:

@@ -180,8 +180,11 @@ class JaxEngine(Engine):
                 new = jax.lax.optimization_barrier(chosen)
                 target.assign(new)
 
-    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+    def run_where(
+        self, condition: Array, action: Callable[[], None], state: list[Any], *, only_rule: bool
+    ) -> None:
         """Trace ``action`` into one branch of a conditional over the whole state."""
+        del only_rule
 
         def taken(values: list[Array]) -> list[Array]:
             with keras.StatelessScope(list(zip(state, values, strict=True))) as scope:

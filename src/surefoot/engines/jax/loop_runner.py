@@ -37,7 +37,7 @@ def parameters_not_donated() -> Iterator[None]:
         _parameters_not_donated.reset(token)
 
 
-def obstacle() -> Obstacle | None:
+def obstacle(selection: Selection | None = None) -> Obstacle | None:
     """Why no loop can run: see `LoopRunner`.
 
     XLA can call functions of this process where the CPU is the only device.

@@ -241,11 +241,15 @@ class TensorFlowEngine(Engine):
             device = value_of(variables[0]).device
             jit_compile.run_if(condition, lambda: assign_in_loops(selects=False), device)
         else:
-            self.run_where(condition, lambda: assign(assignments, selects=False), [])
+            self.run_where(
+                condition, lambda: assign(assignments, selects=False), [], only_rule=True
+            )
 
-    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
+    def run_where(
+        self, condition: Array, action: Callable[[], None], state: list[Any], *, only_rule: bool
+    ) -> None:
         """Trace ``action`` into a branch of the graph."""
-        del state
+        del state, only_rule
 
         def run() -> tf.Tensor:
             action()

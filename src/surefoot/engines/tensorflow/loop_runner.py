@@ -27,7 +27,7 @@ from surefoot.variables.variable import value_of
 _ELEMENTS = {"float32": "f32", "float64": "f64"}
 
 
-def obstacle() -> Obstacle | None:
+def obstacle(selection: Selection | None = None) -> Obstacle | None:
     """Why no loop can run: see `LoopRunner`. TensorFlow's XLA has to be able to call it."""
     return loop.obstacle("tensorflow", _unknown_interface)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -10,17 +11,21 @@ import numpy as np
 import torch
 
 from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines.compiler import symbols
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.engine import Engine
-from surefoot.engines.torch import fused_kernels, loop_runner
-from surefoot.engines.torch.memory import held_tensor, require_memory
-from surefoot.rule.update import Array, StepScalars
+from surefoot.engines.torch import device_scalars, fused_kernels, gpu, loop_runner, packs
+from surefoot.engines.torch.counter import Counter
+from surefoot.engines.torch.memory import held_tensor, is_in_memory, require_memory
+from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
-from surefoot.variables.variable import value_of
+from surefoot.variables.variable import accumulator_dtype, value_of
 
 
 class TorchEngine(Engine):
     """PyTorch; `Engine` says what each method does."""
+
+    COUNTER = Counter
 
     loop_runner = loop_runner
     arrays = torch
@@ -36,24 +41,45 @@ class TorchEngine(Engine):
         return "float32" if str(keras.ops.zeros(()).device).startswith("mps") else "float64"
 
     def scalar_namespace(self, hyperparameters: Any) -> Any:
-        """NumPy where the state is in host memory; else keras.ops, to read nothing back."""
-        return np if value_of(hyperparameters).device.type == "cpu" else keras.ops
+        """NumPy where the state is in host memory; else what reads and copies nothing."""
+        if gpu.trace() is not None:
+            return symbols
+        return np if held_tensor(hyperparameters).device.type == "cpu" else device_scalars
 
     def scalar(self, value: Any) -> Array:
-        """A NumPy scalar or vector if in host memory."""
+        """A NumPy scalar or vector if in host memory; a vector elsewhere as its numbers."""
+        trace = gpu.trace()
+        if trace is not None:
+            return trace.symbols(value)
         value = value_of(value)
         if isinstance(value, torch.Tensor):
             if value.device.type != "cpu":
-                return value.detach().to(getattr(torch, self.scalar_dtype()))
+                found = value.detach().to(getattr(torch, self.scalar_dtype()))
+                return found.unbind() if found.ndim else found
             value = value.detach().numpy()
         value = np.asarray(value, dtype="float64")
         return value if value.ndim else np.float64(value)
+
+    @torch.no_grad()
+    def assign_scalar(self, variable: Any, value: Array) -> None:
+        trace, holds = gpu.trace(), gpu.condition()
+        if trace is not None:
+            trace.assign(variable, value)
+            return
+        if holds is not None:
+            old = held_tensor(variable)
+            value = torch.where(holds != 0.0, value, old)
+        variable.assign(value)
 
     def cast(self, value: Array, dtype: Any) -> Array:
         """Numbers on the host stay numbers, which take the dtype of what they meet."""
         if not isinstance(value, torch.Tensor):
             return float(value)
         return value.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+
+    def numbers_at(self, variable: Any) -> AbstractContextManager[Any]:
+        at_host = held_tensor(variable).device.type == "cpu"
+        return nullcontext() if at_host else device_scalars.NumbersOnDevice()
 
     # Variables.
 
@@ -117,6 +143,11 @@ class TorchEngine(Engine):
             return gradient.resolve_neg().clone(memory_format=torch.contiguous_format)
         return gradient
 
+    def finite(self, gradients: list[Any]) -> Array:
+        """By their largest absolute values, which are NaN if one is."""
+        largest = torch._foreach_norm([self.dense_values(g) for g in gradients], torch.inf)
+        return _together(largest).isfinite()
+
     def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
         """Raise at once."""
         failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
@@ -130,20 +161,22 @@ class TorchEngine(Engine):
         keras_clip: Callable[[list[Any]], list[Any]],
     ) -> list[Any]:
         """Clip as Keras does, whose bounds are rounded to float32 on PyTorch."""
-        given = [g for g in gradients if g is not None]
         if optimizer.clipvalue is not None:
             if optimizer.clips_in_update():
                 return gradients
             bound = optimizer.clipvalue
             return [None if g is None else self.clip_values(g, bound) for g in gradients]
-        if optimizer.clipnorm is not None:
-            bound = optimizer.clipnorm
-            return [None if g is None else g * _factor(g.norm(), bound) for g in gradients]
-        if optimizer.global_clipnorm is not None and given:
-            norm = torch.stack([g.norm() for g in given]).norm()
-            factor = _factor(norm, optimizer.global_clipnorm)
-            return [None if g is None else g * factor for g in gradients]
-        return gradients
+        given = [g for g in gradients if g is not None]
+        if optimizer.clipnorm is not None and given:
+            norms = torch._foreach_norm(given)
+            factors = [_factor(norm, optimizer.clipnorm) for norm in norms]
+        elif optimizer.global_clipnorm is not None and given:
+            factor = _factor(_total(torch._foreach_norm(given)), optimizer.global_clipnorm)
+            factors = [factor.to(g.device, non_blocking=True) for g in given]
+        else:
+            return gradients
+        scaled = iter(torch._foreach_mul(given, factors))
+        return [None if g is None else next(scaled) for g in gradients]
 
     def clip_values(self, gradient: Any, bound: float | None) -> Any:
         return gradient if bound is None else gradient.clamp(-bound, bound)
@@ -152,7 +185,7 @@ class TorchEngine(Engine):
     def global_norm(self, tensors: list[Any]) -> Array:
         dense = [self.as_tensor(t).detach() for t in tensors]
         dense = [t.to_dense() if t.is_sparse else t for t in dense]
-        return torch.stack(torch._foreach_norm([t.float() for t in dense])).norm()
+        return _total(torch._foreach_norm([t.float() for t in dense]))
 
     @torch.no_grad()
     def snapshot(self, variables: list[Any]) -> list[Array]:
@@ -185,35 +218,109 @@ class TorchEngine(Engine):
         tracked: list[Tracked],
         gradients: list[Any],
     ) -> None:
-        numbers = _host_numbers(scalars())
+        numbers = self._numbers(optimizer, scalars)
         done: set[int] = set()
         if not plain.is_stateless():  # else the values are those of the caller
             groups = _groups(optimizer, tracked)
             grouped = set().union(*(group.indices for group in groups))
             for index, entry in enumerate(tracked):
                 if index not in grouped:  # `loops` looks at the others
-                    slots = [v for v in (entry.master, *entry.moments) if v is not None]
-                    state = map(held_tensor, (entry.variable, *slots))
-                    require_memory([*state, gradients[index]])
-            if all(isinstance(x, float | bool | None) for x in numbers):  # on the host
-                bound = optimizer.clipvalue
-                done = loops.update(loop_runner, groups, numbers, gradients, bound)
-                if len(done) < len(tracked):
-                    done |= fused_kernels.update(groups, numbers, gradients, bound, done)
+                    require_memory([*map(held_tensor, _state_of(entry)), gradients[index]])
+            bound = optimizer.clipvalue
+            done = loops.update(loop_runner, groups, numbers, gradients, bound, gpu.condition())
+            on_host = all(isinstance(x, float | bool | None) for x in numbers)
+            if on_host and len(done) < len(tracked):
+                done |= fused_kernels.update(groups, numbers, gradients, bound, done)
         pairs = enumerate(zip(tracked, gradients, strict=True))
         self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
+
+    def _numbers(self, optimizer: RuleOptimizer, scalars: Callable[[], StepScalars]) -> StepScalars:
+        """The scalars of a step, on the host if the counter is there."""
+        counter = held_tensor(optimizer._iterations)
+        by_kernel = (
+            counter.device.type == "cuda"
+            and is_in_memory(counter)
+            and not plain.is_stateless()
+            and gpu.obstacle() is None
+        )
+        if by_kernel:
+            return gpu.step_scalars(optimizer.eager_steps, counter.device, scalars)
+        return _host_numbers(scalars())
+
+    def update_plainly(
+        self,
+        optimizer: RuleOptimizer,
+        scalars: StepScalars,
+        pairs: Iterable[tuple[Tracked, Any]],
+    ) -> None:
+        """By operations of PyTorch; on a device, many small tensors at a time."""
+        if plain.is_stateless() or optimizer.low_precision == "stochastic":
+            super().update_plainly(optimizer, scalars, pairs)
+            return
+
+        def row(pair: tuple[Tracked, Any]) -> list[torch.Tensor | None]:
+            entry, gradient = pair
+            state = (entry.variable, *entry.moments, entry.master)
+            return [*(None if v is None else held_tensor(v) for v in state), gradient.detach()]
+
+        for pack in packs.packed(pairs, row, key_of=lambda pair: pair[0].decays):
+            columns = list(zip(*map(row, pack), strict=True))
+            parameter, m, v, vhat, master, gradient = (packs.gathered(column) for column in columns)
+            state = plain.VariableState(parameter, Moments(m, v, vhat), master)
+            gradient = self.clip_values(gradient, optimizer.clipvalue)
+            new = self._stepped(pack[0][0], scalars, state, gradient)
+            for column, value in zip(columns, _flat(new), strict=False):
+                packs.scatter(column, value)
 
     @torch.no_grad()
     def update_variable(
         self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
-        given = torch.as_tensor(gradient).detach()
-        super().update_variable(optimizer, _host_numbers(scalars), tracked, given)
+        gradient = torch.as_tensor(gradient).detach()
+        rounded = self.stochastic_cast(optimizer, tracked, gradient)
+        state = self.read_state(tracked)
+        new = self._stepped(tracked, _host_numbers(scalars), state, gradient, rounded)
+        self.write_state(tracked, new)
+
+    def _stepped(
+        self,
+        tracked: Tracked,
+        scalars: StepScalars,
+        state: plain.VariableState,
+        gradient: torch.Tensor,
+        rounded: plain.Cast | None = None,
+    ) -> plain.VariableState:
+        """One step of a variable, or of several that are like ``tracked``."""
+        own = self.scalars_for(tracked, scalars)
+        new = plain.stepped(self.arrays, self.cast, state, gradient, own, rounded)
+        holds = gpu.condition()
+        if holds is None:
+            return new
+        moves = (holds != 0.0).to(gradient.device, non_blocking=True)
+        pairs = zip(_flat(new), _flat(state), strict=True)
+        parameter, *moments, master = (
+            None if x is None else torch.where(moves, x, old) for x, old in pairs
+        )
+        return plain.VariableState(parameter, Moments(*moments), master)
+
+    def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
+        """Also on the device of the variable."""
+        device = held_tensor(tracked.variable).device
+        own = super().scalars_for(tracked, scalars)
+        if isinstance(own.adaptive, torch.Tensor):
+            own = own._replace(adaptive=own.adaptive != 0.0)
+        return StepScalars(
+            *(x.to(device, non_blocking=True) if isinstance(x, torch.Tensor) else x for x in own)
+        )
 
     def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
+        if like.device.type != "cpu":
+            return device_scalars.uniform(
+                like, hash((optimizer.seed, index)), self.scalar(optimizer.iterations)
+            )
         step = int(self.scalar(optimizer.iterations))
         generator = torch.Generator().manual_seed(hash((optimizer.seed, step, index)) % 2**63)
-        return torch.rand(like.shape, generator=generator).to(like.device)
+        return torch.rand(like.shape, generator=generator)
 
     @torch.no_grad()
     def assign_where(
@@ -227,24 +334,100 @@ class TorchEngine(Engine):
         on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
         if on_host and not condition:
             return
-        if on_host and not plain.is_stateless():
-            assignments = loops.assign_where(loop_runner, condition, assignments, value, scalars)
-        for assignment in assignments:
-            new = self.assigned_value(assignment, value, scalars)
-            for target in assignment.targets:
-                old = value_of(target)
-                new = self.cast(new, old.dtype)
-                self.assign(target, new if on_host else torch.where(condition, new, old))
+        holds = gpu.condition()
+        if holds is not None:
+            condition = holds * condition
+        rest: Iterable[list[Assignment]] = [[a] for a in assignments]
+        if not plain.is_stateless():
+            left = loops.assign_where(loop_runner, condition, assignments, value, scalars)
+            rest = packs.packed(left, _tensors_of, key_of=_places_of)
+        for pack in rest:
+            targets = [list(c) for c in zip(*(a.targets for a in pack), strict=True)]
+            sources = [list(c) for c in zip(*(a.sources for a in pack), strict=True)]
+            self._assign_pack(condition, targets, sources, value, scalars)
 
-    def run_where(self, condition: Array, action: Callable[[], None], state: list[Any]) -> None:
-        """Decide on the host: eager code has no other way, and the user asked for the check."""
+    def _assign_pack(
+        self,
+        condition: Array,
+        targets: list[list[Any]],
+        sources: list[list[Any]],
+        value: Callable[..., Array],
+        scalars: Sequence[Array],
+    ) -> None:
+        first = value_of(targets[0][0])
+        dtype = accumulator_dtype(targets[0][0])
+        given = [self._beside(self.cast(s, dtype), first) for s in scalars]
+        values = [
+            packs.gathered([None if v is None else self.read(v) for v in column])
+            for column in sources
+        ]
+        new = value(self.arrays, self.exact_value, given, *values)
+        for column in targets:
+            olds = [self.read(v) for v in column]
+            new = self.cast(new, olds[0].dtype)
+            if isinstance(condition, torch.Tensor):
+                holds = self._beside(condition != 0, first)
+                new = torch.where(holds, new, packs.gathered(olds))
+            if len(column) == 1:
+                self.assign(column[0], new)
+            else:
+                packs.scatter(olds, new)
+
+    def _beside(self, value: Any, other: torch.Tensor) -> Any:
+        """A scalar on the device of a tensor."""
+        is_tensor = isinstance(value, torch.Tensor)
+        return value.to(other.device, non_blocking=True) if is_tensor else value
+
+    def run_where(
+        self,
+        condition: Array,
+        action: Callable[[], None],
+        state: list[Any],
+        *,
+        only_rule: bool,
+    ) -> None:
+        """Decide on the host if the state is there, or code runs that knows no conditions."""
         del state
-        if condition:
+        if condition.device.type != "cpu" and only_rule:
+            with gpu.where(condition):
+                action()
+        elif condition:
             action()
 
 
 def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
     return bound / norm.clamp(min=bound)
+
+
+def _together(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Scalars as a vector on the device of the first one."""
+    device = values[0].device
+    return torch.stack([value.to(device, non_blocking=True) for value in values])
+
+
+def _total(norms: Sequence[torch.Tensor]) -> torch.Tensor:
+    return _together(norms).norm()
+
+
+def _state_of(entry: Tracked) -> list[Any]:
+    return [v for v in (entry.variable, entry.master, *entry.moments) if v is not None]
+
+
+def _flat(state: plain.VariableState) -> list[Any]:
+    return [state.parameter, *state.moments, state.master]
+
+
+def _tensors_of(assignment: Assignment) -> list[torch.Tensor | None]:
+    """The tensors of an assignment, each once."""
+    known = {id(v): v for v in (*assignment.targets, *assignment.sources) if v is not None}
+    return [value_of(v) for v in known.values()]
+
+
+def _places_of(assignment: Assignment) -> Any:
+    """Which targets are sources, and which of them are None."""
+    targets, sources = assignment
+    first = {id(v): i for i, v in reversed(list(enumerate((*targets, *sources))))}
+    return len(targets), tuple(None if v is None else first[id(v)] for v in sources)
 
 
 def _groups(optimizer: RuleOptimizer, tracked: list[Tracked]) -> list[loops.Group]:

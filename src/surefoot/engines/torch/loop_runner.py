@@ -1,11 +1,11 @@
-"""Compiled loops on PyTorch, called between its operations."""
+"""Compiled loops on PyTorch, called between its operations, on CPU and GPU."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,22 +15,45 @@ from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.loops import Columns, Selection, StepPath
+from surefoot.engines.torch import gpu
 from surefoot.engines.torch.memory import held_tensor, note_changed, require_memory, table_of
 
 
-def obstacle() -> Obstacle | None:
+class Part(NamedTuple):
+    """Rows of tensors of one device.
+
+    Attributes:
+        columns: The tensors, which are held for as long as a loop runs.
+        table: Where their numbers are: see `surefoot.engines.torch.memory`.
+        placed: The same in the memory of a GPU, or None.
+    """
+
+    columns: list[list[torch.Tensor]]
+    table: np.ndarray
+    placed: gpu.Placed | None
+
+
+def obstacle(selection: Selection) -> Obstacle | None:
     """Why no loop can run: see `LoopRunner`."""
-    return loop.obstacle("torch")
+    devices = dict.fromkeys(part.columns[0][0].device for part in selection.arrays)
+    return next((found for found in map(_obstacle_on, devices) if found is not None), None)
+
+
+def _obstacle_on(device: torch.device) -> Obstacle | None:
+    return loop.obstacle("torch") if device.type == "cpu" else gpu.obstacle()
 
 
 def step_path() -> StepPath:
     """How a step is made: see `LoopRunner`."""
-    variable = keras.Variable(0.0, dtype="float32")
+    variable = held_tensor(keras.Variable(0.0, dtype="float32"))
+    others = "plain operations of PyTorch"
+    if variable.device.type == "cpu":
+        others = f"fused kernel: PyTorch's AdamW where it computes the rule, else {others}"
     return loops.step_path(
-        obstacle(),
-        others=("fused kernel: PyTorch's AdamW where it computes the rule, else plain operations"),
-        served=select("float32", [[variable]], []).served[0],
-        device=str(held_tensor(variable).device),
+        _obstacle_on(variable.device),
+        others,
+        served=table_of([[variable]]) is not None,
+        device=str(variable.device),
         elsewhere="plain operations of PyTorch",
     )
 
@@ -42,27 +65,48 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
         RuntimeError: If there is a row that PyTorch could not update, either.
     """
     del dtype
-    # The columns hold the tensors for as long as the loop runs.
     columns = [*([held_tensor(v) for v in column] for column in variables), *tensors]
-    table = table_of(columns)
-    if table is not None:
-        return Selection([True] * len(table), (columns, table))
+    part = _part(columns)
+    if part is not None:
+        return Selection([True] * len(part.table), [part])
     rows = list(zip(*columns, strict=True))
     for row in rows:
         require_memory(row)
     # One by one; of those that overlap each other none.
-    served = [table_of([[tensor] for tensor in row]) is not None for row in rows]
-    chosen = [[t for t, s in zip(column, served, strict=True) if s] for column in columns]
-    table = table_of(chosen) if any(served) else None
-    return Selection(served if table is not None else [False] * len(rows), (chosen, table))
+    right = [table_of([[tensor] for tensor in row]) is not None for row in rows]
+    served = [False] * len(rows)
+    parts = []
+    for device in dict.fromkeys(row[0].device for row in rows):
+        indices = [i for i, row in enumerate(rows) if right[i] and row[0].device == device]
+        part = _part([[column[i] for i in indices] for column in columns]) if indices else None
+        if part is not None:
+            parts.append(part)
+            for i in indices:
+                served[i] = True
+    return Selection(served, parts)
+
+
+def _part(columns: list[list[torch.Tensor]]) -> Part | None:
+    table = table_of(columns)
+    if table is None:
+        return None
+    device = columns[0][0].device
+    if device.type == "cpu" or gpu.obstacle() is not None:
+        return Part(columns, table, None)
+    placed = gpu.place(table, device)
+    return None if placed is None else Part(columns, table, placed)
 
 
 def run(body: Loop, selection: Selection, scalars: Sequence[Any]) -> None:
     """Run a loop on what was selected: see `LoopRunner`."""
-    columns, table = selection.arrays
-    given = np.array([float(x) for x in scalars], body.dtype)
-    _function(body)(given.ctypes.data, table.ctypes.data, len(table), torch.get_num_threads())
-    note_changed(columns[: body.outputs])
+    for columns, table, placed in selection.arrays:
+        if placed is None:
+            given = np.array([float(x) for x in scalars], body.dtype)
+            threads = torch.get_num_threads()
+            _function(body)(given.ctypes.data, table.ctypes.data, len(table), threads)
+        else:
+            gpu.run(body, placed, scalars)
+        note_changed(columns[: body.outputs])
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Whether the memory of tensors may be handed to code that is not PyTorch's.
+"""Whether the memory of tensors may be handed to code that is not PyTorch's, on CPU and GPU.
 
 A tensor is more than an address: it may be negated or conjugated when it is read, represent zeros
 without memory, be wrapped by a transformation or a mode, share memory with another one, or have
@@ -27,12 +27,18 @@ _WITH_MEMORY = frozenset({torch.Tensor, torch.nn.Parameter})
 """Other types may only stand for tensors that are elsewhere."""
 
 _DTYPES = (torch.float32, torch.float64)
+_DEVICES = ("cpu", "cuda")
 
 
 def held_tensor(variable: object) -> torch.Tensor:
     """A variable's tensor, past what Keras looks up each time it hands that out."""
     tensor: torch.Tensor | None = getattr(variable, "_value", variable)
     return value_of(variable) if tensor is None else tensor
+
+
+def is_in_memory(tensor: torch.Tensor) -> bool:
+    """Whether it is a tensor itself, and does not stand for one that is elsewhere."""
+    return type(tensor) in _WITH_MEMORY
 
 
 def table_of(columns: Sequence[Column]) -> np.ndarray | None:
@@ -44,8 +50,8 @@ def table_of(columns: Sequence[Column]) -> np.ndarray | None:
     Returns:
         For each row the addresses of its tensors and how many numbers each of them has, as
         integers. None if that is not so: unless all are contiguous tensors of one dtype, float32
-        or float64, in this process's memory, those of a row of one shape, whose storage is there
-        and is not shared with another of these tensors.
+        or float64, in this process's memory or on one CUDA device, those of a row of one shape,
+        whose storage is there and is not shared with another of these tensors.
     """
     tensors = list(itertools.chain(*columns))
     # Each question is asked of all tensors by a function of PyTorch: a function of ours called for
@@ -96,13 +102,14 @@ def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | 
     if known is not None and known[0](*tensors):
         return known[1]
     first = columns[0]
-    dtype, shapes = first[0].dtype, list(map(_shape, first))
+    dtype, device, shapes = first[0].dtype, first[0].device, list(map(_shape, first))
     if not (
         dtype in _DTYPES
+        and device.type in _DEVICES
         and list(map(_shape, tensors)) == shapes * len(columns)
         and _WITH_MEMORY.issuperset(map(type, tensors))
         and {dtype}.issuperset(map(_dtype, tensors))
-        and all(map(_is_cpu, tensors))
+        and {device}.issuperset(map(_device, tensors))
         and not any(map(torch.Tensor.is_neg, tensors))
         and all(map(torch.Tensor.is_contiguous, tensors))
     ):
@@ -151,7 +158,7 @@ def _guards() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
     return make if notices else None
 
 
-_shape, _dtype, _is_cpu = map(attrgetter, ("shape", "dtype", "is_cpu"))
+_shape, _dtype, _device = map(attrgetter, ("shape", "dtype", "device"))
 
 
 def _overlap(starts: np.ndarray, sizes: np.ndarray) -> bool:
