@@ -42,7 +42,7 @@ test-%: export OMP_NUM_THREADS ?= 1
 .PRECIOUS: $(VENV)-oldest-%/.installed
 .NOTPARALLEL:
 .PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
-	test-extended test-install test-versions coverage bench bench-tfa evidence docs pictures links \
+	test-extended test-install test-versions test-gpu coverage bench bench-tfa evidence docs pictures links \
 	build lock clean
 
 help: ## Show this list
@@ -95,6 +95,10 @@ test-extended: $(STAMP) ## The long tests too, on the three backends
 
 test-install: $(STAMP) ## Wheel and sdist in empty environments, one per backend; INSTALL_ARGS="--help"
 	$(BIN)/python -m tests.install $(INSTALL_ARGS)
+
+# Where the backend has its build for CUDA, such as in a container: PYTHON names the interpreter.
+test-gpu: ## Tests on a GPU, in an environment of its own: make test-gpu PYTHON=...
+	KERAS_BACKEND=torch KERAS_TORCH_DEVICE=cuda PYTHONPATH=src $(PYTHON) -m pytest -q tests/gpu
 
 coverage: $(STAMP) ## Branch coverage over the three backends together
 	$(BIN)/coverage erase

@@ -39,7 +39,15 @@ def _arguments() -> argparse.Namespace:
         "--backend", nargs="+", choices=("tensorflow", "jax", "torch"), help="default: all three"
     )
     parser.add_argument("--set", nargs="+", choices=SETS, default=SETS, help="of tensors")
-    parser.add_argument("--mode", nargs="+", help="eager, graph, xla, jit; default: all")
+    parser.add_argument(
+        "--device",
+        choices=tuple(backends.ENVIRONMENTS),
+        default=defaults.device,
+        help="gpu needs the backends' builds for CUDA; its results are written to speed_gpu",
+    )
+    parser.add_argument(
+        "--mode", nargs="+", help="eager, graph, xla, jit, compile, cuda graph; default: all"
+    )
     parser.add_argument(
         "--contender", metavar="REGEX", help="takes part if its whole name matches; default: all"
     )
@@ -66,7 +74,8 @@ def _work(backend: str, tasks: list[Record], options: Options, **environment: st
         output = Path(folder) / "records"
         command = [sys.executable, "-m", "benchmarks.worker", f"--output={output}"]
         command += [f"--tasks={json.dumps(tasks)}", f"--options={json.dumps(asdict(options))}"]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+        device = backends.ENVIRONMENTS[options.device]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **device, **environment}
         if backend != "originals":
             environment["KERAS_BACKEND"] = backend
         subprocess.run(command, env=environment, check=True)
@@ -76,8 +85,9 @@ def _work(backend: str, tasks: list[Record], options: Options, **environment: st
 def _measured(arguments: argparse.Namespace, options: Options) -> Iterator[list[Record]]:
     """The records of one process after the other."""
     chosen = arguments.backend or ("tensorflow", "jax", "torch")
+    all_modes = backends.MODES if options.device == "cpu" else backends.GPU_MODES
     for backend in ("originals",) if arguments.originals else chosen:
-        modes = [m for m in backends.MODES[backend] if m in (arguments.mode or m)]
+        modes = [m for m in all_modes[backend] if m in (arguments.mode or m)]
         for tensors in arguments.set:
             print(backend, tensors, file=sys.stderr)
             places = [{"backend": backend, "tensors": tensors, "mode": mode} for mode in modes]
@@ -112,7 +122,7 @@ def _results(options: Options, records: list[Record], earlier: Record) -> Record
     for record in records:
         if record["kind"] == "versions":
             versions |= {key: value for key, value in record.items() if key != "kind"}
-    described = {"machine": machine.describe(), "versions": versions}
+    described = {"machine": machine.describe(options.device), "versions": versions}
     same = before.items() <= versions.items()
     if earlier and not (same and described["machine"] == earlier["machine"]):
         raise ValueError(
@@ -139,8 +149,10 @@ def _write(folder: Path, name: str, results: Record) -> str:
 def main() -> None:
     """Measure what the command line asks for, print the tables and write them down."""
     arguments = _arguments()
-    options = Options(arguments.contender, arguments.rounds, arguments.seconds)
+    options = Options(arguments.contender, arguments.rounds, arguments.seconds, arguments.device)
     name = "originals" if arguments.originals else "speed"
+    if options.device == "gpu":
+        name += "_gpu"
     file = arguments.output / f"{name}.json"
     earlier = json.loads(file.read_text()) if arguments.add and file.exists() else {}
     records: list[Record] = []

@@ -14,11 +14,13 @@ class Options:
         contender: Regular expression that a contender's whole name must match; None takes all.
         rounds: How often everyone has a turn.
         seconds: How long a turn is at the least.
+        device: "cpu" or "gpu".
     """
 
     contender: str | None = None
     rounds: int = 15
     seconds: float = 0.1
+    device: str = "cpu"
 
     def takes(self, name: str) -> bool:
         """Whether a contender takes part."""

@@ -25,11 +25,21 @@ STATE_BYTES = 16
 
 @dataclass(frozen=True)
 class Probe:
-    """Seconds from initial values to the end of the first step, and bytes above the resident."""
+    """What one contender costs beside time.
+
+    Attributes:
+        first_step: Seconds from initial values to the end of the first step.
+        peak_bytes: Memory above the resident while a step runs.
+        peak_percent: The same, in percent of p, g, m and v.
+        launches: On a GPU, kernels and copies that the host starts in a step, if they are known.
+        waits: How often the host waits for the GPU in a step, if that is known.
+    """
 
     first_step: float
     peak_bytes: int
     peak_percent: float
+    launches: float | None = None
+    waits: float | None = None
 
 
 def _status(field: str) -> int:
@@ -40,13 +50,14 @@ def _status(field: str) -> int:
     return 1024 * int(found[1])
 
 
-def probe(backend: ModuleType, contender: Contender, shapes: list[Shape]) -> Probe:
+def probe(backend: ModuleType, contender: Contender, shapes: list[Shape], device: str) -> Probe:
     """Run a contender alone.
 
     Args:
         backend: Its backend's module.
         contender: Who runs.
         shapes: Shapes of its parameters.
+        device: "cpu" or "gpu".
 
     Returns:
         Its first step and its peak.
@@ -65,6 +76,11 @@ def probe(backend: ModuleType, contender: Contender, shapes: list[Shape]) -> Pro
         running.step()
     running.wait()
     gc.collect()
+    if device == "gpu":
+        steps = 2 * contender.period
+        peak, launches, waits = backend.device_costs(running, steps)
+        percent = 100 * peak / (STATE_BYTES * parameters(shapes))
+        return Probe(first_step, peak, percent, launches, waits)
     resident = _status("VmRSS")
     # Writing 5 sets the peak back to what is resident now.
     Path("/proc/self/clear_refs").write_text("5")

@@ -66,9 +66,16 @@ def _fits(records: list[Record]) -> list[str]:
     )
 
 
+def _known(number: float | None) -> str:
+    return "" if number is None else f"{number:.1f}"
+
+
 def _probes(records: list[Record]) -> list[str]:
     return _table(
-        ["backend", "tensors", "mode", "optimizer", "first step, s", "peak, MB", "peak, %"],
+        [
+            *("backend", "tensors", "mode", "optimizer", "first step, s", "peak, MB", "peak, %"),
+            *("launches", "waits"),
+        ],
         (
             [
                 record["backend"],
@@ -78,6 +85,7 @@ def _probes(records: list[Record]) -> list[str]:
                 f"{record['first_step']:.2f}",
                 f"{record['peak_bytes'] / MEGABYTE:.1f}",
                 f"{record['peak_percent']:.1f}",
+                *(_known(record.get(name)) for name in ("launches", "waits")),
             ]
             for record in records
         ),
@@ -89,7 +97,8 @@ SECTIONS = {
         "Steps",
         "Median over the rounds, quartiles in brackets. The floor is one fused pass over the same "
         "tensors that reads p, g, m, v and writes p, m, v, run before and after each turn; "
-        "amsgrad has a floor of its own with the maximum of v as a fifth stream. "
+        "amsgrad has a floor of its own with the maximum of v as a fifth stream. On a GPU the "
+        "floor is a copy of as many bytes. "
         "Over its own bytes: the ratio divided by what an optimizer must move beyond its floor.",
         _steps,
     ),
@@ -103,7 +112,8 @@ SECTIONS = {
         "First step and peak memory",
         "In a process of its own: seconds from initial values to the end of the first step, "
         "tracing and compiling included, and memory that comes and goes during a step, in percent "
-        "of p, g, m and v.",
+        "of p, g, m and v. On a GPU: how many kernels and copies the host starts in a step, and "
+        "how often it waits.",
         _probes,
     ),
 }

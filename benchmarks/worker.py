@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks import backends
@@ -53,6 +54,14 @@ def _groups(contenders: list[Contender], size: int) -> Iterator[list[Contender]]
             yield alike[start : start + together]
 
 
+def _floor(module: ModuleType, shapes: list[Shape], one: Contender, options: Options) -> Running:
+    """A pass over memory; on a GPU a copy that moves as many bytes."""
+    if options.device == "cpu":
+        return Running(floor_pass(shapes, amsgrad=one.floor == "amsgrad"), lambda: None)
+    floor: Running = module.device_floor(round(one.floor_bytes * parameters(shapes) / 8))
+    return floor
+
+
 def _time_steps(backend: str, tensors: str, mode: str, options: Options) -> Iterator[Record]:
     module = backends.load(backend)
     shapes = SETS[tensors]()
@@ -60,20 +69,20 @@ def _time_steps(backend: str, tensors: str, mode: str, options: Options) -> Iter
     grads = module.gradients(arrays(shapes, scale=0.01, seed=2))
     chosen = [c for c in module.contenders(mode) if options.takes(c.name)]
     for group in _groups(chosen, parameters(shapes)):
-        floor = floor_pass(shapes, amsgrad=group[0].floor == "amsgrad")
+        reference = _floor(module, shapes, group[0], options)
         running = {
             # Copies: a backend may share memory with what it is given, and write to it.
             c.name: (c.build([value.copy() for value in values], grads), c.period)
             for c in group
         }
         timings = in_turns(
-            Running(floor, lambda: None),
+            reference,
             running,
             rounds=options.rounds,
             seconds=options.seconds,
             warm_up=8,
         )
-        del running, floor
+        del running, reference
         for contender in group:
             yield {
                 "kind": "step",
@@ -109,7 +118,7 @@ def _time_fit(backend: str, options: Options) -> Iterator[Record]:
         }
 
 
-def _probe(backend: str, tensors: str, mode: str, name: str) -> Iterator[Record]:
+def _probe(backend: str, tensors: str, mode: str, name: str, options: Options) -> Iterator[Record]:
     module = backends.load(backend)
     shapes: list[Shape] = SETS[tensors]()
     contender = next(c for c in module.contenders(mode) if c.name == name)
@@ -120,7 +129,7 @@ def _probe(backend: str, tensors: str, mode: str, name: str) -> Iterator[Record]
         "mode": mode,
         "contender": name,
         "ours": contender.ours,
-        **asdict(probe(module, contender, shapes)),
+        **asdict(probe(module, contender, shapes, options.device)),
     }
 
 
@@ -145,7 +154,7 @@ def records(task: Record, options: Options) -> Iterator[Record]:
     if what == "names":
         yield from _names(**task)
     elif what == "probe":
-        yield from _probe(**task)
+        yield from _probe(options=options, **task)
     elif what == "fit":
         yield from _time_fit(options=options, **task)
     else:

@@ -30,6 +30,10 @@ COMPILED = {
 }
 
 
+# These need a GPU: `make test-gpu`.
+collect_ignore = [] if os.environ.get("KERAS_TORCH_DEVICE") == "cuda" else ["gpu"]
+
+
 def _share_compiled_programs() -> None:
     import jax
 

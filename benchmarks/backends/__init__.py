@@ -1,6 +1,7 @@
 """How a step is made on each backend: its modes, and the peers that only it has.
 
-Each module offers `MODES`, `gradients(arrays)` and `contenders(mode)`.
+Each module offers `gradients(arrays)` and `contenders(mode)`; those that run on a GPU also
+`device_floor(count)` and `device_costs(running, steps)`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,17 @@ MODES = {
 }
 """By backend; `originals` is TensorFlow 2.14 with TensorFlow Addons, in its own environment."""
 
+GPU_MODES = {**MODES, "torch": ("eager", "compile", "cuda graph")}
+"""The same on a GPU."""
+
+ENVIRONMENTS = {
+    "cpu": {"KERAS_TORCH_DEVICE": "cpu", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"},
+    "gpu": {"KERAS_TORCH_DEVICE": "cuda", "JAX_PLATFORMS": "cuda"},
+}
+"""What puts the variables of all backends on a device."""
+
 FIT_MODE = {"tensorflow": "graph", "jax": "jit", "torch": "eager"}
-"""In which of them `fit` runs the optimizer on a CPU, left to itself."""
+"""In which of them `fit` runs the optimizer left to itself."""
 
 
 def load(backend: str) -> ModuleType:

@@ -73,6 +73,27 @@ def _optax_jit(make: Callable[[], optax.GradientTransformation]) -> Build:
     return build
 
 
+def device_floor(count: int) -> Running:
+    """A pass that reads and writes ``count`` float32 numbers of the device's memory."""
+    negated = jax.jit(jax.numpy.negative, donate_argnums=0)
+    carried = [jax.numpy.ones(count)]
+
+    def step() -> None:
+        carried[:] = [negated(*carried)]
+
+    return Running(step, lambda: jax.block_until_ready(carried))
+
+
+def device_costs(running: Running, steps: int) -> tuple[int, None, None]:
+    """The largest memory above the resident so far, as XLA's allocator knows it."""
+    device = jax.devices()[0]
+    for _ in range(steps):
+        running.step()
+    running.wait()
+    memory = device.memory_stats()
+    return memory["peak_bytes_in_use"] - memory["bytes_in_use"], None, None
+
+
 def contenders(mode: str) -> list[Contender]:
     build = _keras_jit if mode == "jit" else _keras_eager
     found = [entry.contender(name, build(entry.make)) for name, entry in keras_optimizers().items()]

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from benchmarks.backends.tensorflow_modes import gradients, running
+from benchmarks.backends.tensorflow_modes import device_costs, device_floor, gradients, running
 from benchmarks.contenders import Build, Contender, Running, Tensors, keras_optimizers
 
-__all__ = ["contenders", "gradients"]
+__all__ = ["contenders", "device_costs", "device_floor", "gradients"]
 
 
 def contenders(mode: str) -> list[Contender]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import keras
@@ -24,6 +25,8 @@ from surefoot.variables.slots import SlotRegistry
 from surefoot.variables.variable import accumulator_dtype, variable_path
 
 NONFINITE = ("propagate", "skip", "raise")
+
+_shape = attrgetter("shape")
 
 
 class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
@@ -187,6 +190,11 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         Raises:
             ValueError: If a gradient is not shaped like its variable; names it.
         """
+        try:
+            if list(map(_shape, gradients)) == list(map(_shape, variables)):
+                return
+        except (AttributeError, TypeError, ValueError):  # None; or shapes that are not known
+            pass
         for gradient, variable in zip(gradients, variables, strict=False):
             shape = getattr(gradient, "shape", None)
             if shape is None or shape == variable.shape or getattr(shape, "rank", 0) is None:
@@ -285,6 +293,26 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
         given = self.__dict__["_given"]
         reset_accumulators(self._accumulated_gradients[self._get_variable_index(v)] for v in given)
 
+    # What Keras does for each variable in Python at each step, where it has to be done.
+
+    def _check_variables_are_known(self, variables: list[Any]) -> None:
+        if not self.are_all(variables):
+            super()._check_variables_are_known(variables)
+
+    def _filter_empty_gradients(self, grads: Any, variables: Any) -> tuple[list[Any], list[Any]]:
+        if any(map(is_, grads, itertools.repeat(None))):
+            grads, variables = super()._filter_empty_gradients(grads, variables)
+        return list(grads), list(variables)
+
+    def _overwrite_variables_directly_with_gradients(
+        self, grads: list[Any], variables: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        if not self.only_rule_assigns():
+            grads, variables = super()._overwrite_variables_directly_with_gradients(
+                grads, variables
+            )
+        return grads, variables
+
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # Norms of float16 gradients overflow; at 300 already its squares do.
         engine = engines.active()
@@ -314,6 +342,10 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def compiles_eagerly(self) -> bool:
         """Whether an eager step may be compiled: not if it has to call a function of the user."""
         return True
+
+    def always_moves(self) -> bool:
+        """Whether each call of an update changes the weights."""
+        return self._nonfinite == "propagate" and not self.gradient_accumulation_steps
 
     def only_rule_assigns(self) -> bool:
         """Whether only engines change variables in an update, and no code of Keras or the user."""

@@ -153,6 +153,12 @@ class WrappingOptimizer(BaseOptimizer):
         inside = inner.compile_key() if isinstance(inner, BaseOptimizer) else ()
         return (*super().compile_key(), *inside)
 
+    def always_moves(self) -> bool:
+        """Also the inner optimizer."""
+        inner = self.inner_optimizer
+        inside = isinstance(inner, BaseOptimizer) and inner.always_moves()
+        return super().always_moves() and inside
+
     def only_rule_assigns(self) -> bool:
         """Also in the inner optimizer's update."""
         inner = self.inner_optimizer

@@ -67,6 +67,20 @@ class Engine(ABC):
         """Give a variable of one number the value that was computed of such as `scalar` gave."""
         variable.assign(value)
 
+    def whole_number(self, value: Any) -> Array:
+        """A whole number, a variable or tensor, in a dtype in which counts are exact."""
+        return keras.ops.cast(value_of(value), self.counter_dtype())
+
+    def numbers(
+        self, optimizer: SteppedOptimizer, name: str, compute: Callable[[], Sequence[Array]]
+    ) -> Sequence[Array]:
+        """What ``compute`` returns: numbers of one step, of such as `scalar` gives.
+
+        It depends on the structure of ``optimizer`` alone, and is known to it by ``name``.
+        """
+        del optimizer, name
+        return compute()
+
     def numbers_at(self, variable: Any) -> AbstractContextManager[Any]:
         """A scope for functions of Keras or the user, which may copy Python numbers to a device.
 

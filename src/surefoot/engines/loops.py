@@ -19,8 +19,15 @@ from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Assignments, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision
 
-Columns = list[list[Any]]
-"""Lists of equal length. The tensors at the same position of all lists are a row, of one shape."""
+
+class Columns(list[list[Any]]):
+    """Lists of equal length. The tensors at the same position of all lists are a row, of one shape.
+
+    Attributes:
+        known: What a runner has found out about variables, for the next step.
+    """
+
+    known: Any = None
 
 
 _LOGGER = logging.getLogger("surefoot")
@@ -91,7 +98,7 @@ def groups_of(tracked: list[Tracked]) -> list[Group]:
             continue
         row = [v for v in (entry.variable, *entry.moments) if v is not None]
         key = accumulator_dtype(entry.variable), entry.decays, entry.vhat is not None
-        group = groups.setdefault(key, Group(*key, [], [[] for _ in row]))
+        group = groups.setdefault(key, Group(*key, [], Columns([] for _ in row)))
         group.indices.append(index)
         for column, variable in zip(group.variables, row, strict=True):
             column.append(variable)
@@ -117,7 +124,8 @@ def update(
         condition: If it is 0, there is no step.
     """
     selections = [
-        runner.select(g.dtype, g.variables, [[gradients[i] for i in g.indices]]) for g in groups
+        runner.select(g.dtype, g.variables, Columns([[gradients[i] for i in g.indices]]))
+        for g in groups
     ]
     done: set[int] = set()
     if not _may_run(runner, selections):
@@ -216,7 +224,7 @@ def assign_where(
     """Make the assignments that loops can process, where ``condition`` holds; return the rest."""
     groups, rest = _grouped(assignments)
     for (dtype, outputs, inputs, places), chosen, columns in groups:
-        selection = runner.select(dtype, columns, [])
+        selection = runner.select(dtype, columns, Columns())
         if not _may_run(runner, [selection]):
             rest += chosen
             continue
@@ -254,7 +262,7 @@ def _grouped(
         key = accumulator_dtype(targets[0]), len(targets), len(row), places
         alike.setdefault(key, []).append(assignment)
     groups = [
-        (key, chosen, [list(column) for column in zip(*map(_row, chosen), strict=True)])
+        (key, chosen, Columns(list(column) for column in zip(*map(_row, chosen), strict=True)))
         for key, chosen in alike.items()
     ]
     if isinstance(assignments, Assignments):

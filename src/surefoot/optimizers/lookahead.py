@@ -13,8 +13,9 @@ from surefoot.arguments import checks, keywords
 from surefoot.arguments.checks import positive_whole_number, proportion
 from surefoot.arguments.signatures import KerasArguments, Number
 from surefoot.base import inner_optimizers, registration
+from surefoot.base.optimizer import BaseOptimizer
 from surefoot.base.wrapper import WrappingOptimizer, apply_unconstrained
-from surefoot.rule.update import interpolated
+from surefoot.rule.update import Array, interpolated
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import updates_done
 from surefoot.state.hyperparameters import Hyperparameter
@@ -256,21 +257,30 @@ class Lookahead(WrappingOptimizer):
     ) -> None:
         del learning_rate
         engine = engines.active()
-        own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         inner = self.inner_optimizer
-        engine.assign_where(updates_done(self) == 0, self._slow_initializations, _fast_value, [])
-        done = updates_done(inner)
+        starts, ends, slow_step_size = engine.numbers(self, "lookahead", self._conditions)
+        engine.assign_where(starts, self._slow_initializations, _fast_value, [])
+        always_moves = isinstance(inner, BaseOptimizer) and inner.always_moves()
+        done = None if always_moves else updates_done(inner)
         apply_unconstrained(inner, grads, trainable_variables)
-        now_done = updates_done(inner)
-        # The inner optimizer may only have accumulated, or skipped.
-        moved = now_done > done
-        period = keras.ops.cast(own["sync_period"], keras.backend.standardize_dtype(done.dtype))
-        ends = moved & (now_done % period == 0)
+        if done is not None:
+            # The inner optimizer may only have accumulated, or skipped.
+            moved = updates_done(inner) > done
+            ends = keras.ops.logical_and(ends, moved)
+            # Keras will count this step; take that back if it was none.
+            dtype = keras.backend.standardize_dtype(self._iterations.dtype)
+            self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
         due = self._synchronizations_of(trainable_variables)
-        engine.assign_where(ends, due, _synchronized, [own["slow_step_size"]])
-        # Keras will count this step; take that back if it was none.
-        dtype = keras.backend.standardize_dtype(self._iterations.dtype)
-        self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
+        engine.assign_where(ends, due, _synchronized, [slow_step_size])
+
+    def _conditions(self) -> list[Array]:
+        """Whether a training starts, and whether this update ends a period; the slow step size."""
+        engine = engines.active()
+        own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
+        count = engine.whole_number(self.inner_optimizer.iterations)
+        period = engine.whole_number(own["sync_period"])
+        starts = engine.whole_number(self.iterations) == 0
+        return [starts, (count + 1) % period == 0, own["slow_step_size"]]
 
     def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
         """As in the original, a variable that has no gradient in this update stays as it is."""

@@ -116,6 +116,9 @@ class Symbol:
     def __rtruediv__(self, other: Any) -> Symbol:
         return self.builder.symbol(other) / self
 
+    def __mod__(self, other: Any) -> Symbol:
+        return self.operation("remainder", other)
+
     def __lt__(self, other: Any) -> Symbol:
         return self.operation("less", other)
 

@@ -19,10 +19,10 @@ from surefoot.engines.compiler import llvm
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.compiler.symbols import Language
 
-BLOCK = 2048
+BLOCK = 1024
 """Numbers of one array that a program updates."""
 
-WARPS = 8
+WARPS = 4
 """Groups of 32 threads that share a block."""
 
 _OPERATIONS = {
@@ -30,6 +30,7 @@ _OPERATIONS = {
     "subtract": "{} - {}",
     "multiply": "{} * {}",
     "divide": "{} / {}",
+    "remainder": "{} % {}",
     "less": "{} < {}",
     "less_equal": "{} <= {}",
     "greater": "{} > {}",

@@ -43,7 +43,7 @@ def step_path() -> StepPath:
     return loops.step_path(
         obstacle(),
         others="fused kernel, compiled by XLA",
-        served=select("float32", [[variable]], []).served[0],
+        served=select("float32", Columns([[variable]]), Columns()).served[0],
         device=value_of(variable).device,
         elsewhere="fused kernel, compiled by XLA",
     )

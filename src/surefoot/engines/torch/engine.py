@@ -10,19 +10,31 @@ import keras
 import numpy as np
 import torch
 
-from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines import loops, plain
 from surefoot.engines.compiler import symbols
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
-from surefoot.engines.engine import Engine
-from surefoot.engines.torch import device_scalars, fused_kernels, gpu, loop_runner, packs
+from surefoot.engines.torch import (
+    device_scalars,
+    fused_kernels,
+    gpu,
+    gpu_scalars,
+    loop_runner,
+    packs,
+)
 from surefoot.engines.torch.counter import Counter
-from surefoot.engines.torch.memory import held_tensor, is_in_memory, require_memory
+from surefoot.engines.torch.gradients import TorchGradients
+from surefoot.engines.torch.memory import (
+    held_tensor,
+    held_tensors,
+    is_in_memory,
+    require_memory,
+)
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, value_of
 
 
-class TorchEngine(Engine):
+class TorchEngine(TorchGradients):
     """PyTorch; `Engine` says what each method does."""
 
     COUNTER = Counter
@@ -42,13 +54,13 @@ class TorchEngine(Engine):
 
     def scalar_namespace(self, hyperparameters: Any) -> Any:
         """NumPy where the state is in host memory; else what reads and copies nothing."""
-        if gpu.trace() is not None:
+        if gpu_scalars.trace() is not None:
             return symbols
         return np if held_tensor(hyperparameters).device.type == "cpu" else device_scalars
 
     def scalar(self, value: Any) -> Array:
         """A NumPy scalar or vector if in host memory; a vector elsewhere as its numbers."""
-        trace = gpu.trace()
+        trace = gpu_scalars.trace()
         if trace is not None:
             return trace.symbols(value)
         value = value_of(value)
@@ -62,7 +74,7 @@ class TorchEngine(Engine):
 
     @torch.no_grad()
     def assign_scalar(self, variable: Any, value: Array) -> None:
-        trace, holds = gpu.trace(), gpu.condition()
+        trace, holds = gpu_scalars.trace(), gpu.condition()
         if trace is not None:
             trace.assign(variable, value)
             return
@@ -77,6 +89,25 @@ class TorchEngine(Engine):
             return float(value)
         return value.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
+    def whole_number(self, value: Any) -> Array:
+        """As `scalar`: all counts are exact in float64."""
+        return self.scalar(value)
+
+    def numbers(
+        self, optimizer: SteppedOptimizer, name: str, compute: Callable[[], Sequence[Array]]
+    ) -> Sequence[Array]:
+        """By one kernel, if the counter is on a GPU."""
+        counter = held_tensor(optimizer._iterations)
+        by_kernel = (
+            counter.device.type == "cuda"
+            and is_in_memory(counter)
+            and not plain.is_stateless()
+            and gpu.obstacle(counter.device) is None
+        )
+        if by_kernel:
+            return gpu_scalars.numbers(optimizer.eager_steps, name, counter.device, compute)
+        return compute()
+
     def numbers_at(self, variable: Any) -> AbstractContextManager[Any]:
         at_host = held_tensor(variable).device.type == "cpu"
         return nullcontext() if at_host else device_scalars.NumbersOnDevice()
@@ -85,6 +116,9 @@ class TorchEngine(Engine):
 
     def read(self, variable: Any) -> Array:
         return value_of(variable).detach()
+
+    def colocated(self, reference: Any) -> AbstractContextManager[Any]:
+        return keras.device(str(held_tensor(reference).device))
 
     @torch.no_grad()
     def assign(self, variable: Any, value: Array) -> None:
@@ -96,108 +130,6 @@ class TorchEngine(Engine):
     @torch.no_grad()
     def initialize_as_copy(self, slot: Any, variable: Any) -> None:
         super().initialize_as_copy(slot, variable)
-
-    # Gradients.
-
-    def gradients(
-        self, loss: Callable[[], Any], var_list: Any, grad_loss: Any
-    ) -> tuple[list[Any], list[Any]]:
-        value = loss()
-        variables = differentiation.listed_variables(var_list, (torch.nn.Parameter,))
-        if grad_loss is None:
-            grad_loss = torch.ones_like(value)
-        found = torch.autograd.grad(
-            value, [value_of(v) for v in variables], torch.as_tensor(grad_loss), allow_unused=True
-        )
-        return list(found), variables
-
-    def symbolic_gradients(self, loss: Any, params: list[Any]) -> list[Any]:
-        """Differentiate a tensor that still has its autograd graph."""
-        if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
-            raise RuntimeError(
-                "`get_gradients` and `get_updates` need a loss tensor with its autograd graph. "
-                "Use `optimizer.minimize(loss_function, variables)`, or `loss.backward()` and "
-                f"`apply_gradients`. Received: loss={loss!r}"
-            )
-        found = torch.autograd.grad(
-            loss,
-            [value_of(p) for p in params],
-            torch.ones_like(loss),
-            retain_graph=True,
-            allow_unused=True,
-        )
-        return differentiation.require_all(list(found), params)
-
-    def as_tensor(self, gradient: Any) -> Any:
-        return gradient if isinstance(gradient, torch.Tensor) else torch.as_tensor(gradient)
-
-    def upcast_one(self, gradient: Any) -> Any:
-        """Dense, and as it is in memory."""
-        gradient = self.as_tensor(gradient)
-        if gradient.is_sparse:
-            gradient = gradient.to_dense()
-        if gradient.dtype.itemsize < 4:
-            gradient = gradient.float()
-        # Autograd returns tensors whose negation is pending, and zeros without memory.
-        if not gradient.is_contiguous() or gradient.is_neg() or gradient._is_zerotensor():
-            return gradient.resolve_neg().clone(memory_format=torch.contiguous_format)
-        return gradient
-
-    def finite(self, gradients: list[Any]) -> Array:
-        """By their largest absolute values, which are NaN if one is."""
-        largest = torch._foreach_norm([self.dense_values(g) for g in gradients], torch.inf)
-        return _together(largest).isfinite()
-
-    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
-        """Raise at once."""
-        failures.raise_nonfinite(finite.tolist(), names, optimizer_name)
-        return finite
-
-    @torch.no_grad()
-    def clip(
-        self,
-        optimizer: SteppedOptimizer,
-        gradients: list[Any],
-        keras_clip: Callable[[list[Any]], list[Any]],
-    ) -> list[Any]:
-        """Clip as Keras does, whose bounds are rounded to float32 on PyTorch."""
-        if optimizer.clipvalue is not None:
-            if optimizer.clips_in_update():
-                return gradients
-            bound = optimizer.clipvalue
-            return [None if g is None else self.clip_values(g, bound) for g in gradients]
-        given = [g for g in gradients if g is not None]
-        if optimizer.clipnorm is not None and given:
-            norms = torch._foreach_norm(given)
-            factors = [_factor(norm, optimizer.clipnorm) for norm in norms]
-        elif optimizer.global_clipnorm is not None and given:
-            factor = _factor(_total(torch._foreach_norm(given)), optimizer.global_clipnorm)
-            factors = [factor.to(g.device, non_blocking=True) for g in given]
-        else:
-            return gradients
-        scaled = iter(torch._foreach_mul(given, factors))
-        return [None if g is None else next(scaled) for g in gradients]
-
-    def clip_values(self, gradient: Any, bound: float | None) -> Any:
-        return gradient if bound is None else gradient.clamp(-bound, bound)
-
-    @torch.no_grad()
-    def global_norm(self, tensors: list[Any]) -> Array:
-        dense = [self.as_tensor(t).detach() for t in tensors]
-        dense = [t.to_dense() if t.is_sparse else t for t in dense]
-        return _total(torch._foreach_norm([t.float() for t in dense]))
-
-    @torch.no_grad()
-    def snapshot(self, variables: list[Any]) -> list[Array]:
-        """Copies, since a step writes into variables."""
-        values = map(self.read, variables)
-        return [v.float() if v.element_size() < 4 else v.clone() for v in values]
-
-    @torch.no_grad()
-    def distance(self, before: list[Array], variables: list[Any]) -> Array:
-        """In the memory of the snapshot."""
-        torch._foreach_sub_(before, [self.read(v) for v in variables])
-        return self.global_norm(before)
 
     # The step.
 
@@ -218,14 +150,13 @@ class TorchEngine(Engine):
         tracked: list[Tracked],
         gradients: list[Any],
     ) -> None:
-        numbers = self._numbers(optimizer, scalars)
+        numbers = _host_numbers(StepScalars(*self.numbers(optimizer, "scalars", scalars)))
         done: set[int] = set()
         if not plain.is_stateless():  # else the values are those of the caller
-            groups = _groups(optimizer, tracked)
-            grouped = set().union(*(group.indices for group in groups))
-            for index, entry in enumerate(tracked):
-                if index not in grouped:  # `loops` looks at the others
-                    require_memory([*map(held_tensor, _state_of(entry)), gradients[index]])
+            groups, others = _groups(optimizer, tracked)
+            for index in others:  # `loops` looks at those in groups
+                state = held_tensors(_state_of(tracked[index]))
+                require_memory([*state, gradients[index]])
             bound = optimizer.clipvalue
             done = loops.update(loop_runner, groups, numbers, gradients, bound, gpu.condition())
             on_host = all(isinstance(x, float | bool | None) for x in numbers)
@@ -233,19 +164,6 @@ class TorchEngine(Engine):
                 done |= fused_kernels.update(groups, numbers, gradients, bound, done)
         pairs = enumerate(zip(tracked, gradients, strict=True))
         self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
-
-    def _numbers(self, optimizer: RuleOptimizer, scalars: Callable[[], StepScalars]) -> StepScalars:
-        """The scalars of a step, on the host if the counter is there."""
-        counter = held_tensor(optimizer._iterations)
-        by_kernel = (
-            counter.device.type == "cuda"
-            and is_in_memory(counter)
-            and not plain.is_stateless()
-            and gpu.obstacle() is None
-        )
-        if by_kernel:
-            return gpu.step_scalars(optimizer.eager_steps, counter.device, scalars)
-        return _host_numbers(scalars())
 
     def update_plainly(
         self,
@@ -395,20 +313,6 @@ class TorchEngine(Engine):
             action()
 
 
-def _factor(norm: torch.Tensor, bound: float) -> torch.Tensor:
-    return bound / norm.clamp(min=bound)
-
-
-def _together(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Scalars as a vector on the device of the first one."""
-    device = values[0].device
-    return torch.stack([value.to(device, non_blocking=True) for value in values])
-
-
-def _total(norms: Sequence[torch.Tensor]) -> torch.Tensor:
-    return _together(norms).norm()
-
-
 def _state_of(entry: Tracked) -> list[Any]:
     return [v for v in (entry.variable, entry.master, *entry.moments) if v is not None]
 
@@ -430,14 +334,19 @@ def _places_of(assignment: Assignment) -> Any:
     return len(targets), tuple(None if v is None else first[id(v)] for v in sources)
 
 
-def _groups(optimizer: RuleOptimizer, tracked: list[Tracked]) -> list[loops.Group]:
-    """The groups of these variables; those of all variables are made once."""
-    if tracked is not optimizer.tracked_variables:
-        return loops.groups_of(tracked)
-    if "groups" not in optimizer.eager_steps:
-        optimizer.eager_steps["groups"] = loops.groups_of(tracked)
-    groups: list[loops.Group] = optimizer.eager_steps["groups"]
-    return groups
+def _groups(
+    optimizer: RuleOptimizer, tracked: list[Tracked]
+) -> tuple[list[loops.Group], list[int]]:
+    """The groups of these variables, and who is in none; those of all variables are found once."""
+    if tracked is optimizer.tracked_variables and "groups" in optimizer.eager_steps:
+        found: tuple[list[loops.Group], list[int]] = optimizer.eager_steps["groups"]
+        return found
+    groups = loops.groups_of(tracked)
+    grouped = set().union(*(group.indices for group in groups))
+    found = groups, [i for i in range(len(tracked)) if i not in grouped]
+    if tracked is optimizer.tracked_variables:
+        optimizer.eager_steps["groups"] = found
+    return found
 
 
 def _host_numbers(scalars: StepScalars) -> StepScalars:

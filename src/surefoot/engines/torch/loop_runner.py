@@ -16,7 +16,13 @@ from surefoot.engines.compiler import llvm, loop
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.torch import gpu
-from surefoot.engines.torch.memory import held_tensor, note_changed, require_memory, table_of
+from surefoot.engines.torch.memory import (
+    held_tensor,
+    held_tensors,
+    note_changed,
+    require_memory,
+    table_of,
+)
 
 
 class Part(NamedTuple):
@@ -40,7 +46,7 @@ def obstacle(selection: Selection) -> Obstacle | None:
 
 
 def _obstacle_on(device: torch.device) -> Obstacle | None:
-    return loop.obstacle("torch") if device.type == "cpu" else gpu.obstacle()
+    return loop.obstacle("torch") if device.type == "cpu" else gpu.obstacle(device)
 
 
 def step_path() -> StepPath:
@@ -65,8 +71,8 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
         RuntimeError: If there is a row that PyTorch could not update, either.
     """
     del dtype
-    columns = [*([held_tensor(v) for v in column] for column in variables), *tensors]
-    part = _part(columns)
+    columns = [*map(held_tensors, variables), *tensors]
+    part = _part(columns, variables)
     if part is not None:
         return Selection([True] * len(part.table), [part])
     rows = list(zip(*columns, strict=True))
@@ -86,12 +92,12 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
     return Selection(served, parts)
 
 
-def _part(columns: list[list[torch.Tensor]]) -> Part | None:
-    table = table_of(columns)
+def _part(columns: list[list[torch.Tensor]], variables: Columns | None = None) -> Part | None:
+    table = table_of(columns, variables)
     if table is None:
         return None
     device = columns[0][0].device
-    if device.type == "cpu" or gpu.obstacle() is not None:
+    if device.type == "cpu" or gpu.obstacle(device) is not None:
         return Part(columns, table, None)
     placed = gpu.place(table, device)
     return None if placed is None else Part(columns, table, placed)

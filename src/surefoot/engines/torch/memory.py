@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.autograd.graph import increment_version
 
+from surefoot.engines.loops import Columns
 from surefoot.variables.variable import value_of
 
 Column = Sequence[torch.Tensor]
@@ -36,16 +37,37 @@ def held_tensor(variable: object) -> torch.Tensor:
     return value_of(variable) if tensor is None else tensor
 
 
+def held_tensors(variables: Iterable[object]) -> list[torch.Tensor]:
+    """The tensors of variables."""
+    variables = list(variables)
+    try:
+        tensors = list(map(_held, variables))
+    except AttributeError:  # some are tensors themselves
+        return list(map(held_tensor, variables))
+    is_missing = any(map(is_, tensors, itertools.repeat(None)))
+    return list(map(held_tensor, variables)) if is_missing else tensors
+
+
+def are_plain(tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether the numbers of all these tensors are what stands in memory, one behind the other.
+
+    Tensors of several dtypes are not recognized.
+    """
+    return not tensors or _kind_of([tensors], list(tensors)) is not None
+
+
 def is_in_memory(tensor: torch.Tensor) -> bool:
     """Whether it is a tensor itself, and does not stand for one that is elsewhere."""
     return type(tensor) in _WITH_MEMORY
 
 
-def table_of(columns: Sequence[Column]) -> np.ndarray | None:
+def table_of(columns: Sequence[Column], variables: Columns | None = None) -> np.ndarray | None:
     """Where the numbers of some rows of tensors are, if they may be read and written there.
 
     Args:
         columns: Columns of equal length.
+        variables: Those whose tensors are the first columns: usually they are where they were in
+            the step before.
 
     Returns:
         For each row the addresses of its tensors and how many numbers each of them has, as
@@ -60,18 +82,77 @@ def table_of(columns: Sequence[Column]) -> np.ndarray | None:
         kind = _kind_of(columns, tensors)
         if kind is None:
             return None
-        addresses = np.fromiter(map(torch.Tensor.data_ptr, tensors), np.int64, len(tensors))
-        stored = map(torch.UntypedStorage.nbytes, map(torch.Tensor.untyped_storage, tensors))
-        bytes_stored = np.fromiter(stored, np.int64, len(tensors))
+        known: Resident | None = None if variables is None else variables.known
+        if known is not None and known.holds(tensors):
+            first = len(known.tensors)
+            new = _resident(tensors[first:], kind.sizes[first:], kind.itemsize)
+            apart = new is not None and known.is_apart_from(new)
+            addresses = np.concatenate([known.addresses, new.addresses]) if new and apart else None
+        else:
+            found = _resident(tensors, kind.sizes, kind.itemsize)
+            addresses = None if found is None else found.addresses
+            if variables is not None:
+                first = len(variables) * len(columns[0])
+                variables.known = found and found.first(first)
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
-    offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, len(tensors))
-    # Zeros without memory have the address 0.
-    missing = (offsets * kind.itemsize + kind.sizes > bytes_stored) | (addresses == 0)
-    if np.any(missing & (kind.sizes > 0)) or _overlap(addresses, kind.sizes):
+    if addresses is None:
         return None
     rows = addresses.reshape(len(columns), -1)
     return np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
+
+
+class Resident(NamedTuple):
+    """Tensors whose numbers are in memory that none shares with another.
+
+    Attributes:
+        tensors: The tensors.
+        addresses: Where their numbers are.
+        sizes: How many bytes these take.
+        storages: The storages. They are held, so that nothing else can be at these addresses.
+        stored: The bytes of each storage.
+    """
+
+    tensors: list[torch.Tensor]
+    addresses: np.ndarray
+    sizes: np.ndarray
+    storages: list[torch.UntypedStorage]
+    stored: list[int]
+
+    def first(self, count: int) -> Resident:
+        """The first ones."""
+        tensors, addresses, sizes, storages, stored = self
+        return Resident(
+            tensors[:count], addresses[:count], sizes[:count], storages[:count], stored[:count]
+        )
+
+    def holds(self, tensors: list[torch.Tensor]) -> bool:
+        """Whether ``tensors`` begins with these, and all are where they were."""
+        addresses = map(torch.Tensor.data_ptr, self.tensors)
+        return (
+            all(map(is_, self.tensors, tensors))
+            and np.array_equal(np.fromiter(addresses, np.int64, len(self.tensors)), self.addresses)
+            and list(map(torch.UntypedStorage.nbytes, self.storages)) == self.stored
+        )
+
+    def is_apart_from(self, other: Resident) -> bool:
+        """Whether they share no memory with others."""
+        starts = np.concatenate([self.addresses, other.addresses])
+        return not _overlap(starts, np.concatenate([self.sizes, other.sizes]))
+
+
+def _resident(tensors: list[torch.Tensor], sizes: np.ndarray, itemsize: int) -> Resident | None:
+    """Tensors with their memory; None if it is missing, or some share it."""
+    count = len(tensors)
+    addresses = np.fromiter(map(torch.Tensor.data_ptr, tensors), np.int64, count)
+    storages = list(map(torch.Tensor.untyped_storage, tensors))
+    stored = list(map(torch.UntypedStorage.nbytes, storages))
+    offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, count)
+    # Zeros without memory have the address 0.
+    missing = (offsets * itemsize + sizes > stored) | (addresses == 0)
+    if np.any(missing & (sizes > 0)) or _overlap(addresses, sizes):
+        return None
+    return Resident(tensors, addresses, sizes, storages, stored)
 
 
 class _Kind(NamedTuple):
@@ -111,6 +192,7 @@ def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | 
         and {dtype}.issuperset(map(_dtype, tensors))
         and {device}.issuperset(map(_device, tensors))
         and not any(map(torch.Tensor.is_neg, tensors))
+        and not any(map(torch.Tensor._is_zerotensor, tensors))
         and all(map(torch.Tensor.is_contiguous, tensors))
     ):
         return None
@@ -158,7 +240,7 @@ def _guards() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
     return make if notices else None
 
 
-_shape, _dtype, _device = map(attrgetter, ("shape", "dtype", "device"))
+_shape, _dtype, _device, _held = map(attrgetter, ("shape", "dtype", "device", "_value"))
 
 
 def _overlap(starts: np.ndarray, sizes: np.ndarray) -> bool:
@@ -175,9 +257,10 @@ def note_changed(columns: Iterable[Column]) -> None:
     A gradient that needs the values from before is then an error, as after its operations in place.
     """
     for column in columns:
-        # Tensors made in inference mode have no version, and take part in no gradients.
-        inference = any(map(torch.Tensor.is_inference, column))
-        increment_version([t for t in column if not t.is_inference()] if inference else column)
+        try:
+            increment_version(column)
+        except RuntimeError:  # tensors made in inference mode have no version
+            increment_version([t for t in column if not t.is_inference()])
 
 
 def require_memory(row: Sequence[torch.Tensor]) -> None:
