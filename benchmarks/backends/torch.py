@@ -39,7 +39,14 @@ def _running(mode: str, step: Callable[[], Any]) -> Running:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return Running(graph.replay, _wait)
+
+    held = [step]  # and so what the graph reads and writes
+
+    def replay() -> None:
+        assert held
+        graph.replay()
+
+    return Running(replay, _wait)
 
 
 def _keras(mode: str, make: Callable[[], Any]) -> Build:

@@ -205,3 +205,30 @@ def test_step_skipped_for_overflow_leaves_everything(name: str, mode: str) -> No
                 inner.get_weights(), plain.optimizer.get_weights(), strict=True
             ):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", [COMPILED] if BACKEND == "jax" else EAGER_AND_COMPILED)
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("name", ["radam", "ranger"])
+def test_accumulated_gradients_are_summed_in_float32(name: str, dtype: str, mode: str) -> None:
+    options = {"gradient_accumulation_steps": 4}
+    low = Loop(OPTIMIZERS[name](**options), start(dtype), dtype=dtype, mode=mode)
+    full = Loop(OPTIMIZERS[name](**options), start(dtype), dtype="float32", mode=mode)
+    for step in range(1, 41):
+        for loop in (low, full):
+            loop.step(gradients(step, dtype))
+    assert_to_resolution(low.parameters, full.parameters, dtype, 40)
+
+
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
+@pytest.mark.parametrize("dtype", HALF)
+def test_average_overwrites(dtype: str, mode: str) -> None:
+    """Keras's moving average, which is in float32, becomes the value of the variable."""
+    optimizer = surefoot.Nadam(**RATES, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3)
+    low = Loop(optimizer, start(dtype), dtype=dtype, mode=mode)
+    for step in range(1, 4):
+        low.step(gradients(step, dtype))
+    averages = optimizer._model_variables_moving_average
+    for value, average in zip(low.parameters, averages, strict=True):
+        rounded = to_numpy(average).astype(HALF[dtype]).astype("float32")
+        np.testing.assert_array_equal(value, rounded)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 
 import keras
 
 from surefoot import engines
 from surefoot.arguments import checks
+from surefoot.base.keras_step import KerasStep
 from surefoot.engines.traces import Traces
-from surefoot.legacy_api.methods import OptimizerV2Methods, reset_accumulators
+from surefoot.legacy_api.methods import OptimizerV2Methods
 from surefoot.state.counter import prevent_counter_overflow, widen_counter
 from surefoot.state.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.state.known_variables import require_known, require_same
@@ -29,7 +29,7 @@ NONFINITE = ("propagate", "skip", "raise")
 _shape = attrgetter("shape")
 
 
-class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.optimizers.Optimizer):
+class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep):
     """A Keras optimizer that knows each of its variables by name.
 
     Subclasses declare `Hyperparameter`s as class attributes, and call
@@ -221,6 +221,8 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
     def inline_apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """The update itself, traced or executed where it stands."""
         engine = engines.active()
+        if self.gradient_accumulation_steps:  # the sums are in float32
+            grads = engine.upcast(grads)
         others = nullcontext() if self.only_rule_assigns() else engine.numbers_at(self._iterations)
         with others:
             self.measurement.count_call()
@@ -287,39 +289,6 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
                 "raise. To see which variable, compile the model with `jit_compile=False`."
             )
 
-    def _backend_reset_gradient_accumulators(self) -> None:
-        # Keras empties all of them, and so loses what was accumulated for a variable whose
-        # gradient is missing in the very call that updates. Here that waits for its update.
-        given = self.__dict__["_given"]
-        reset_accumulators(self._accumulated_gradients[self._get_variable_index(v)] for v in given)
-
-    # What Keras does for each variable in Python at each step, where it has to be done.
-
-    def _check_variables_are_known(self, variables: list[Any]) -> None:
-        if not self.are_all(variables):
-            super()._check_variables_are_known(variables)
-
-    def _filter_empty_gradients(self, grads: Any, variables: Any) -> tuple[list[Any], list[Any]]:
-        if any(map(is_, grads, itertools.repeat(None))):
-            grads, variables = super()._filter_empty_gradients(grads, variables)
-        return list(grads), list(variables)
-
-    def _overwrite_variables_directly_with_gradients(
-        self, grads: list[Any], variables: list[Any]
-    ) -> tuple[list[Any], list[Any]]:
-        if not self.only_rule_assigns():
-            grads, variables = super()._overwrite_variables_directly_with_gradients(
-                grads, variables
-            )
-        return grads, variables
-
-    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
-        # Norms of float16 gradients overflow; at 300 already its squares do.
-        engine = engines.active()
-        grads = engine.upcast(grads)
-        self.measurement.record_gradient_norm(grads)
-        return list(engine.clip(self, grads, super()._clip_gradients))
-
     def step_rates(self, learning_rate: Any) -> dict[str, Any]:
         """What `surefoot.diagnostics` tells of the rates of the update that comes next."""
         return {"effective_learning_rate": learning_rate}
@@ -334,35 +303,9 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, keras.opt
                 self.build(variables)
         return variables
 
-    def are_all(self, variables: list[Any]) -> bool:
-        """Whether these are all variables that the optimizer was built for, in their order."""
-        known = self._trainable_variables
-        return len(known) == len(variables) and all(map(is_, known, variables))
-
     def compiles_eagerly(self) -> bool:
         """Whether an eager step may be compiled: not if it has to call a function of the user."""
         return True
-
-    def always_moves(self) -> bool:
-        """Whether each call of an update changes the weights."""
-        return self._nonfinite == "propagate" and not self.gradient_accumulation_steps
-
-    def only_rule_assigns(self) -> bool:
-        """Whether only engines change variables in an update, and no code of Keras or the user."""
-        if "only_rule_assigns" not in self.eager_steps:
-            self.eager_steps["only_rule_assigns"] = not (
-                self.use_ema
-                or self.gradient_accumulation_steps
-                or any(
-                    v.constraint is not None or getattr(v, "overwrite_with_gradient", False)
-                    for v in self._trainable_variables
-                )
-            )
-        return self.eager_steps["only_rule_assigns"] and not self.measurement.active
-
-    def clips_in_update(self) -> bool:
-        """Whether the engine's update clips gradients by value, in its pass over memory."""
-        return False
 
     def refuse_nonfinite(self, gradients: list[Any], variables: list[Any]) -> None:
         """Raise for a gradient that is not finite while nothing has been started.

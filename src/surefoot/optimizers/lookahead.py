@@ -280,7 +280,8 @@ class Lookahead(WrappingOptimizer):
         count = engine.whole_number(self.inner_optimizer.iterations)
         period = engine.whole_number(own["sync_period"])
         starts = engine.whole_number(self.iterations) == 0
-        return [starts, (count + 1) % period == 0, own["slow_step_size"]]
+        # Not of the count after the update, which float64 may not hold.
+        return [starts, count % period == period - 1, own["slow_step_size"]]
 
     def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
         """As in the original, a variable that has no gradient in this update stays as it is."""

@@ -90,8 +90,12 @@ class TorchEngine(TorchGradients):
         return value.to(getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
     def whole_number(self, value: Any) -> Array:
-        """As `scalar`: all counts are exact in float64."""
-        return self.scalar(value)
+        """An int on the host; in kernels float64, in which all counts up to 2^53 are exact."""
+        if gpu_scalars.trace() is not None:
+            return self.scalar(value)
+        value = value_of(value)
+        on_device = isinstance(value, torch.Tensor) and value.device.type != "cpu"
+        return value.to(torch.int64) if on_device else int(value)
 
     def numbers(
         self, optimizer: SteppedOptimizer, name: str, compute: Callable[[], Sequence[Array]]
@@ -258,7 +262,7 @@ class TorchEngine(TorchGradients):
         rest: Iterable[list[Assignment]] = [[a] for a in assignments]
         if not plain.is_stateless():
             left = loops.assign_where(loop_runner, condition, assignments, value, scalars)
-            rest = packs.packed(left, _tensors_of, key_of=_places_of)
+            rest = packs.packed_assignments(left)
         for pack in rest:
             targets = [list(c) for c in zip(*(a.targets for a in pack), strict=True)]
             sources = [list(c) for c in zip(*(a.sources for a in pack), strict=True)]
@@ -319,19 +323,6 @@ def _state_of(entry: Tracked) -> list[Any]:
 
 def _flat(state: plain.VariableState) -> list[Any]:
     return [state.parameter, *state.moments, state.master]
-
-
-def _tensors_of(assignment: Assignment) -> list[torch.Tensor | None]:
-    """The tensors of an assignment, each once."""
-    known = {id(v): v for v in (*assignment.targets, *assignment.sources) if v is not None}
-    return [value_of(v) for v in known.values()]
-
-
-def _places_of(assignment: Assignment) -> Any:
-    """Which targets are sources, and which of them are None."""
-    targets, sources = assignment
-    first = {id(v): i for i, v in reversed(list(enumerate((*targets, *sources))))}
-    return len(targets), tuple(None if v is None else first[id(v)] for v in sources)
 
 
 def _groups(

@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from surefoot.variables.tracked import Assignment
+from surefoot.variables.variable import value_of
+
 MOST_NUMBERS = 1 << 22
 """Numbers in a pack, whose tensors exist a second time while it is updated."""
 
@@ -52,6 +55,24 @@ def packed(
         packs.setdefault(key, []).append(item)
         filled[key] = filled.get(key, 0) + size
     yield from packs.values()
+
+
+def packed_assignments(assignments: Iterable[Assignment]) -> Iterator[list[Assignment]]:
+    """Assignments together that are the same function of their sources."""
+    return packed(assignments, _tensors_of, key_of=_places_of)
+
+
+def _tensors_of(assignment: Assignment) -> list[torch.Tensor | None]:
+    """The tensors of an assignment, each once."""
+    known = {id(v): v for v in (*assignment.targets, *assignment.sources) if v is not None}
+    return [value_of(v) for v in known.values()]
+
+
+def _places_of(assignment: Assignment) -> Any:
+    """Which targets are sources, and which of them are None."""
+    targets, sources = assignment
+    first = {id(v): i for i, v in reversed(list(enumerate((*targets, *sources))))}
+    return len(targets), tuple(None if v is None else first[id(v)] for v in sources)
 
 
 def _storages(row: Sequence[torch.Tensor]) -> set[int] | None:
