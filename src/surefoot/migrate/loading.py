@@ -36,6 +36,8 @@ from surefoot.migrate.report import Report, names_in
 from surefoot.migrate.survey import naming_all, survey
 
 ZIP_START = b"PK"
+# Arguments of `compile` in `.keras` files that say how to run a step, not what it computes.
+HOW_TO_RUN = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
 Path = str | os.PathLike[str]
 
 
@@ -200,6 +202,11 @@ def load_model(
         transfer.assign()
         optimizer = with_loss_scale(optimizer, saved, model, report.notes)
         model.compile(optimizer=optimizer, **arguments)
+        report.left_out += [
+            f"compile's {key}={value}"
+            for key, default in HOW_TO_RUN.items()
+            if (value := (saved.training or {}).get(key)) is not None and value != default
+        ]
         warn_without_state(saved, report)
     report.add_transfer(pairing, optimizer, transfer)
     return (model, report) if return_report else model
