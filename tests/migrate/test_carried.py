@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
 import pytest
 
-from migrate import carried
+from migrate import guide_tables
 from migrate.legacy_files import CASES, DISTINCT, OWN, load, path_of, state_of
 from surefoot.migrate import restore
 
@@ -14,15 +16,16 @@ pytestmark = pytest.mark.once
 CHECKPOINTS = [
     case if case in DISTINCT else pytest.param(case, marks=pytest.mark.extended)
     for case in CASES
-    if carried.recorded(case, "h5") and carried.recorded(case, "checkpoint")
+    if guide_tables.recorded(case, "h5") and guide_tables.recorded(case, "checkpoint")
     # The first needs a layer of the user's; only checkpoints have the second's momentum product.
     if case not in ("radam_operations", "nadam_2_11")
 ]
 
 
-def test_the_tables_are_those_of_the_recorded_files() -> None:
-    found = carried.in_guide()[1]
-    assert found == carried.tables(), "python -m migrate.carried writes them anew"
+@pytest.mark.parametrize("page", guide_tables.PAGES, ids=lambda page: page.name)
+def test_the_tables_are_those_of_the_data(page: pathlib.Path) -> None:
+    computed = guide_tables.PAGES[page]()
+    assert guide_tables.parts(page)[1] == computed, "python -m migrate.guide_tables writes them"
 
 
 @pytest.mark.parametrize("case", CHECKPOINTS)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 import surefoot
+from surefoot.legacy_api.heirs import heir
 from surefoot.migrate.allowed import CustomObjects, construct, make_object
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
@@ -90,9 +91,11 @@ class OptimizerBuilder:
         if (name, legacy) not in self._makers:
             accepted = sorted(known for known, old in self._makers if old == legacy)
             kind = "TensorFlow Addons and optimizers.legacy" if legacy else "tf.keras 2.11 to 2.15"
+            found = heir("optimizers", name) if legacy else None
             raise MigrationError(
                 f"The file's optimizer cannot be converted. Received: {name!r}. "
                 f"Accepted: {', '.join(accepted)} of {kind}."
+                + (f" What became of it: {found}." if found else "")
             )
         config = {key: value for key, value in config.items() if key not in REMOVED_ARGUMENTS}
         for key in CLIPPING:

@@ -1,6 +1,6 @@
-"""The guide's tables of what is carried, from the recorded files that the tests convert.
+"""The guide's tables: what is carried, from the recorded files, and what became of each name.
 
-    PYTHONPATH=src:tests python -m migrate.carried
+    PYTHONPATH=src:tests python -m migrate.guide_tables
 
 writes them into the guide anew.
 """
@@ -14,17 +14,18 @@ from typing import Any
 import keras
 
 from migrate.legacy_files import CASES, ENDINGS, GOLDEN_CASES, path_of
+from surefoot.legacy_api.heirs import HEIRS
 from surefoot.migrate import inspect
 from surefoot.migrate.loading import read
 
-GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "migration.md"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 KINDS = {
     "h5": "`.h5`",
     "keras": "`.keras`",
     "savedmodel": "SavedModel",
     "checkpoint": "checkpoint",
 }
-START, END = "<!-- carried: start -->\n", "<!-- carried: end -->"
+START, END = "<!-- tables: start -->\n", "<!-- tables: end -->"
 
 
 def recorded(case: str, kind: str) -> bool:
@@ -70,8 +71,8 @@ def objects(config: Any) -> Iterator[tuple[str, str]]:
             yield from objects(value)
 
 
-def tables() -> str:
-    """The tables as they stand in the guide."""
+def carried() -> str:
+    """The tables of what is carried."""
     whole = [case for case in (*GOLDEN_CASES, *CASES) if path_of(case, "h5").exists()]
     rows: dict[str, list[str]] = {}
     for case in whole:
@@ -95,13 +96,29 @@ def tables() -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_guide() -> tuple[str, str, str]:
-    """The guide before the tables, the tables in it, and the guide after them."""
-    before, _, rest = GUIDE.read_text().partition(START)
+def heirs() -> str:
+    """The tables of what became of each name."""
+    lines = []
+    for module, names in HEIRS.items():
+        lines += [f"## `tfa.{module}`", "", "| | Now |", "|---|---|"]
+        for group, text in names.items():
+            shown = ", ".join(f"`{name}`" for name in group.split())
+            lines.append(f"| {shown} | {text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {DOCS / "migration.md": carried, DOCS / "migration_names.md": heirs}
+
+
+def parts(page: pathlib.Path) -> tuple[str, str, str]:
+    """A page before the tables, the tables in it, and the page after them."""
+    before, _, rest = page.read_text().partition(START)
     found, _, after = rest.partition(END)
     return before + START, found, END + after
 
 
 if __name__ == "__main__":
-    start, _, end = in_guide()
-    GUIDE.write_text(start + tables() + end)
+    for page, tables in PAGES.items():
+        start, _, end = parts(page)
+        page.write_text(start + tables() + end)
