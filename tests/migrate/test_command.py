@@ -114,6 +114,10 @@ def test_failures_are_one_line_and_leave_nothing(
         ([old, str(tmp_path / "no" / "new.keras")], "no directory"),
         ([old, str(tmp_path / "new.h5")], "must end in .keras"),
         ([old], "NEW.keras"),
+        ([old, "--inspect", "--weights-only"], "--inspect goes with neither"),
+        ([old, "--inspect", "--check", "recorded.npz"], "--inspect goes with neither"),
+        ([old, str(target), "--tolerance", "0.1"], "--check"),
+        ([old, str(target), "--check", "nowhere.npz"], "nowhere.npz"),
         ([str(path_of("radam", "checkpoint")), str(target)], "restore"),
         ([str(path_of("nadam_scaled", "h5")), str(target)], "--custom file.py:name"),
     ):

@@ -80,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _failed("name the file to write (NEW.keras), or use --inspect or --check")
     if arguments.inspect and (arguments.weights_only or arguments.check):
         return _failed("--inspect goes with neither --weights-only nor --check")
+    if arguments.tolerance is not None and not arguments.check:
+        return _failed("--tolerance is that of --check, which is missing")
 
     from surefoot.migrate.errors import (
         LeftOutWarning,
