@@ -4,9 +4,15 @@ They compute what `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed,
 on TensorFlow, JAX and PyTorch.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
-from surefoot.default_backend import ensure_backend, missing_backend, what_to_install
+from surefoot.default_backend import (
+    ensure_backend,
+    is_command,
+    missing_backend,
+    what_to_install,
+)
 
 ensure_backend()
 
@@ -21,15 +27,29 @@ __all__ = [
 
 _missing = missing_backend()
 
-if _missing is None:
+# The command answers `--help` at once, without Keras, and loads the optimizers when it needs them.
+if _missing is None and not is_command():
     from surefoot import diagnostics, optimizers
     from surefoot.diagnostics import OptimizerDiagnostics
     from surefoot.optimizers import *  # noqa: F403
 
     __all__ += optimizers.__all__
-elif not TYPE_CHECKING:
-    # Keras cannot be imported, but the command line can; it reports what is missing.
+
+if not TYPE_CHECKING:
+
     def __getattr__(name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
-        raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")
+        if _missing is not None:
+            raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")
+        if "OptimizerDiagnostics" not in globals():
+            loaded = importlib.import_module("surefoot.optimizers")
+            module = importlib.import_module("surefoot.diagnostics")
+            names = {other: getattr(loaded, other) for other in loaded.__all__}
+            globals().update(names, OptimizerDiagnostics=module.OptimizerDiagnostics)
+            __all__.extend(names)
+            if name in globals():
+                return globals()[name]
+        from surefoot.legacy_api.heirs import missing_attribute
+
+        raise AttributeError(missing_attribute("surefoot", name))

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -31,6 +32,14 @@ def missing_backend() -> str | None:
         return None
     name = os.environ.get("KERAS_BACKEND") or _configured()
     return name if importlib.util.find_spec(name) is None else None
+
+
+def is_command() -> bool:
+    """Whether this process is the command `surefoot`, also as `python -m surefoot`."""
+    started = (getattr(sys, "argv", None) or [""])[0]
+    if started == "-m":
+        return ("-m", "surefoot") in pairwise(sys.orig_argv)
+    return Path(started).stem == "surefoot"
 
 
 def what_to_install(missing: str) -> str:

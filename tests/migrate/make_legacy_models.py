@@ -8,8 +8,10 @@ Run it where the originals are installed, which is never where the tests run:
 
 Every case is a model and an optimizer: trained on ten batches, saved in the four
 file kinds, then trained on ten further batches with its weights noted after each.
+Those in FOREIGN have an optimizer that is not converted: their outputs are noted.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -181,6 +183,23 @@ CASES = {
     "nadam_2_11": ("regressor", lambda: new.Nadam(5e-3)),
 }
 
+ADDONS = tfa.optimizers
+FOREIGN = {
+    "lamb": lambda layers: ADDONS.LAMB(1e-2),
+    "addons_adamw": lambda layers: ADDONS.AdamW(1e-3, 1e-2),
+    "novograd": lambda layers: ADDONS.NovoGrad(1e-2),
+    "swa": lambda layers: ADDONS.SWA(legacy.SGD(1e-2)),
+    "moving_average": lambda layers: ADDONS.MovingAverage(legacy.Adam(1e-2)),
+    "multi": lambda layers: ADDONS.MultiOptimizer(
+        [(legacy.SGD(1e-2), layers[:2]), (legacy.Adam(1e-2), layers[2:])]
+    ),
+    "lookahead_lamb": lambda layers: LOOKAHEAD(ADDONS.LAMB(1e-2)),
+    "cyclical": lambda layers: RADAM(ADDONS.Triangular2CyclicalLearningRate(1e-4, 1e-2, 20)),
+    "adagrad": lambda layers: new.Adagrad(1e-2),
+    "adagrad_legacy": lambda layers: legacy.Adagrad(1e-2),
+}
+IN_EVERY_KIND = ("lamb", "adagrad")
+
 
 def weights_by_layer(model, prefix=""):
     """`layer/index` -> array, in the layer's own get_weights order, nested models opened."""
@@ -240,15 +259,51 @@ def record(case, folder):
     }
 
 
+def record_foreign(case, folder):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(sum(map(ord, case)))
+    model = architectures.regressor()
+    optimizer = FOREIGN[case](model.layers)
+    model.compile(optimizer=optimizer, **LOSSES["regressor"])
+    rng = np.random.default_rng(sum(map(ord, case)))
+    for _ in range(3):
+        (x,), (y,) = batches_for("regressor", rng)
+        model.train_on_batch(x, y)
+    model.save(folder / f"{case}.h5")
+    if case in IN_EVERY_KIND:
+        model.save(folder / f"{case}.keras")
+        model.save(folder / f"{case}_savedmodel")
+        write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
+        (folder / f"{case}_savedmodel" / "saved_model.pb").write_bytes(b"")
+        shutil.rmtree(folder / f"{case}_savedmodel" / "assets", ignore_errors=True)
+    with contextlib.chdir(folder):
+        record_outputs(model, x)
+        os.rename("recorded.npz", f"{case}_recorded.npz")
+
+
+def record_outputs(model, x):
+    """As the guide says."""
+    inputs = [x[:8]]  # a few examples; one array for each input of the model
+    outputs = model.predict(inputs if len(inputs) > 1 else inputs[0])
+    np.savez(
+        "recorded.npz",
+        **{f"input_{i}": array for i, array in enumerate(inputs)},
+        **{f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))},
+    )
+
+
 def main(folder):
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = sys.argv[2:] or CASES
+    (folder / "foreign").mkdir(parents=True, exist_ok=True)
+    wanted = sys.argv[2:] or [*CASES, *FOREIGN]
     index_file = folder / "index.json"
     index = json.loads(index_file.read_text())["cases"] if index_file.exists() else {}
     for case in wanted:
-        index[case] = record(case, folder)
-        print(case, index[case], flush=True)
+        if case in FOREIGN:
+            record_foreign(case, folder / "foreign")
+        else:
+            index[case] = record(case, folder)
+        print(case, index.get(case, ""), flush=True)
     source = f"TensorFlow {tf.__version__}, TensorFlow Addons {tfa.__version__}"
     index_file.write_text(json.dumps({"source": source, "cases": index}, indent=1) + "\n")
 

@@ -109,13 +109,17 @@ def test_failures_are_one_line_and_leave_nothing(
         (["nowhere.h5", str(target)], "nowhere.h5"),
         ([str(text), str(target)], "neither"),
         ([str(truncated), str(target)], "truncated"),
-        ([str(other), str(target)], "'LAMB'. Accepted: Adam, AdamW, Lookahead"),
+        ([str(other), str(target)], "'LAMB'. Accepted: Adam, Lookahead"),
         ([old, str(there)], "exists"),
         ([old, str(tmp_path / "no" / "new.keras")], "no directory"),
         ([old, str(tmp_path / "new.h5")], "must end in .keras"),
         ([old], "NEW.keras"),
+        ([old, "--inspect", "--weights-only"], "--inspect goes with neither"),
+        ([old, "--inspect", "--check", "recorded.npz"], "--inspect goes with neither"),
+        ([old, str(target), "--tolerance", "0.1"], "--check"),
+        ([old, str(target), "--check", "nowhere.npz"], "nowhere.npz"),
         ([str(path_of("radam", "checkpoint")), str(target)], "restore"),
-        ([str(path_of("nadam_scaled", "h5")), str(target)], "custom_objects"),
+        ([str(path_of("nadam_scaled", "h5")), str(target)], "--custom file.py:name"),
     ):
         assert main(["migrate", *arguments]) == 2
         captured = capsys.readouterr()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -41,3 +44,50 @@ def test_examples_in_the_help_are_understood(name: str, example: str) -> None:
             build_parser().parse_args(words)
     else:
         assert callable(build_parser().parse_args(words).run)
+
+
+STARTS = {
+    "python -m surefoot": ["-m", "surefoot"],
+    "surefoot": [
+        "-c",
+        "import sys\n"
+        "sys.argv[0] = '/usr/bin/surefoot'\n"
+        "from surefoot.cli import main\n"
+        "sys.exit(main())",
+    ],
+}
+
+
+@pytest.fixture
+def without_keras(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes in which importing Keras or a backend fails."""
+    for package in ("keras", "tensorflow", "jax", "torch"):
+        (tmp_path / f"{package}.py").write_text("raise SystemExit('it was imported')\n")
+    source = pathlib.Path(__file__).parents[2] / "src"
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{source}")
+
+
+@pytest.mark.usefixtures("without_keras")
+@pytest.mark.parametrize("arguments", [["--help"], ["migrate", "--help"], ["compare", "--help"]])
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_help_comes_without_keras_and_its_messages(start: list[str], arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *start, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: surefoot")
+
+
+def test_the_command_has_the_optimizers_when_it_needs_them() -> None:
+    program = (
+        "import sys; sys.argv[0] = 'surefoot'\n"
+        "import surefoot; assert 'keras' not in sys.modules\n"
+        "import surefoot.optimizers, surefoot.diagnostics\n"
+        "print(surefoot.Nadam.__name__, surefoot.OptimizerDiagnostics.__name__)\n"
+        "print('Ranger' in surefoot.__all__, hasattr(surefoot, 'losses'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "Nadam OptimizerDiagnostics\nTrue False\n", done.stderr

@@ -1,1 +1,1 @@
-"""The constructors' arguments: checks of values, schedules and keywords, and their types."""
+"""Arguments: checks of values, schedules and keywords, their types, and imports by a path."""

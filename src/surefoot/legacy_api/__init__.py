@@ -1,1 +1,1 @@
-"""The methods that optimizers had in TensorFlow 2 until 2022: OptimizerV2 and its weight lists."""
+"""OptimizerV2's methods and weight lists, and what became of the names of TensorFlow Addons."""

@@ -8,8 +8,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surefoot.migrate.checking import check
     from surefoot.migrate.conversion import convert
     from surefoot.migrate.errors import (
+        DifferentOutputsError,
+        LeftOutWarning,
         MigrationError,
         MissingOptimizerStateWarning,
         MissingTensorFlowError,
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
 _MODULES = {
     "CosineSimilarity": "losses",
     "CosineSimilarityMetric": "losses",
+    "DifferentOutputsError": "errors",
     "FusedBatchNormalization": "layers.batch_normalization",
     "Huber": "losses",
+    "LeftOutWarning": "errors",
     "LegacyRMSprop": "optimizers.legacy_rmsprop",
     "MigrationError": "errors",
     "MissingOptimizerStateWarning": "errors",
@@ -58,6 +63,7 @@ _MODULES = {
     "TableRMSprop": "optimizers.table_optimizers",
     "TableRectifiedAdam": "optimizers.table_optimizers",
     "UnsafeFileError": "errors",
+    "check": "checking",
     "convert": "conversion",
     "hard_sigmoid": "layers.activations",
     "inspect": "loading",
@@ -72,8 +78,10 @@ _MODULES = {
 __all__ = [
     "CosineSimilarity",
     "CosineSimilarityMetric",
+    "DifferentOutputsError",
     "FusedBatchNormalization",
     "Huber",
+    "LeftOutWarning",
     "LegacyRMSprop",
     "MigrationError",
     "MissingOptimizerStateWarning",
@@ -88,6 +96,7 @@ __all__ = [
     "TableRMSprop",
     "TableRectifiedAdam",
     "UnsafeFileError",
+    "check",
     "convert",
     "hard_sigmoid",
     "inspect",

@@ -60,9 +60,9 @@ def find_class(kind: str, name: str, custom_objects: CustomObjects) -> type:
             found = None
     if not inspect.isclass(found):
         raise MigrationError(
-            f"Keras 3 has no {kind} {name!r}. If it is your own, pass its class: "
-            f"custom_objects={{{short_class_name(name)!r}: ...}}."
-            + ("" if found is None else f" Received: {found!r}, which is not a class.")
+            f"Keras 3 has no {kind} {name!r}."
+            + ("" if found is None else f" Received: {found!r}, which is not a class."),
+            needs={short_class_name(name): f"the class of your {kind}"},
         )
     return found
 

@@ -25,7 +25,10 @@ WRAPPERS = ("MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricW
 
 
 def compile_arguments(
-    training: Config | None, model: keras.Model, custom_objects: CustomObjects
+    training: Config | None,
+    model: keras.Model | None,
+    custom_objects: CustomObjects,
+    problems: list[MigrationError] | None = None,
 ) -> Config:
     """Loss, loss weights and metrics for `model.compile`.
 
@@ -33,6 +36,7 @@ def compile_arguments(
         training: The file's training configuration, of any kind of file.
         model: The new model, whose output names the metrics refer to.
         custom_objects: The user's losses and metrics by name.
+        problems: Where errors are collected; without it, the first one is raised.
 
     Returns:
         Keyword arguments for `compile`, without the optimizer.
@@ -43,11 +47,19 @@ def compile_arguments(
     training = training or {}
     outputs = list(getattr(model, "output_names", None) or ["output"])
 
+    def collecting(make: Callable[[Any, CustomObjects], Any], saved: Any) -> Any:
+        try:
+            return make(saved, custom_objects)
+        except MigrationError as error:
+            if problems is None:
+                raise
+            problems.append(error)
+
     def loss(saved: Any) -> Any:
-        return _loss(saved, custom_objects)
+        return collecting(_loss, saved)
 
     def metric(saved: Any) -> Any:
-        return _metric(saved, custom_objects)
+        return collecting(_metric, saved)
 
     return {
         "loss": _nested(training.get("loss"), loss),
@@ -151,8 +163,5 @@ def _named(
     except (ValueError, TypeError):
         found = None
     if found is None and short not in ("accuracy", "acc", "crossentropy", "ce"):
-        raise MigrationError(
-            f"Keras 3 has no {kind} {saved!r}. If it is your own, pass it: "
-            f"custom_objects={{{short!r}: ...}}."
-        )
+        raise MigrationError(f"Keras 3 has no {kind} {saved!r}.", needs={short: f"your {kind}"})
     return short if resolve is not None else found

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import h5py
 import keras
 
 from surefoot.migrate.allowed import CustomObjects
 from surefoot.migrate.compile_arguments import compile_arguments
-from surefoot.migrate.errors import MigrationError, MissingOptimizerStateWarning, refusing_malformed
+from surefoot.migrate.errors import (
+    LeftOutWarning,
+    MigrationError,
+    MissingOptimizerStateWarning,
+    refusing_malformed,
+)
 from surefoot.migrate.layers.model_builder import ModelBuilder
 from surefoot.migrate.layers.weight_matching import assign_weights, check_complete, pair_weights
 from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
@@ -26,9 +32,12 @@ from surefoot.migrate.readers.checkpoint_reader import (
 from surefoot.migrate.readers.description import SavedModel
 from surefoot.migrate.readers.h5_reader import read_h5
 from surefoot.migrate.readers.keras_reader import read_keras
-from surefoot.migrate.report import Report
+from surefoot.migrate.report import Report, names_in
+from surefoot.migrate.survey import naming_all, survey
 
 ZIP_START = b"PK"
+# Arguments of `compile` in `.keras` files that say how to run a step, not what it computes.
+HOW_TO_RUN = {"run_eagerly": False, "steps_per_execution": 1, "jit_compile": False}
 Path = str | os.PathLike[str]
 
 
@@ -75,20 +84,25 @@ def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
     )
 
 
-def inspect(path: Path) -> Report:
+def inspect(path: Path, custom_objects: CustomObjects | None = None) -> Report:
     """Reports the content of an old file without building a model.
 
     Args:
         path: As for `load_model`, or a checkpoint's prefix.
+        custom_objects: As for `load_model`; the report says what else is needed.
 
     Returns:
-        A report with layers, weights, optimizer, step and hyperparameters.
+        A report with layers, weights, optimizer, step and hyperparameters, and with what is in
+        the way of a migration.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
         MigrationError: If it cannot be read.
     """
-    return Report.of_file(read(path))
+    saved = read(path)
+    report = Report.of_file(saved)
+    report.add_problems(survey(saved, dict(custom_objects or {})))
+    return report
 
 
 @overload
@@ -96,18 +110,27 @@ def load_model(
     path: Path,
     custom_objects: CustomObjects | None = None,
     *,
+    weights_only: bool = False,
     return_report: Literal[False] = False,
 ) -> keras.Model: ...
 
 
 @overload
 def load_model(
-    path: Path, custom_objects: CustomObjects | None = None, *, return_report: Literal[True]
+    path: Path,
+    custom_objects: CustomObjects | None = None,
+    *,
+    weights_only: bool = False,
+    return_report: Literal[True],
 ) -> tuple[keras.Model, Report]: ...
 
 
 def load_model(
-    path: Path, custom_objects: CustomObjects | None = None, *, return_report: bool = False
+    path: Path,
+    custom_objects: CustomObjects | None = None,
+    *,
+    weights_only: bool = False,
+    return_report: bool = False,
 ) -> keras.Model | tuple[keras.Model, Report]:
     """Loads a whole model that TensorFlow 2's Keras saved, ready to continue training.
 
@@ -120,6 +143,8 @@ def load_model(
         custom_objects: Your own layers, losses, metrics and schedules by class or function
             name. A layer's name is accepted, too, with a layer that replaces it, for example
             a Lambda.
+        weights_only: Whether optimizer, loss and metrics are left out; the model is not
+            compiled then.
         return_report: Whether to return a report, too.
 
     Returns:
@@ -127,9 +152,10 @@ def load_model(
 
     Raises:
         FileNotFoundError: If there is nothing at the path.
-        MigrationError: If the file cannot be converted; it says why.
+        MigrationError: If the file cannot be converted; it names everything that is in the way.
 
     Warns:
+        LeftOutWarning: If `weights_only` leaves something out.
         MissingOptimizerStateWarning: If the file contains the optimizer but not its state.
             Keras 2 never wrote an OptimizerV2's state into `.keras`.
 
@@ -148,33 +174,61 @@ def load_model(
             "your code and call `surefoot.migrate.restore(path, model)`."
         )
     known = dict(custom_objects or {})
+    optimizer: Any = None
+    transfer: StateTransfer | None = None
+    report = Report.of_file(saved)
     builder = ModelBuilder(known)
-    with refusing_malformed(saved.path):
-        model = builder.build(saved.config)
+    with naming_all(saved, known, weights_only):
+        with refusing_malformed(saved.path):
+            model = builder.build(saved.config)
+        report.notes += builder.notes
+        if weights_only:
+            saved = without_training(saved, report, "Compile the model before you train it.")
+        with refusing_malformed(saved.path, training=True):
+            arguments = compile_arguments(saved.training, model, known)
+            if saved.optimizer is not None:
+                optimizers = OptimizerBuilder(known, find_tables(model))
+                optimizer = optimizers.build(saved.optimizer)
+                report.notes += optimizers.notes
     pairing = pair_weights(saved.layers, model)
     check_complete(pairing, saved.path)
-    report = Report.of_file(saved)
-    report.notes += builder.notes
-    optimizer = None
-    transfer = None
-    with refusing_malformed(saved.path):
-        arguments = compile_arguments(saved.training, model, known)
-        if saved.optimizer is not None:
-            optimizers = OptimizerBuilder(known, find_tables(model))
-            optimizer = optimizers.build(saved.optimizer)
-            report.notes += optimizers.notes
     if saved.optimizer is not None:
-        transfer = StateTransfer(
-            saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
-        )
+        with refusing_malformed(saved.path, training=True):
+            transfer = StateTransfer(
+                saved.optimizer, optimizer, model, pairing, saved.layers, saved.path
+            )
     assign_weights(pairing, model)
     if optimizer is not None and transfer is not None:
         transfer.assign()
         optimizer = with_loss_scale(optimizer, saved, model, report.notes)
         model.compile(optimizer=optimizer, **arguments)
+        report.left_out += [
+            f"compile's {key}={value}"
+            for key, default in HOW_TO_RUN.items()
+            if (value := (saved.training or {}).get(key)) is not None and value != default
+        ]
         warn_without_state(saved, report)
     report.add_transfer(pairing, optimizer, transfer)
     return (model, report) if return_report else model
+
+
+def without_training(saved: SavedModel, report: Report, then: str) -> SavedModel:
+    """The content without optimizer, loss and metrics; a warning and the report name them."""
+    left_out = []
+    if saved.optimizer is not None:
+        left_out.append(f"the optimizer {report.optimizer} with its state")
+    left_out += [
+        f"{key} {value}"
+        for key in ("loss", "metrics", "weighted_metrics")
+        if (value := names_in((saved.training or {}).get(key)))
+    ]
+    if left_out:
+        report.left_out += left_out
+        note = (
+            f"{saved.path}: only the weights were loaded. Left out: {'; '.join(left_out)}. {then}"
+        )
+        warnings.warn(note, LeftOutWarning, stacklevel=3)
+    return dataclasses.replace(saved, training=None, optimizer=None)
 
 
 def warn_without_state(saved: SavedModel, report: Report) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
+from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.layers.weight_matching import Pairing
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.readers.description import SavedModel, SavedOptimizer
@@ -35,8 +37,12 @@ class Report:
         state: The same as `weights`, for each part of the optimizer's state.
         by_structure: Old and new names of layers that were matched by order and shapes, not by
             name.
-        left_out: Weights and variables that a partial restore left out.
+        left_out: Weights and variables that a partial restore left out, and what
+            `weights_only` left out.
         notes: What was changed or left out, and why.
+        problems: What is in the way of a migration, after an inspection.
+        needs: What `custom_objects` must contain, by name.
+        differences: How much each output differs from a recorded one; see `check`.
     """
 
     source: str
@@ -52,6 +58,9 @@ class Report:
     by_structure: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     left_out: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    needs: dict[str, str] = dataclasses.field(default_factory=dict)
+    differences: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of_file(cls, saved: SavedModel) -> Report:
@@ -90,13 +99,24 @@ class Report:
         """Adds what became of the weights and of the optimizer's state."""
         self.weights = [(w.key, v.path, tuple(w.value.shape)) for w, v in pairing.pairs]
         self.by_structure = list(pairing.by_structure)
-        self.left_out = [*pairing.unmatched_saved, *pairing.unmatched_model]
+        self.left_out += [*pairing.unmatched_saved, *pairing.unmatched_model]
         if optimizer is not None:
             self.new_optimizer = new_name(optimizer)
         if state is not None:
             self.state = state.rows
             self.notes += state.notes
             self.left_out += state.left_out
+
+    def add_problems(self, problems: Iterable[MigrationError]) -> None:
+        """Adds what is in the way of a migration."""
+        for problem in problems:
+            self.problems.append(problem.reason)
+            self.needs |= problem.needs
+
+    def custom_objects(self) -> str:
+        """`custom_objects` as Python code in which the user's classes are to be filled in."""
+        lines = [f"    {name!r}: ...,  # {what}" for name, what in self.needs.items()]
+        return "\n".join(["custom_objects = {", *lines, "}"]) if lines else ""
 
     def __str__(self) -> str:
         found = (
@@ -108,7 +128,8 @@ class Report:
             became = f" -> {self.new_optimizer}" if self.new_optimizer else ""
             lines.append(f"optimizer {self.optimizer}{became}, {step}")
         lines += [f"left out: {entry}" for entry in self.left_out]
-        return "\n".join(lines + self.notes)
+        lines += [f"in the way: {problem}" for problem in self.problems]
+        return "\n".join([*lines, *self.notes, *filter(None, [self.custom_objects()])])
 
 
 def new_name(optimizer: Any) -> str:
@@ -125,6 +146,18 @@ def _full_name(saved: SavedOptimizer) -> str:
     if isinstance(inner, dict) and inner.get("class_name"):
         name += f"({inner['class_name'].rsplit('>', 1)[-1]})"
     return name + ("" if saved.legacy else " (tf.keras 2.11 or later)")
+
+
+def names_in(saved: Any) -> str:
+    """The names of a file's losses or metrics."""
+    if isinstance(saved, dict) and "class_name" in saved:
+        config = saved.get("config")
+        name = config.get("name") if isinstance(config, dict) else config
+        return str(name or saved["class_name"])
+    inner = saved.items() if isinstance(saved, dict) else enumerate(saved or ())
+    if isinstance(saved, dict | list | tuple):
+        return ", ".join(filter(None, (names_in(value) for _, value in inner)))
+    return "" if saved is None else str(saved)
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from surefoot.migrate.layers.weight_matching import (
     check_complete,
     pair_weights,
 )
-from surefoot.migrate.loading import Path, read, warn_without_state
+from surefoot.migrate.loading import Path, read, warn_without_state, without_training
 from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
@@ -32,6 +32,7 @@ def restore(
     optimizer: Any = None,
     custom_objects: CustomObjects | None = None,
     partial: bool = False,
+    weights_only: bool = False,
     model_name: str = "model",
     optimizer_name: str = "optimizer",
 ) -> Report:
@@ -52,6 +53,7 @@ def restore(
         custom_objects: Your own losses, metrics and schedules by name.
         partial: Whether weights and variables without a counterpart are left out instead of
             being an error.
+        weights_only: Whether the file's optimizer is left out. The model keeps its own.
         model_name: The name of the model in `tf.train.Checkpoint(model=...)`.
         optimizer_name: The name of the optimizer in `tf.train.Checkpoint(optimizer=...)`.
 
@@ -64,6 +66,7 @@ def restore(
             unchanged.
 
     Warns:
+        LeftOutWarning: If `weights_only` leaves something out.
         MissingOptimizerStateWarning: If the file contains the optimizer but not its state.
 
     Example:
@@ -88,9 +91,14 @@ def restore(
     elif not pairing.pairs:
         raise MigrationError(f"{saved.path} and the model have no weight in common.")
     report = Report.of_file(saved)
-    new, transfer = _optimizer(saved, model, optimizer, known, pairing, report, partial)
-    with refusing_malformed(saved.path):
-        arguments = _compile_arguments(saved, model, known)
+    new: Any = None
+    transfer: StateTransfer | None = None
+    if weights_only:
+        saved = without_training(saved, report, "If it is compiled, the model keeps its own.")
+    else:
+        with refusing_malformed(saved.path, training=True):
+            new, transfer = _optimizer(saved, model, optimizer, known, pairing, report, partial)
+            arguments = _compile_arguments(saved, model, known)
     assign_weights(pairing, model)
     if new is not None and transfer is not None:
         transfer.assign()
@@ -117,13 +125,14 @@ def _optimizer(
         if template is not None and not partial:
             raise MigrationError(
                 f"{saved.path} has no optimizer, but the model is compiled with "
-                f"{type(template).__name__}. Use partial=True to restore only the weights."
+                f"{type(template).__name__}."
             )
         return None, None
+    if saved.optimizer.problem is not None:
+        raise saved.optimizer.problem
     complete, notes = completed(saved.optimizer, template, saved.path)
     builder = OptimizerBuilder(custom_objects, find_tables(model))
-    with refusing_malformed(saved.path):
-        new = builder.build(complete)
+    new = builder.build(complete)
     report.notes += [*notes, *builder.notes]
     transfer = StateTransfer(complete, new, model, pairing, saved.layers, saved.path, partial)
     return new, transfer

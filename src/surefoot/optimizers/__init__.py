@@ -5,9 +5,18 @@ stands; ``from surefoot.optimizers import Nadam`` replaces
 ``tf.keras.optimizers.Nadam``.
 """
 
+from typing import TYPE_CHECKING
+
 from surefoot.optimizers.lookahead import Lookahead
 from surefoot.optimizers.nadam import Nadam
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
 
 __all__ = ["Lookahead", "Nadam", "Ranger", "RectifiedAdam"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        from surefoot.legacy_api.heirs import missing_attribute
+
+        raise AttributeError(missing_attribute("surefoot.optimizers", name))

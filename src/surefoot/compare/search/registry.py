@@ -15,9 +15,9 @@ from typing import Any
 import keras
 
 import surefoot
+from surefoot.arguments.importing import import_object
 from surefoot.compare.errors import UsageError
 from surefoot.compare.search.expression import Call, Expression
-from surefoot.compare.search.importing import import_object
 from surefoot.compare.search.schedule import Schedule
 
 _OURS = surefoot.optimizers.__all__
@@ -108,7 +108,7 @@ def _argument(value: object, learning_rate: float) -> object:
 
 def _look_up(name: str) -> Any:
     if ":" in name:
-        return import_object(name, "an optimizer")
+        return import_object(name, "an optimizer", UsageError)
     names = {f"keras.{key}": value for key, value in _keras_optimizers().items()}
     names |= _keras_optimizers()
     for ours in _OURS:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from surefoot.arguments.importing import import_object
 from surefoot.compare.errors import UsageError
-from surefoot.compare.search.importing import import_object
 
 _BUILT_IN = {
     "digits": "surefoot.compare.trials.tasks.digits:mlp",
@@ -138,7 +138,8 @@ def load_task(reference: str) -> Task:
             f"unknown task {reference!r}; known are {', '.join(_BUILT_IN)}, and "
             f"package.module:function or file.py:function for your own"
         )
-    function = import_object(reference if is_path else _BUILT_IN[reference], "a task")
+    reference = reference if is_path else _BUILT_IN[reference]
+    function = import_object(reference, "a task", UsageError)
     task = function() if callable(function) else function
     if not isinstance(task, Task):
         raise UsageError(

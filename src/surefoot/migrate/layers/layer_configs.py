@@ -88,8 +88,8 @@ class LayerBuilder:
         if short_class_name(class_name) in OPERATIONS:
             raise MigrationError(
                 f"Layer {name!r} is a TensorFlow operation that the model called directly "
-                f"({config.get('function', class_name)}); Keras 3 has no such layer. Pass a layer "
-                f"that does the same: custom_objects={{{name!r}: YourLayer}}."
+                f"({config.get('function', class_name)}); Keras 3 has no such layer.",
+                needs={name: "a layer that does the same"},
             )
         registered = str(entry.get("registered_name") or class_name)
         own = custom_object(registered, self.custom_objects)
@@ -122,8 +122,8 @@ class LayerBuilder:
         if "Lambda" in self.custom_objects:
             return self._replacement(name, self.custom_objects["Lambda"])
         raise UnsafeFileError(
-            f"Layer {name!r} is a Lambda: the file contains Python code for it, which is not run. "
-            f"Write your own layer and pass it: custom_objects={{{name!r}: YourLayer}}."
+            f"Layer {name!r} is a Lambda: the file contains Python code for it, which is not run.",
+            needs={name: "a layer that does the same"},
         )
 
     def _custom(self, cls: Any, name: str, config: Config) -> keras.layers.Layer:
@@ -154,8 +154,8 @@ class LayerBuilder:
             else:
                 raise MigrationError(
                     f"Layer {config.get('name')!r}: Keras 3's {cls.__name__} has no {key!r}. "
-                    f"Received: {key}={value!r}. Pass your own layer that has it: "
-                    f"custom_objects={{{config.get('name')!r}: YourLayer}}."
+                    f"Received: {key}={value!r}.",
+                    needs={str(config.get("name")): f"a layer that has {key}"},
                 )
         if isinstance(arguments.get("axis"), list) and len(arguments["axis"]) == 1:
             arguments["axis"] = arguments["axis"][0]
@@ -214,8 +214,7 @@ class LayerBuilder:
         found = find_function("activation", name, self.custom_objects)
         if found is None:
             raise MigrationError(
-                f"Keras 3 has no activation {value!r}. If it is your own, pass it: "
-                f"custom_objects={{{value!r}: ...}}."
+                f"Keras 3 has no activation {value!r}.", needs={value: "your activation function"}
             )
         return found
 

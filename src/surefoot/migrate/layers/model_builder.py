@@ -42,17 +42,22 @@ class ModelBuilder(LayerBuilder):
         try:
             if name == "Sequential":
                 return self._sequential(inner)
-            cls = keras.Model
-            if name not in FUNCTIONAL:
-                cls = custom_object(entry.get("registered_name") or name, self.custom_objects)
-                if not (isinstance(cls, type) and issubclass(cls, keras.Model)):
-                    raise MigrationError(
-                        f"The model has the class {name!r}, which is not Keras's; pass it: "
-                        f"custom_objects={{{name!r}: ...}}."
-                    )
-            return _Graph(self, inner).model(cls)
+            return _Graph(self, inner).model(self.model_class(entry))
         finally:
             self._depth -= 1
+
+    def model_class(self, entry: Config) -> Any:
+        """The class of a model with a graph of layers."""
+        name = short_class_name(entry["class_name"])
+        if name in FUNCTIONAL:
+            return keras.Model
+        cls = custom_object(entry.get("registered_name") or name, self.custom_objects)
+        if not (isinstance(cls, type) and issubclass(cls, keras.Model)):
+            raise MigrationError(
+                f"The model has the class {name!r}, which is not Keras's.",
+                needs={name: "the class of your model"},
+            )
+        return cls
 
     def _sequential(self, config: Config) -> keras.Sequential:
         model = keras.Sequential(name=config.get("name"))

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 import surefoot
+from surefoot.legacy_api.heirs import heir
 from surefoot.migrate.allowed import CustomObjects, construct, make_object
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
@@ -82,13 +83,19 @@ class OptimizerBuilder:
         Raises:
             MigrationError: If its class or an argument is not supported.
         """
+        if saved.problem is not None and saved.class_name in ("", *(n for n, _ in self._makers)):
+            raise saved.problem
         return self._build(saved.class_name, saved.config, saved.legacy)
 
     def _build(self, name: str, config: Config, legacy: bool) -> Any:
         if (name, legacy) not in self._makers:
+            accepted = sorted(known for known, old in self._makers if old == legacy)
+            kind = "TensorFlow Addons and optimizers.legacy" if legacy else "tf.keras 2.11 to 2.15"
+            found = heir("optimizers", name) if legacy else None
             raise MigrationError(
                 f"The file's optimizer cannot be converted. Received: {name!r}. "
-                f"Accepted: {', '.join(sorted({known for known, _ in self._makers}))}."
+                f"Accepted: {', '.join(accepted)} of {kind}."
+                + (f" What became of it: {found}." if found else "")
             )
         config = {key: value for key, value in config.items() if key not in REMOVED_ARGUMENTS}
         for key in CLIPPING:

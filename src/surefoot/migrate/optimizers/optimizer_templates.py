@@ -31,9 +31,26 @@ CLASSES: dict[tuple[str, bool], Any] = {
     ("RMSprop", False): keras.optimizers.RMSprop,
     ("Nadam", False): keras.optimizers.Nadam,
 }
+# By what a checkpoint tells the old classes apart: LAMB has Adam's variables and one more.
+ADAM = {"beta_1", "beta_2"}
+HYPERPARAMETERS = {
+    "RectifiedAdam": ADAM
+    | {"min_lr", "sma_threshold", "total_steps", "warmup_proportion", "weight_decay"},
+    "RMSprop": {"momentum", "rho"},
+    "Adam": ADAM,
+    "SGD": {"momentum"},
+}
+SLOTS = {
+    "RectifiedAdam": {"m", "v", "vhat"},
+    "RMSprop": {"rms", "momentum", "mg", "velocity", "average_gradient"},
+    "Adam": {"m", "v", "vhat"},
+    "Nadam": {"m", "v"},
+    "SGD": {"m", "momentum"},
+}
 # Old classes for which a checkpoint contains all arguments except epsilon.
 COMPLETE_EXCEPT_EPSILON = ("RectifiedAdam", "Nadam", "Adam")
 EPSILON = 1e-7
+LOOKALIKES = {"RectifiedAdam": "AdaBelief", "Adam": "LazyAdam"}
 
 
 def model_optimizer(model: keras.Model) -> Any:
@@ -73,7 +90,9 @@ def completed(
         if isinstance(inner, dict):
             names.append(str(inner.get("class_name", "")).rsplit(">", 1)[-1])
     else:
-        names = _inferred(saved)
+        names = _inferred(saved, source)
+        if names == ["Adam"] and not saved.legacy and isinstance(template, keras.optimizers.AdamW):
+            names = ["AdamW"]  # which has the same state
     if template is not None:
         _check_classes(names, saved.legacy, template, source)
     if saved.complete:
@@ -101,27 +120,32 @@ def _nested(names: list[str]) -> str:
     return "(".join(names) + ")" * (len(names) - 1)
 
 
-def _inferred(saved: SavedOptimizer) -> list[str]:
+def _inferred(saved: SavedOptimizer, source: str) -> list[str]:
     """The old class names, inferred from hyperparameters and slots."""
     inner = saved.config.get("optimizer")
-    names = ["Lookahead"] if inner else []
-    known = set(inner["config"] if inner else saved.config)
+    slots = set(saved.slots)
+    if inner:
+        slots.discard("slow")
+        known = set(inner["config"])
+    else:
+        known = set(saved.config)
     if saved.legacy:
-        marks = {
-            "RectifiedAdam": "sma_threshold",
-            "RMSprop": "rho",
-            "Adam": "beta_1",
-            "SGD": "momentum",
-        }
-        name = next((name for name, mark in marks.items() if mark in known), "")
-        if "momentum_cache" in saved.scalars:
+        possible = known - {"learning_rate", "decay"}
+        name = next((n for n, has in HYPERPARAMETERS.items() if has == possible), "")
+        if name == "Adam" and "momentum_cache" in saved.scalars:
             name = "Nadam"
     else:
-        slots = set(saved.slots) - {"average"}
+        slots.discard("average")
         name = "RMSprop" if "velocity" in slots else "Adam" if "v" in slots else "SGD"
         if "u_product" in saved.scalars:
             name = "Nadam"
-    return [*names, name]
+    if not name or not slots <= SLOTS[name]:
+        raise MigrationError(
+            f"{source}: the state is that of none of the optimizers that can be converted. "
+            f"Received: an optimizer with the hyperparameters {sorted(known)} and the slots "
+            f"{sorted(slots)}. Accepted: {', '.join(sorted({known for known, _ in CLASSES}))}."
+        )
+    return [*(["Lookahead"] if inner else []), name]
 
 
 def _without_template(
@@ -145,6 +169,11 @@ def _without_template(
         f"epsilon={EPSILON} is assumed: a checkpoint does not contain it. If it was another value, "
         "compile the model with the optimizer before restoring."
     )
+    if names[0] in LOOKALIKES:
+        note += (
+            f" The state is taken for that of {names[0]}; that of TensorFlow Addons' "
+            f"{LOOKALIKES[names[0]]} looks the same."
+        )
     return dataclasses.replace(saved, class_name=names[0], config=config, complete=True), [note]
 
 

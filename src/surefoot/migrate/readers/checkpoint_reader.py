@@ -17,6 +17,7 @@ from surefoot.migrate.readers.description import (
     SavedModel,
     SavedOptimizer,
     is_legacy_optimizer,
+    read_optimizer,
     short_class_name,
     without_loss_scale,
 )
@@ -54,7 +55,9 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
     optimizer_node = graph.child(root, optimizer) or graph.child(model_node, optimizer)
     saved = None
     if optimizer_node is not None:
-        saved = _read_optimizer(graph, optimizer_node, layers, nodes, None)
+        saved = read_optimizer(
+            lambda: _read_optimizer(graph, optimizer_node, layers, nodes, None), None, prefix
+        )
     return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved)
 
 
@@ -92,7 +95,12 @@ def read_savedmodel(path: str) -> SavedModel:
     saved = None
     if training and training.get("optimizer_config"):
         node = graph.child(graph.nodes[0], "optimizer")
-        saved = _read_optimizer(graph, node, layers, nodes, training["optimizer_config"])
+        config_of_optimizer = training["optimizer_config"]
+        saved = read_optimizer(
+            lambda: _read_optimizer(graph, node, layers, nodes, config_of_optimizer),
+            config_of_optimizer,
+            path,
+        )
     return SavedModel(path, "savedmodel", "2", config, training, tuple(layers), saved)
 
 

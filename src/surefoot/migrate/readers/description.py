@@ -7,12 +7,12 @@ these classes and do not depend on the file format.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
 
-from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.errors import MigrationError, UnsafeFileError, refusing_malformed
 
 INITIAL_SCALE, GROWTH_STEPS = 2.0**15, 2000
 """Defaults of a `LossScaleOptimizer`."""
@@ -86,6 +86,7 @@ class SavedOptimizer:
         scalars: State that belongs to no variable, such as Nadam's `momentum_cache`.
         unnamed: The state in the original's order, if the file has no names for it.
         loss_scale: How a `LossScaleOptimizer` around it scaled the loss, if there was one.
+        problem: Why it cannot be read, or None. Then only `class_name` may be known.
     """
 
     class_name: str
@@ -97,6 +98,7 @@ class SavedOptimizer:
     scalars: Mapping[str, float] = dataclasses.field(default_factory=dict)
     unnamed: tuple[Array, ...] | None = None
     loss_scale: LossScale | None = None
+    problem: MigrationError | None = None
 
     @property
     def has_state(self) -> bool:
@@ -130,6 +132,31 @@ class SavedModel:
         """All weights, layer by layer."""
         for layer in self.layers:
             yield from layer.weights
+
+
+def read_optimizer(
+    read: Callable[[], SavedOptimizer | None], config: object, source: str
+) -> SavedOptimizer | None:
+    """An optimizer; one that cannot be read has a `problem`, and the rest of the file is used.
+
+    Args:
+        read: Reads it.
+        config: Its configuration in the file, if there is one.
+        source: The file, for errors.
+
+    Returns:
+        What `read` returns, or an optimizer with a `problem`.
+    """
+    try:
+        with refusing_malformed(source, training=True):
+            return read()
+    except UnsafeFileError:
+        raise
+    except MigrationError as error:
+        name = config.get("class_name") if isinstance(config, dict) else None
+        return SavedOptimizer(
+            short_class_name(str(name or "")), {}, False, True, None, problem=error
+        )
 
 
 def short_class_name(registered: str) -> str:

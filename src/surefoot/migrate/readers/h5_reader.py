@@ -13,6 +13,7 @@ from surefoot.migrate.readers.description import (
     SavedOptimizer,
     SavedWeight,
     is_legacy_optimizer,
+    read_optimizer,
     short_class_name,
     without_loss_scale,
 )
@@ -42,7 +43,11 @@ def read_h5(path: str) -> SavedModel:
         version = guarded.file.attrs.get("keras_version", "")
         training = guarded.json("training_config")
         layers = _read_layers(guarded, config)
-        optimizer = _read_optimizer(guarded, training, layers)
+        optimizer = read_optimizer(
+            lambda: _read_optimizer(guarded, training, layers),
+            (training or {}).get("optimizer_config"),
+            path,
+        )
     return SavedModel(
         path=path,
         kind="h5",

@@ -23,6 +23,7 @@ from surefoot.migrate.readers.description import (
     SavedOptimizer,
     SavedWeight,
     is_legacy_optimizer,
+    read_optimizer,
     short_class_name,
     without_loss_scale,
 )
@@ -63,7 +64,9 @@ def read_keras(path: str) -> SavedModel:
             for name, entry, group in _layer_groups(guarded, guarded.file, config)
         )
         compiled = config.get("compile_config")
-        optimizer = _read_optimizer(guarded, compiled)
+        optimizer = read_optimizer(
+            lambda: _read_optimizer(guarded, compiled), (compiled or {}).get("optimizer"), path
+        )
     return SavedModel(
         path=path,
         kind="keras",

@@ -6,36 +6,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from surefoot.compare.errors import UsageError
 
-
-def import_object(reference: str, what: str) -> Any:
+def import_object(reference: str, what: str, error: type[Exception]) -> Any:
     """Import `package.module:name` or `path/to/file.py:name`.
 
     Args:
         reference: The path. The current directory is searched first.
         what: What the object should be, for messages.
+        error: The exception to raise if the module, the file or the name in it does not exist.
 
     Returns:
-        The object.
-
-    Raises:
-        UsageError: If the module, the file or the name in it does not exist. Errors that are
-            raised inside the module are not caught.
+        The object. Errors that are raised inside the module are not caught.
     """
     place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise error(f"{reference!r} is not {what}; it must be module:name or file.py:name")
     if place.endswith(".py"):
-        module = _import_file(Path(place), what)
+        module = _import_file(Path(place), what, error)
     else:
-        module = _import_module(place, what)
+        module = _import_module(place, what, error)
     if not hasattr(module, name):
-        raise UsageError(f"{place} has no {name!r}, so {reference!r} is not {what}")
+        raise error(f"{place} has no {name!r}, so {reference!r} is not {what}")
     return getattr(module, name)
 
 
-def _import_file(path: Path, what: str) -> Any:
+def _import_file(path: Path, what: str, error: type[Exception]) -> Any:
     if not path.is_file():
-        raise UsageError(f"cannot import {what}: there is no file {str(path)!r}")
+        raise error(f"cannot import {what}: there is no file {str(path)!r}")
     path = path.resolve()
     # A prefix, so that the file does not shadow an installed package of the same name.
     name = f"surefoot_user_{path.stem}"
@@ -52,13 +49,13 @@ def _import_file(path: Path, what: str) -> Any:
     return module
 
 
-def _import_module(name: str, what: str) -> Any:
+def _import_module(name: str, what: str, error: type[Exception]) -> Any:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError as missing:
         # If a module is missing that the user's module imports, the traceback is shown.
-        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+        if missing.name is None or not f"{name}.".startswith(f"{missing.name}."):
             raise
-        raise UsageError(f"cannot import {what}: there is no module {name!r}") from None
+        raise error(f"cannot import {what}: there is no module {name!r}") from None
