@@ -155,9 +155,7 @@ class WrappingOptimizer(BaseOptimizer):
 
     def always_moves(self) -> bool:
         """Also the inner optimizer."""
-        inner = self.inner_optimizer
-        inside = isinstance(inner, BaseOptimizer) and inner.always_moves()
-        return super().always_moves() and inside
+        return super().always_moves() and not inner_may_stay(self.inner_optimizer)
 
     def only_rule_assigns(self) -> bool:
         """Also in the inner optimizer's update."""
@@ -249,6 +247,11 @@ class WrappingOptimizer(BaseOptimizer):
         own, inner = _split(state)
         super().restore(own)
         inner_optimizers.restore(self.inner_optimizer, inner)
+
+
+def inner_may_stay(inner: Any) -> bool:
+    """Whether an update of an inner optimizer may change no weights."""
+    return not (isinstance(inner, BaseOptimizer) and inner.always_moves())
 
 
 def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:

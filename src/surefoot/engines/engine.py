@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,13 +12,14 @@ import keras
 
 from surefoot.engines import loops, plain
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
+from surefoot.engines.gradients import GradientEngine
 from surefoot.engines.loops import LoopRunner, StepPath
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
 
 
-class Engine(ABC):
+class Engine(GradientEngine):
     """A backend, as the optimizers use it.
 
     What is not abstract serves a backend whose variables hold their values all the time. An engine
@@ -145,10 +146,6 @@ class Engine(ABC):
         with self.outside_of_traces():
             slot.assign(self.cast(self.read(variable), slot.dtype))
 
-    def read(self, variable: Any) -> Array:
-        """A variable's value, which is not differentiated."""
-        return value_of(variable)
-
     def assign(self, variable: Any, value: Array) -> None:
         """Give a variable, which may be the backend's own, a value of its dtype."""
         variable.assign(value)
@@ -162,87 +159,6 @@ class Engine(ABC):
     def gathered(self, value: Array) -> Array:
         """All of a value, also of what other processes hold; then all of them have to call it."""
         return value
-
-    # Gradients.
-
-    @abstractmethod
-    def gradients(
-        self, loss: Callable[[], Any], var_list: Any, grad_loss: Any
-    ) -> tuple[list[Any], list[Any]]:
-        """Differentiate ``loss``; return gradients and variables."""
-
-    @abstractmethod
-    def symbolic_gradients(self, loss: Any, params: list[Any]) -> list[Any]:
-        """Differentiate a tensor of a graph."""
-
-    def as_tensors(self, gradients: Iterable[Any]) -> list[Any]:
-        """Gradients given as anything that the backend takes for tensors; None stays None."""
-        return [None if g is None else self.as_tensor(g) for g in gradients]
-
-    @abstractmethod
-    def as_tensor(self, gradient: Any) -> Any:
-        """A gradient as a tensor, which may be sparse."""
-
-    def upcast(self, gradients: list[Any]) -> list[Any]:
-        """Gradients in at least float32; None stays None."""
-        return [None if g is None else self.upcast_one(g) for g in gradients]
-
-    @abstractmethod
-    def upcast_one(self, gradient: Any) -> Any:
-        """A gradient in at least float32, sparse only where `update_variable` takes it so."""
-
-    def dense_values(self, gradient: Any) -> Array:
-        """All numbers of a gradient, however it is stored."""
-        return self.upcast_one(gradient)
-
-    def finite(self, gradients: list[Any]) -> Array:
-        """For each gradient, whether all of it is finite: a boolean vector."""
-        values = map(self.dense_values, gradients)
-        return keras.ops.stack([keras.ops.all(keras.ops.isfinite(v)) for v in values])
-
-    @abstractmethod
-    def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
-        """Raise FloatingPointError naming the variables whose flag is False.
-
-        Returns the flags; what is computed from these comes after the report.
-
-        In a compiled step, where nothing can be raised at once, the error
-        arrives through the runtime; the step is skipped as well.
-        """
-
-    def clip(
-        self,
-        optimizer: SteppedOptimizer,
-        gradients: list[Any],
-        keras_clip: Callable[[list[Any]], list[Any]],
-    ) -> list[Any]:
-        """Clip as the arguments of ``optimizer`` say, by Keras's own function where it is exact.
-
-        Clipping by value may be left to `update`, which does so in its pass over memory.
-        """
-        if optimizer.clipvalue is not None and optimizer.clips_in_update():
-            return gradients
-        return keras_clip(gradients)
-
-    def clip_values(self, gradient: Any, bound: float | None) -> Any:
-        """A gradient clipped by value, if there is a bound."""
-        return gradient if bound is None else keras.ops.clip(gradient, -bound, bound)
-
-    @abstractmethod
-    def global_norm(self, tensors: list[Any]) -> Array:
-        """The Euclidean norm of all elements together, in float32.
-
-        Of a sparse gradient, rows that are given twice are added first.
-        """
-
-    def snapshot(self, variables: list[Any]) -> list[Array]:
-        """Their values in at least float32, which no later step changes."""
-        return self.upcast([value_of(v) for v in variables])
-
-    def distance(self, before: list[Array], variables: list[Any]) -> Array:
-        """How far ``variables`` are from a `snapshot`, in float32; it may be used up."""
-        pairs = zip(self.snapshot(variables), before, strict=True)
-        return self.global_norm([now - then for now, then in pairs])
 
     # The step.
 

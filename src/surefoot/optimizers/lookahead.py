@@ -13,8 +13,7 @@ from surefoot.arguments import checks, keywords
 from surefoot.arguments.checks import positive_whole_number, proportion
 from surefoot.arguments.signatures import KerasArguments, Number
 from surefoot.base import inner_optimizers, registration
-from surefoot.base.optimizer import BaseOptimizer
-from surefoot.base.wrapper import WrappingOptimizer, apply_unconstrained
+from surefoot.base.wrapper import WrappingOptimizer, apply_unconstrained, inner_may_stay
 from surefoot.rule.update import Array, interpolated
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import updates_done
@@ -138,18 +137,15 @@ class Lookahead(WrappingOptimizer):
         variables = distinct(variables)
         super().build(variables)
         self.build_inner(variables)
+        followed = []
         for variable in variables:
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
                 continue
             slow = self.add_variable_from_reference(variable, "slow")
             engines.active().initialize_as_copy(slow, variable)
+            followed.append((variable, slow, self.inner_slot(variable, "master")))
         # Past Keras's tracking, which would take the model's variables for ours.
-        followed = [
-            (variable, self.slots.of(variable)["slow"], self.inner_slot(variable, "master"))
-            for variable in variables
-            if "slow" in self.slots.of(variable)
-        ]
         self.__dict__["_slow_initializations"] = Assignments(
             Assignment([slow], [fast, master]) for fast, slow, master in followed
         )
@@ -227,11 +223,11 @@ class Lookahead(WrappingOptimizer):
             RuntimeError: On JAX, inside of an epoch of ``fit`` that holds the
                 state outside of the variables, where no callback asks.
         """
-        for start in self.__dict__.get("_slow_initializations", ()):
-            for variable in (*start.targets, *start.sources):
-                if variable is not None:
-                    require_attached(variable, "the slow weights")
-        for start in self.__dict__.get("_slow_initializations", ()):
+        starts = self.__dict__.get("_slow_initializations", ())
+        for variable in (v for start in starts for v in (*start.targets, *start.sources)):
+            if variable is not None:
+                require_attached(variable, "the slow weights")
+        for start in starts:
             engines.active().initialize_as_copy(start.targets[0], start.sources[0])
 
     def finalize_variable_values(self, var_list: Any) -> None:
@@ -256,15 +252,12 @@ class Lookahead(WrappingOptimizer):
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
         del learning_rate
-        engine = engines.active()
-        inner = self.inner_optimizer
+        engine, inner = engines.active(), self.inner_optimizer
         starts, ends, slow_step_size = engine.numbers(self, "lookahead", self._conditions)
         engine.assign_where(starts, self._slow_initializations, _fast_value, [])
-        always_moves = isinstance(inner, BaseOptimizer) and inner.always_moves()
-        done = None if always_moves else updates_done(inner)
+        done = updates_done(inner) if inner_may_stay(inner) else None
         apply_unconstrained(inner, grads, trainable_variables)
-        if done is not None:
-            # The inner optimizer may only have accumulated, or skipped.
+        if done is not None:  # it may only have accumulated, or skipped
             moved = updates_done(inner) > done
             ends = keras.ops.logical_and(ends, moved)
             # Keras will count this step; take that back if it was none.
@@ -277,11 +270,11 @@ class Lookahead(WrappingOptimizer):
         """Whether a training starts, and whether this update ends a period; the slow step size."""
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
-        count = engine.whole_number(self.inner_optimizer.iterations)
-        period = engine.whole_number(own["sync_period"])
-        starts = engine.whole_number(self.iterations) == 0
+        whole = engine.whole_number
+        count, period = whole(self.inner_optimizer.iterations), whole(own["sync_period"])
         # Not of the count after the update, which float64 may not hold.
-        return [starts, count % period == period - 1, own["slow_step_size"]]
+        ends = count % period == period - 1
+        return [whole(self.iterations) == 0, ends, own["slow_step_size"]]
 
     def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
         """As in the original, a variable that has no gradient in this update stays as it is."""

@@ -13,6 +13,7 @@ import torch
 from surefoot.engines import loops, plain
 from surefoot.engines.compiler import symbols
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
+from surefoot.engines.engine import Engine
 from surefoot.engines.torch import (
     device_scalars,
     fused_kernels,
@@ -34,7 +35,7 @@ from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, value_of
 
 
-class TorchEngine(TorchGradients):
+class TorchEngine(TorchGradients, Engine):
     """PyTorch; `Engine` says what each method does."""
 
     COUNTER = Counter

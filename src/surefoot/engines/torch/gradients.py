@@ -9,7 +9,7 @@ import torch
 
 from surefoot.engines import differentiation, failures
 from surefoot.engines.contract import SteppedOptimizer
-from surefoot.engines.engine import Engine
+from surefoot.engines.gradients import GradientEngine
 from surefoot.engines.torch.memory import are_plain
 from surefoot.rule.update import Array
 from surefoot.variables.variable import value_of
@@ -17,7 +17,7 @@ from surefoot.variables.variable import value_of
 _TENSORS = frozenset({torch.Tensor, torch.nn.Parameter, type(None)})
 
 
-class TorchGradients(Engine):
+class TorchGradients(GradientEngine):
     """The part of `surefoot.engines.torch.engine` that is about gradients."""
 
     def gradients(
