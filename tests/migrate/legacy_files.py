@@ -50,8 +50,9 @@ DISTINCT = (
     "adam_loss_scaled",
     "ranger_mixed",
 )
-# `operations` holds layers that Keras 3 lacks; a test of its own replaces them.
-WHOLE_MODELS = [case for case in CASES if case not in ("subclassed", "radam_operations")]
+# Tests of their own have these: models of the user's class, and layers that Keras 3 lacks.
+ELSEWHERE = ("subclassed", "containers", "radam_operations")
+WHOLE_MODELS = [case for case in CASES if case not in ELSEWHERE]
 BY_WEIGHT = [
     case if case in DISTINCT else pytest.param(case, marks=pytest.mark.extended)
     for case in WHOLE_MODELS

@@ -73,6 +73,7 @@ LOSSES = {
     "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
     "partly_frozen": dict(loss="mean_squared_error"),
     "Subclassed": dict(loss="mse"),
+    "Containers": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     ),
@@ -157,6 +158,7 @@ CASES = {
     "radam_operations": ("operations", lambda: RADAM(5e-3)),
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
+    "containers": ("Containers", lambda: RADAM(5e-3)),
     "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),
     "adam": ("image_classifier", lambda: new.Adam(5e-3)),
     "adam_amsgrad": (
@@ -185,6 +187,10 @@ CASES = {
 def weights_by_layer(model, prefix=""):
     """`layer/index` -> array, in the layer's own get_weights order, nested models opened."""
     found = {}
+    if hasattr(model, "parts"):
+        for name, layer in model.parts().items():
+            found |= {f"{name}/{i}": value for i, value in enumerate(layer.get_weights())}
+        return found
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             found.update(weights_by_layer(layer, f"{prefix}{layer.name}/"))
@@ -221,8 +227,11 @@ def record(case, folder):
         if done >= SAVED_AFTER:
             for name, value in weights_by_layer(model).items():
                 arrays[f"after/{done}/{name}"] = value
-        if done == SAVED_AFTER and architecture == "Subclassed":
+        if done == SAVED_AFTER and architecture in ("Subclassed", "Containers"):
             write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
+            if architecture == "Containers":
+                arrays["predicted"] = model.predict(inputs[0], verbose=0)
+                model.save_weights(folder / f"{case}_weights" / "ckpt")
         elif done == SAVED_AFTER:
             model.save(folder / f"{case}.h5")
             model.save(folder / f"{case}.keras")

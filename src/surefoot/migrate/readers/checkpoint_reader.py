@@ -25,6 +25,7 @@ from surefoot.migrate.readers.object_graph import Node, ObjectGraph, import_tens
 from surefoot.migrate.readers.slot_names import sort_named_state
 
 METADATA = "keras_metadata.pb"
+DEFAULT_MODEL = "model"
 INNER = "lh_base_optimizer"
 
 
@@ -33,7 +34,8 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
 
     Args:
         prefix: The checkpoint's prefix, such as `"folder/ckpt"` for `folder/ckpt.index`.
-        model: The attribute of the model: `"model"` for `Checkpoint(model=...)`.
+        model: The attribute of the model: `"model"` for `Checkpoint(model=...)`. If this
+            default is missing, or empty, the checkpoint is read as one of `model.save_weights`.
         optimizer: The attribute of the optimizer.
 
     Returns:
@@ -44,7 +46,15 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
     """
     graph = ObjectGraph(prefix)
     root = graph.nodes[0]
-    model_node = graph.child(root, model)
+    model_node = graph.child(root, model) if model else root
+    hint = ""
+    if model_node is None and model == DEFAULT_MODEL:
+        model_node = root
+        hint = (
+            f"The checkpoint has no object {model!r}, so it was read as one that "
+            "`model.save_weights` wrote. If `tf.train.Checkpoint` wrote it, choose the model with "
+            f"model_name=... from {sorted(root.children)}."
+        )
     if model_node is None:
         raise MigrationError(
             f"{prefix} has no object {model!r}; it has {sorted(root.children)}. Choose the model "
@@ -55,7 +65,7 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
     saved = None
     if optimizer_node is not None:
         saved = _read_optimizer(graph, optimizer_node, layers, nodes, None)
-    return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved)
+    return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved, hint)
 
 
 def read_savedmodel(path: str) -> SavedModel:

@@ -13,7 +13,7 @@ from typing import Any
 
 from surefoot.migrate.errors import MigrationError, MissingTensorFlowError
 from surefoot.migrate.readers.description import Array, SavedLayer, SavedWeight
-from surefoot.migrate.readers.hdf5_guard import first_line
+from surefoot.migrate.readers.hdf5_guard import MAX_DEPTH, first_line
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "VARIABLE_VALUE"
@@ -30,6 +30,7 @@ NOT_WEIGHTS = {
     "compiled_metrics",
     "loss_tracker",
     "metrics",
+    "save_counter",
 }
 
 
@@ -154,43 +155,82 @@ class ObjectGraph:
                 f"{self.prefix}: the configuration has {len(names)} layers, the saved objects "
                 f"{count}."
             )
+        starts = numbered or plain
+        missing = [name for name in starts if name not in model.children]
+        if missing:
+            raise MigrationError(f"{self.prefix}: {missing[0]} is missing.")
         layers, nodes = [], []
-        visited: set[int] = set()
-        for i, attribute in enumerate(numbered or plain):
-            layer = self.child(model, attribute)
-            if layer is None:
-                raise MigrationError(f"{self.prefix}: {attribute} is missing.")
-            found = self._variables(layer, visited)
+        variables = self._variables(model, starts)
+        for i, attribute in enumerate(starts):
+            layer = self.nodes[model.children[attribute]]
+            found = variables[attribute]
+            above = () if numbered else (attribute,)
+            nodes_found = [node for node, _ in found]
             if names is not None:
                 name = names[i]
             elif any(child.startswith("layer-") for child in layer.children):
                 name = ""
             else:
                 # The weights of a `Normalization` are named without their layer.
-                first = found[0].name if found and numbered else ""
+                first = nodes_found[0].name if found and numbered else ""
                 name = first.split("/")[0] if "/" in first else ""
-            shown = name or attribute
             weights = tuple(
-                SavedWeight(f"{shown}: {n.name}#{n.number}", n.name, (), self.value(n))
-                for n in found
+                SavedWeight(
+                    key=f"{name or attribute}: {node.name}#{node.number}"
+                    if numbered
+                    else "/".join((*above, *path)),
+                    name=node.name,
+                    address=(),
+                    value=self.value(node),
+                    path=(*above, *path),
+                )
+                for node, path in found
             )
             if weights or names is not None:
                 layers.append(SavedLayer(name, "", weights, "" if numbered else attribute))
-                nodes.extend(found)
+                nodes.extend(nodes_found)
         return layers, nodes
 
-    def _variables(self, start: Node, visited: set[int]) -> list[Node]:
-        found, waiting = [], [start]
-        while waiting:
-            node = waiting.pop(0)
-            if node.number in visited:
-                continue
-            visited.add(node.number)
-            if node.key is not None:
-                found.append(node)
-            inner = [self.nodes[n] for name, n in node.children.items() if name not in NOT_WEIGHTS]
-            waiting = inner + waiting
-        return found
+    def _variables(
+        self, model: Node, starts: list[str]
+    ) -> dict[str, list[tuple[Node, tuple[str, ...]]]]:
+        """The variables below some children of a model, and their paths from there.
+
+        Each has the shortest path that leads to it, since objects may also refer back.
+        """
+        found: dict[str, list[tuple[tuple[int, ...], Node, tuple[str, ...]]]] = {}
+        visited = {model.number}
+        level: list[tuple[str, Node, tuple[str, ...], tuple[int, ...]]] = [
+            (name, self.nodes[model.children[name]], (), ()) for name in starts
+        ]
+        for _ in range(MAX_DEPTH):
+            inner = []
+            for start, node, path, order in level:
+                if node.number in visited:
+                    continue
+                visited.add(node.number)
+                if node.key is not None:
+                    found.setdefault(start, []).append((order, node, path))
+                inner += [
+                    (start, self.nodes[number], (*path, name), (*order, i))
+                    for i, (name, number) in enumerate(node.children.items())
+                    if name not in NOT_WEIGHTS
+                ]
+            level = inner
+        if level:
+            raise MigrationError(
+                f"{self.prefix}: objects are nested more than {MAX_DEPTH} deep at "
+                f"{'/'.join(level[0][2][:4])}."
+            )
+        # In the order in which the objects were created.
+        return {
+            start: [(node, path) for _, node, path in sorted(found.get(start, ()), key=_order)]
+            for start in starts
+        }
+
+
+def _order(found: tuple[tuple[int, ...], Node, tuple[str, ...]]) -> tuple[int, ...]:
+    return found[0]
 
 
 def _node(number: int, saved: Any) -> Node:
