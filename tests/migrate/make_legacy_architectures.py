@@ -132,6 +132,45 @@ class Containers(keras.Model):
         return parts | {"body": self.body.layers[-2], "recurrent": self.recurrent}
 
 
+class Tower(keras.layers.Layer):
+    """A layer of the user's own with models, lists and a weight inside."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.inner = keras.Sequential(
+            [
+                keras.layers.Dense(units, activation="tanh"),
+                keras.layers.Dropout(0.0),
+                keras.layers.BatchNormalization(),
+                keras.Sequential([keras.layers.Dense(units)]),
+                keras.layers.Dense(units),
+            ]
+        )
+        self._extra = [keras.layers.Dense(units), keras.layers.Dense(units, activation="tanh")]
+
+    def build(self, input_shape):
+        self.factor = self.add_weight("factor", shape=(self.units,), initializer="ones")
+
+    def call(self, inputs, training=None):
+        x = self.inner(inputs, training=training)
+        return self._extra[1](self._extra[0](x)) * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+    def parts(self):
+        first, _, norm, middle, last = self.inner.layers
+        parts = {"first": first, "norm": norm, "middle": middle.layers[0], "last": last}
+        return parts | {f"extra{i}": layer for i, layer in enumerate(self._extra)}
+
+
+def composite():
+    features = keras.Input((5,), name="features")
+    x = Tower(name="tower")(features)
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="composite")
+
+
 def image_classifier():
     return keras.Sequential(
         [

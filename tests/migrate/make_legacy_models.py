@@ -73,6 +73,7 @@ LOSSES = {
     "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
     "partly_frozen": dict(loss="mean_squared_error"),
     "Subclassed": dict(loss="mse"),
+    "composite": dict(loss="mse"),
     "Containers": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
@@ -158,6 +159,7 @@ CASES = {
     "radam_operations": ("operations", lambda: RADAM(5e-3)),
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
+    "nadam_composite": ("composite", lambda: legacy.Nadam(5e-3)),
     "containers": ("Containers", lambda: RADAM(5e-3)),
     "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),
     "adam": ("image_classifier", lambda: new.Adam(5e-3)),
@@ -187,16 +189,13 @@ CASES = {
 def weights_by_layer(model, prefix=""):
     """`layer/index` -> array, in the layer's own get_weights order, nested models opened."""
     found = {}
-    if hasattr(model, "parts"):
-        for name, layer in model.parts().items():
-            found |= {f"{name}/{i}": value for i, value in enumerate(layer.get_weights())}
-        return found
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found.update(weights_by_layer(layer, f"{prefix}{layer.name}/"))
+    parts = model.parts() if hasattr(model, "parts") else {n.name: n for n in model.layers}
+    for name, layer in parts.items():
+        if isinstance(layer, keras.Model) or hasattr(layer, "parts"):
+            found.update(weights_by_layer(layer, f"{prefix}{name}/"))
         else:
             for i, value in enumerate(layer.get_weights()):
-                found[f"{prefix}{layer.name}/{i}"] = value
+                found[f"{prefix}{name}/{i}"] = value
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from surefoot.migrate.readers.description import SavedWeight
-from surefoot.migrate.readers.keras_reader import snake_case
+from surefoot.migrate.readers.keras_reader import BY_CLASS, snake_case
 
 # Weights that have another name in Keras 3.
 LEAF_NAMES = {"depthwise_kernel": "kernel"}
@@ -37,12 +37,15 @@ def by_name(
                     for weight, end in zip(weights, left, strict=True)
                 ]
     # The names are not unique, such as those of cells created in a loop: weights are paired in
-    # order if every name and shape agrees.
-    if all(
-        name[-1] == path[-1] and tuple(weight.value.shape) == tuple(variable.shape)
-        for name, path, weight, variable in zip(names, paths, weights, variables, strict=True)
-    ):
-        return list(zip(weights, variables, strict=True))
+    # order if every name and shape agrees. Keras 2 listed what is not trained at the end.
+    trained_first = sorted(variables, key=lambda variable: not variable.trainable)
+    for order in (variables, trained_first):
+        if all(
+            name[-1] == _parts(variable.path)[-1]
+            and tuple(weight.value.shape) == tuple(variable.shape)
+            for name, weight, variable in zip(names, weights, order, strict=True)
+        ):
+            return list(zip(weights, order, strict=True))
     return None
 
 
@@ -53,35 +56,35 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def by_address(weights: Sequence[SavedWeight], target: Any) -> list[tuple[SavedWeight, Any]] | None:
     """Pairs by the place in a `.keras` file, which has no names."""
-    variables = dict(_addresses(target, set()))
-    if any(weight.address not in variables for weight in weights):
+    found = [(weight, _at(target, weight.address)) for weight in weights]
+    unique = {id(variable) for _, variable in found if variable is not None}
+    return found if len(unique) == len(found) else None
+
+
+def _at(layer: Any, address: tuple[str | int, ...]) -> Any:
+    """The variable at an address: inner layers' names or attributes, then its index, or None."""
+    *parts, index = address
+    place = layer
+    for part in map(str, parts):
+        if isinstance(place, CONTAINERS):
+            place = dict(_contained(place)).get(part)
+        elif isinstance(place, keras.Model) and part.startswith(BY_CLASS):
+            place = dict(_contained(place.layers)).get(part.removeprefix(BY_CLASS))
+        else:
+            inner = place.layers if isinstance(place, keras.Model) else ()
+            named = {layer.name: layer for layer in inner}
+            place = named.get(part, attributes_of(place).get(part))
+        if not isinstance(place, (keras.layers.Layer, *CONTAINERS)):
+            return None
+    if not is_layer(place) or not isinstance(index, int):
         return None
-    return [(weight, variables[weight.address]) for weight in weights]
-
-
-def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """The address of each variable: inner layers' names or attributes, then its index."""
-    if id(layer) in above:
-        return
-    above = above | {id(layer)}
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
-            for address, variable in _addresses(inner, above):
-                yield (inner.name, *address), variable
-        return
-    inner_layers: list[tuple[tuple[str, ...], Any]] = []
-    for name, value in attributes_of(layer).items():
-        if is_layer(value):
-            inner_layers.append(((name,), value))
-        elif isinstance(value, CONTAINERS) and not name.startswith("_"):
-            inner_layers += [((name, word), item) for word, item in _contained(value)]
-    below = {id(v) for _, inner in inner_layers for v in inner.weights}
-    own = [v for v in layer.weights if id(v) not in below]
-    for i, variable in enumerate(own):
-        yield (i,), variable
-    for prefix, inner in inner_layers:
-        for address, variable in _addresses(inner, above):
-            yield (*prefix, *address), variable
+    below = {
+        id(variable)
+        for inner in place._flatten_layers(include_self=False)
+        for variable in inner.weights
+    }
+    own = [variable for variable in place.weights if id(variable) not in below]
+    return own[index] if index < len(own) else None
 
 
 def attributes_of(layer: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from surefoot.migrate.readers.hdf5_guard import GuardedHDF5, parse_json
 
 LAYERS = "_layer_checkpoint_dependencies"
 VARIABLES = "vars"
+BY_CLASS = "by class: "
+"""Begins the part of an address that is a layer's class and number in its model, not a name."""
 
 
 def read_keras(path: str) -> SavedModel:
@@ -125,7 +127,12 @@ def _walk(
         for i in range(len(own)):
             yield (i,), guarded.array(own, str(i))
     config: dict[str, Any] = entry.get("config") or {}
-    if LAYERS in group:
+    if LAYERS in group and not isinstance(config.get("layers"), list):
+        # The model is in a layer of the user's own, whose configuration need not tell of it.
+        for word, inner_group in group[LAYERS].items():
+            for address, value in _walk(guarded, inner_group, {}):
+                yield (BY_CLASS + word, *address), value
+    elif LAYERS in group:
         for name, inner, inner_group in _layer_groups(guarded, group, entry):
             if inner_group is not None:
                 for address, value in _walk(guarded, inner_group, inner):
