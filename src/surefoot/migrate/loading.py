@@ -18,14 +18,11 @@ from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.optimizers.table_optimizers import find_tables
-from surefoot.migrate.readers.checkpoint_reader import (
-    checkpoint_prefix,
-    read_checkpoint,
-    read_savedmodel,
-)
+from surefoot.migrate.readers.checkpoint_reader import checkpoint_prefix, read_checkpoint
 from surefoot.migrate.readers.description import SavedModel
 from surefoot.migrate.readers.h5_reader import read_h5
 from surefoot.migrate.readers.keras_reader import read_keras
+from surefoot.migrate.readers.savedmodel_reader import PARTS, read_savedmodel
 from surefoot.migrate.report import Report
 
 ZIP_START = b"PK"
@@ -60,9 +57,7 @@ def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
             return read_keras(name)
         if h5py.is_hdf5(name):
             return read_h5(name)
-    if os.path.isdir(name) and any(
-        os.path.exists(os.path.join(name, part)) for part in ("saved_model.pb", "keras_metadata.pb")
-    ):
+    if os.path.isdir(name) and any(os.path.exists(os.path.join(name, part)) for part in PARTS):
         return read_savedmodel(name)
     prefix = checkpoint_prefix(name)
     if prefix is not None:
@@ -143,9 +138,12 @@ def load_model(
     """
     saved = read(path)
     if saved.config is None:
+        what = "a checkpoint: it contains weights, not a model"
+        if saved.kind == "savedmodel":
+            what = "a model of a class of your own, which is neither Sequential nor Functional"
         raise MigrationError(
-            f"{saved.path} is a checkpoint: it contains weights, not a model. Build the model with "
-            "your code and call `surefoot.migrate.restore(path, model)`."
+            f"{saved.path} is {what}. Build the model with your code and call "
+            "`surefoot.migrate.restore(path, model)`."
         )
     known = dict(custom_objects or {})
     builder = ModelBuilder(known)

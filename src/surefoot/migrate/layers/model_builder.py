@@ -67,7 +67,9 @@ class ModelBuilder(LayerBuilder):
             model.add(self.build(entry))
         if not model.built and config.get("build_input_shape") is not None:
             model.build(tuple(config["build_input_shape"]))
-        if not model.built and config["layers"]:
+        # An inner model gets its shapes when the outer one calls it; TensorFlow 2.0 and 2.1 did not
+        # save them.
+        if not model.built and config["layers"] and self._depth == 1:
             raise MigrationError(
                 f"Model {config.get('name')!r} was saved before it was called on an input, so the "
                 "shapes of its weights are not known."

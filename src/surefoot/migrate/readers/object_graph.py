@@ -131,6 +131,10 @@ class ObjectGraph:
                 f"{self.prefix}: {node.name} cannot be read ({first_line(error)})."
             ) from error
 
+    def count_layers(self, model: Node) -> int:
+        """How many layers a Sequential or Functional model has, otherwise 0."""
+        return len([name for name in model.children if name.startswith("layer-")])
+
     def layers(self, model: Node, names: list[str] | None) -> tuple[list[SavedLayer], list[Node]]:
         """The layers of a model.
 
@@ -143,7 +147,7 @@ class ObjectGraph:
         """
         # Keras 2 numbers the layers of Sequential and Functional models; in a subclassed model
         # they are attributes.
-        count = len([name for name in model.children if name.startswith("layer-")])
+        count = self.count_layers(model)
         numbered = [f"layer-{i}" for i in range(count)]
         plain = [
             name
