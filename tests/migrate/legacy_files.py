@@ -51,8 +51,9 @@ DISTINCT = (
     "adam_loss_scaled",
     "ranger_mixed",
 )
-# Tests of their own have these: models of the user's class, and layers that Keras 3 lacks.
-ELSEWHERE = ("subclassed", "containers", "radam_operations")
+# Tests of their own have these: models of the user's class, layers that Keras 3 lacks,
+# and vocabularies, which are in no `.h5`.
+ELSEWHERE = ("subclassed", "containers", "radam_operations", "radam_words", "adam_codes")
 WHOLE_MODELS = [case for case in CASES if case not in ELSEWHERE]
 BY_WEIGHT = [
     case if case in DISTINCT else pytest.param(case, marks=pytest.mark.extended)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         tanh_gelu,
     )
     from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
+    from surefoot.migrate.layers.text_vectorization import TextVectorization
     from surefoot.migrate.loading import inspect, load_model
     from surefoot.migrate.losses import CosineSimilarity, CosineSimilarityMetric, Huber
     from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
@@ -57,6 +58,7 @@ _MODULES = {
     "TableNadam": "optimizers.table_optimizers",
     "TableRMSprop": "optimizers.table_optimizers",
     "TableRectifiedAdam": "optimizers.table_optimizers",
+    "TextVectorization": "layers.text_vectorization",
     "UnsafeFileError": "errors",
     "convert": "conversion",
     "hard_sigmoid": "layers.activations",
@@ -87,6 +89,7 @@ __all__ = [
     "TableNadam",
     "TableRMSprop",
     "TableRectifiedAdam",
+    "TextVectorization",
     "UnsafeFileError",
     "convert",
     "hard_sigmoid",

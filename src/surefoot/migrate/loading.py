@@ -22,6 +22,7 @@ from surefoot.migrate.readers.checkpoint_reader import checkpoint_prefix, read_c
 from surefoot.migrate.readers.description import SavedModel
 from surefoot.migrate.readers.h5_reader import read_h5
 from surefoot.migrate.readers.keras_reader import read_keras
+from surefoot.migrate.readers.learned_bounds import with_learned_bounds
 from surefoot.migrate.readers.savedmodel_reader import PARTS, read_savedmodel
 from surefoot.migrate.report import Report
 
@@ -46,7 +47,7 @@ def read(path: Path, model_name: str = "model", optimizer_name: str = "optimizer
     """
     name = os.fspath(path)
     with refusing_malformed(name):
-        return _read(name, model_name, optimizer_name)
+        return with_learned_bounds(_read(name, model_name, optimizer_name))
 
 
 def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:

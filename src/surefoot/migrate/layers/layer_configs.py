@@ -18,6 +18,8 @@ from surefoot.migrate.allowed import (
 from surefoot.migrate.errors import MigrationError, UnsafeFileError
 from surefoot.migrate.layers.activations import ADDONS, hard_sigmoid
 from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
+from surefoot.migrate.layers.preprocessing import preprocessing_arguments
+from surefoot.migrate.layers.text_vectorization import TextVectorization
 from surefoot.migrate.readers.description import Config, short_class_name
 
 # Arguments that Keras 3 does not have, and the values for which they can be left out without
@@ -49,6 +51,12 @@ UNUSED = {
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
 # Layers that Keras 3 replaced with another one.
 SUCCESSORS = {"ThresholdedReLU": "ReLU"}
+# Layers of which a migrated model uses another class; Keras's own computes something else.
+CORRECTED: dict[str, type] = {
+    "BatchNormalization": FusedBatchNormalization,
+    "TextVectorization": TextVectorization,
+}
+LOOKED_UP = ("IntegerLookup", "Hashing", "HashedCrossing")
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 INNER_LAYERS = ("layer", "backward_layer", "forward_layer", "cell")
 
@@ -97,10 +105,16 @@ class LayerBuilder:
             return self._custom(own, registered, config)
         if own is not None:
             cls: type = own
-        elif registered == "BatchNormalization":
-            cls = FusedBatchNormalization
+        elif registered in CORRECTED:
+            cls = CORRECTED[registered]
         else:
             cls = find_class("layer", SUCCESSORS.get(registered, registered), {})
+        config = preprocessing_arguments(cls.__name__, config)
+        if cls.__name__ in LOOKED_UP and keras.config.backend() == "jax":
+            self.notes.append(
+                f"{name}: Keras computes a {cls.__name__} with TensorFlow. On JAX the model "
+                "predicts, but Keras cannot train it."
+            )
         # Not every layer of Keras 3 accepts `trainable`.
         trainable = config.pop("trainable", True)
         layer: keras.layers.Layer = construct(cls, self._arguments(cls, config))

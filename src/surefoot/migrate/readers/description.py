@@ -17,6 +17,9 @@ from surefoot.migrate.errors import MigrationError
 INITIAL_SCALE, GROWTH_STEPS = 2.0**15, 2000
 """Defaults of a `LossScaleOptimizer`."""
 
+LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
+"""Layers that have a vocabulary. It is an argument of theirs, not a weight."""
+
 Array = npt.NDArray[Any]
 Config = dict[str, Any]
 

@@ -12,7 +12,13 @@ import pathlib
 from typing import Any
 
 from surefoot.migrate.errors import MigrationError, MissingTensorFlowError
-from surefoot.migrate.readers.description import Array, SavedLayer, SavedWeight
+from surefoot.migrate.readers.description import (
+    Array,
+    Config,
+    SavedLayer,
+    SavedWeight,
+    short_class_name,
+)
 from surefoot.migrate.readers.hdf5_guard import MAX_DEPTH, first_line
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -31,6 +37,9 @@ NOT_WEIGHTS = {
     "loss_tracker",
     "metrics",
     "save_counter",
+    # Of a lookup layer; they are arguments of the new one.
+    "idf_weights",
+    "num_documents",
 }
 
 
@@ -134,6 +143,25 @@ class ObjectGraph:
     def count_layers(self, model: Node) -> int:
         """How many layers a Sequential or Functional model has, otherwise 0."""
         return len([name for name in model.children if name.startswith("layer-")])
+
+    def numbered_entries(self, model: Node, config: Config) -> list[Config]:
+        """The configurations of a model's layers, as they are numbered in the graph.
+
+        Args:
+            model: The model's node.
+            config: Its `{"class_name": ..., "config": {"layers": ...}}`.
+
+        Returns:
+            The entries of the layers; an input may be among them that the model does not list.
+        """
+        entries = list(config["config"]["layers"])
+        if short_class_name(config["class_name"] or "") != "Sequential":
+            return entries
+        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
+        if self.count_layers(model) == len(entries) + 1:
+            # TensorFlow before 2.2 counted the input, of which the configuration says nothing.
+            return [{"class_name": "InputLayer", "config": {"name": ""}}, *entries]
+        return entries
 
     def layers(self, model: Node, names: list[str] | None) -> tuple[list[SavedLayer], list[Node]]:
         """The layers of a model.

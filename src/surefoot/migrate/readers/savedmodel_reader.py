@@ -14,6 +14,7 @@ from surefoot.migrate.readers.description import (
     short_class_name,
 )
 from surefoot.migrate.readers.hdf5_guard import first_line, parse_json
+from surefoot.migrate.readers.lookup_tables import fill_from_savedmodel
 from surefoot.migrate.readers.object_graph import ObjectGraph, import_tensorflow
 
 METADATA = "keras_metadata.pb"
@@ -44,6 +45,8 @@ def read_savedmodel(path: str) -> SavedModel:
     config = {"class_name": root.get("class_name"), "config": root.get("config")}
     graph = ObjectGraph(str(folder / "variables" / "variables"))
     entries = _entries(config, graph)
+    if entries is not None:
+        fill_from_savedmodel(folder, graph, config)
     names = None if entries is None else [entry["config"]["name"] for entry in entries]
     layers, nodes = graph.layers(graph.nodes[0], names)
     if entries is not None:
@@ -125,11 +128,4 @@ def _entries(config: Config, graph: ObjectGraph) -> list[Config] | None:
     inner = config["config"]
     if not isinstance(inner, dict) or not isinstance(inner.get("layers"), list):
         return None
-    entries = list(inner["layers"])
-    if short_class_name(config["class_name"] or "") != "Sequential":
-        return entries
-    entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
-    if graph.count_layers(graph.nodes[0]) == len(entries) + 1:
-        # TensorFlow before 2.2 counted the input, of which the configuration says nothing.
-        return [{"class_name": "InputLayer", "config": {"name": ""}}, *entries]
-    return entries
+    return graph.numbered_entries(graph.nodes[0], config)
