@@ -46,6 +46,7 @@ DISTINCT = (
     "radam_normalized",
     "nadam_addons_activations",
     "nadam_composite",
+    "radam_addons_layers",
     "radam_loss_scaled",
     "ranger_fixed_scale",
     "adam_loss_scaled",

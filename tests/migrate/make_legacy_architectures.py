@@ -68,70 +68,6 @@ def partly_frozen():
     return model
 
 
-class Subclassed(keras.Model):
-    """A model of the user's own class, which only checkpoints can hold."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = keras.layers.Dense(4, activation="relu")
-        self.second = keras.layers.Dense(2)
-
-    def call(self, inputs):
-        return self.second(self.first(inputs))
-
-
-class Block(keras.layers.Layer):
-    """Two layers of equal shapes, a list of one, and a factor."""
-
-    def __init__(self):
-        super().__init__()
-        self.second = keras.layers.Dense(4)
-        self.first = keras.layers.Dense(4, activation="tanh")
-        self.norms = [keras.layers.LayerNormalization(epsilon=0.1)]
-
-    def build(self, input_shape):
-        self.gain = self.add_weight("factor", (4,), initializer="ones")
-
-    def call(self, inputs):
-        return self.norms[0](self.second(self.first(inputs))) * self.gain
-
-
-class Containers(keras.Model):
-    """Layers in lists, tuples, dictionaries and models, as research code has them."""
-
-    def __init__(self):
-        super().__init__()
-        self.blocks = [Block(), Block()]
-        self.heads = {"right": keras.layers.Dense(2), "left": [keras.layers.Dense(2)]}
-        self.stem = (keras.layers.Dense(4, name="linear"), keras.layers.Dense(4, name="linear"))
-        self.body = keras.Sequential([keras.layers.Dense(4), Block()])
-        self.recurrent = keras.layers.Bidirectional(keras.layers.LSTM(2))
-        self.shift = tf.Variable([0.5, -0.5])
-        self.seen = keras.metrics.Mean()
-
-    def call(self, inputs):
-        x = self.stem[1](self.stem[0](inputs))
-        for block in self.blocks:
-            x = block(x)
-        x = self.body(x)
-        x = x + self.recurrent(tf.expand_dims(x, 1))
-        self.seen.update_state(1.0)
-        return self.heads["left"][0](x) + self.heads["right"](x) + self.shift
-
-    def parts(self):
-        """The layers by what the test calls them."""
-        parts = {f"stem{i}": layer for i, layer in enumerate(self.stem)}
-        for name, block in (
-            ("block0", self.blocks[0]),
-            ("block1", self.blocks[1]),
-            ("inner", self.body.layers[-1]),
-        ):
-            parts |= {f"{name}_first": block.first, f"{name}_second": block.second}
-            parts[f"{name}_norm"] = block.norms[0]
-        parts |= {"left": self.heads["left"][0], "right": self.heads["right"]}
-        return parts | {"body": self.body.layers[-2], "recurrent": self.recurrent}
-
-
 class Tower(keras.layers.Layer):
     """A layer of the user's own with models, lists and a weight inside."""
 
@@ -310,63 +246,6 @@ def normalized():
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="normalized")
 
 
-TEXTS = ["the cat sat", "the dog ran far", "a cat and a dog, far away"]
-
-
-def words():
-    """Text, looked up by layers that have learned their vocabularies and by one that was given."""
-    text = keras.Input((1,), dtype="string", name="text")
-    kind = keras.Input((1,), dtype="string", name="kind")
-    tokens = keras.layers.TextVectorization(max_tokens=20, output_sequence_length=4, name="tokens")
-    weighted = keras.layers.TextVectorization(output_mode="tf_idf", ngrams=2, name="weighted")
-    for layer in (tokens, weighted):
-        layer.adapt(TEXTS)
-    kinds = keras.layers.StringLookup(num_oov_indices=2, output_mode="one_hot", name="kinds")
-    kinds.adapt(["red", "green", "red", "blue"])
-    inner = keras.Sequential([keras.Input((1,), dtype="string"), kinds], name="inner")
-    given = keras.layers.StringLookup(
-        vocabulary=["green", "red"], output_mode="multi_hot", name="given"
-    )
-    x = keras.layers.Embedding(20, 3, name="embedding")(tokens(text))
-    parts = [
-        keras.layers.GlobalAveragePooling1D()(x),
-        keras.layers.Dense(2, name="dense")(weighted(text)),
-        inner(kind),
-        given(kind),
-    ]
-    output = keras.layers.Dense(2, name="output")(keras.layers.Concatenate(name="joined")(parts))
-    return keras.Model([text, kind], output, name="words")
-
-
-def codes():
-    """Numbers, looked up and cut into classes by layers that have learned what from."""
-    code = keras.Input((1,), dtype="int64", name="code")
-    size = keras.Input((2,), name="size")
-    learned = keras.layers.IntegerLookup(name="learned")
-    learned.adapt(np.array([12, 12, 36, 7, 7, 7]))
-    counted = keras.layers.IntegerLookup(
-        vocabulary=[12, 7], output_mode="count", num_oov_indices=1, name="counted"
-    )
-    steps = keras.layers.Discretization(num_bins=3, name="steps")
-    steps.adapt(np.random.default_rng(0).normal(size=(64, 2)).astype("float32"))
-    scaling = keras.layers.Normalization(axis=(1,), name="scaling")
-    scaling.adapt(np.random.default_rng(1).normal(3.0, 2.0, size=(64, 2)).astype("float32"))
-    hashed = keras.layers.Hashing(4, salt=[3, 5], name="hashed")
-    one_hot = keras.layers.CategoryEncoding(4, output_mode="one_hot", name="one_hot")
-    back = keras.layers.Normalization(invert=True, mean=1.0, variance=4.0, name="back")
-    flat = keras.layers.Flatten(name="flat")
-    parts = [
-        flat(keras.layers.Embedding(5, 3, name="embedding")(learned(code))),
-        counted(code),
-        flat(keras.layers.Embedding(3, 2, name="stepwise")(steps(size))),
-        scaling(size),
-        one_hot(hashed(code)),
-        back(keras.layers.Rescaling(0.5, offset=1.0, name="rescaled")(size)),
-    ]
-    output = keras.layers.Dense(2, name="output")(keras.layers.Concatenate(name="joined")(parts))
-    return keras.Model([code, size], output, name="codes")
-
-
 def addons_activations():
     """Activations of TensorFlow Addons, but `gelu`, which is saved by tf.keras's name."""
     features = keras.Input((5,), name="features")
@@ -379,3 +258,15 @@ def addons_activations():
     ]
     x = keras.layers.Concatenate(name="joined")(parts)
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="activations")
+
+
+def addons_layers():
+    """Layers of TensorFlow Addons that Keras 3 has, and one that draws random numbers."""
+    image = keras.Input((4, 4, 4), name="image")
+    x = keras.layers.RandomRotation(0.0, name="rotation")(image)
+    x = tfa.layers.GroupNormalization(groups=2, epsilon=1e-2, name="grouped")(x)
+    x = keras.layers.Conv2D(3, 2, activation="tanh", name="conv")(x)
+    x = tfa.layers.InstanceNormalization(name="instance")(x)
+    x = tfa.layers.InstanceNormalization(center=False, scale=False, axis=1, name="plain")(x)
+    x = keras.layers.Flatten(name="flat")(x)
+    return keras.Model(image, keras.layers.Dense(2, name="output")(x), name="addons_layers")

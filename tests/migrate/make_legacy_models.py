@@ -20,12 +20,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 # Found beside this file when it is run.
-import make_legacy_architectures as architectures
+import make_legacy_architectures
+import make_legacy_own
+import make_legacy_preprocessing
 import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
 from tensorflow.core.protobuf import saved_model_pb2
 
+MODULES = (make_legacy_architectures, make_legacy_own, make_legacy_preprocessing)
 keras = tf.keras
 legacy = tf.keras.optimizers.legacy
 BATCHES = 20
@@ -35,7 +38,12 @@ SAVED_AFTER = 10
 def batches_for(name, rng):
     """Inputs and targets of one batch, as lists in the model's own order."""
     n = 8
-    numbers = {"recurrent_stack": (4, 3), "image_classifier": (6, 6, 2), "two_inputs": (4,)}
+    numbers = {
+        "recurrent_stack": (4, 3),
+        "image_classifier": (6, 6, 2),
+        "addons_layers": (4, 4, 4),
+        "two_inputs": (4,),
+    }
     words = {"initial_state": (5, 9), "text_classifier": (7, 12), "attention": (5, 11)}
     inputs, targets = [], []
     if name == "words":
@@ -84,6 +92,7 @@ LOSSES = {
     "composite": dict(loss="mse"),
     "words": dict(loss="mse"),
     "codes": dict(loss="mse"),
+    "addons_layers": dict(loss="mse"),
     "Containers": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
@@ -173,6 +182,7 @@ CASES = {
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
     "nadam_composite": ("composite", lambda: legacy.Nadam(5e-3)),
+    "radam_addons_layers": ("addons_layers", lambda: RADAM(5e-3)),
     "radam_words": ("words", lambda: RADAM(5e-3)),
     "adam_codes": ("codes", lambda: "adam"),
     "containers": ("Containers", lambda: RADAM(5e-3)),
@@ -241,7 +251,7 @@ def record(case, folder):
     keras.backend.clear_session()
     keras.mixed_precision.set_global_policy("float32")
     keras.utils.set_random_seed(sum(map(ord, case)))
-    model = getattr(architectures, architecture)()
+    model = next(vars(m)[architecture] for m in MODULES if architecture in vars(m))()
     optimizer = make_optimizer()
     model.compile(optimizer=optimizer, **LOSSES[architecture])
     optimizer = model.optimizer

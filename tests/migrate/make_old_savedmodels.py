@@ -62,6 +62,9 @@ def functional():
     inner = keras.Sequential([keras.layers.Dense(4, activation="relu"), keras.layers.Dense(5)])
     x = inner(inner(features))
     embedded = keras.layers.Embedding(7, 5, name="embedding")(words)
+    if VERSION != "2_0":  # which could not write the configuration of such a model
+        # With `causal=False` in its configuration.
+        embedded = keras.layers.Attention()([embedded, embedded])
     x = keras.layers.Add()([x, keras.layers.GlobalAveragePooling1D()(embedded)])
     return keras.Model([features, words], keras.layers.Dense(2, name="output")(x), name="model")
 

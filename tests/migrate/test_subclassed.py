@@ -24,7 +24,7 @@ from surefoot.migrate import MigrationError, restore
 
 
 class Subclassed(keras.Model):
-    """`Subclassed` of `make_legacy_architectures.py`."""
+    """`Subclassed` of `make_legacy_own.py`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Block(keras.layers.Layer):
 
 
 class Containers(keras.Model):
-    """`Containers` of `make_legacy_architectures.py`, made in another order."""
+    """`Containers` of `make_legacy_own.py`, made in another order."""
 
     def __init__(self, named: dict[str, str] | None = None) -> None:
         super().__init__()

@@ -141,7 +141,7 @@ def load_model(
     if saved.config is None:
         what = "a checkpoint: it contains weights, not a model"
         if saved.kind == "savedmodel":
-            what = "a model of a class of your own, which is neither Sequential nor Functional"
+            what = "a model of a class of your own, or one with a layer that has no configuration"
         raise MigrationError(
             f"{saved.path} is {what}. Build the model with your code and call "
             "`surefoot.migrate.restore(path, model)`."

@@ -37,6 +37,8 @@ NOT_WEIGHTS = {
     "loss_tracker",
     "metrics",
     "save_counter",
+    # The state of random numbers, which Keras 3 draws in another way.
+    "_random_generator",
     # Of a lookup layer; they are arguments of the new one.
     "idf_weights",
     "num_documents",
