@@ -92,7 +92,13 @@ LOSSES = {
     "composite": dict(loss="mse"),
     "words": dict(loss="mse"),
     "codes": dict(loss="mse"),
-    "addons_layers": dict(loss="mse"),
+    "addons_layers": dict(
+        loss="mse",
+        metrics=[
+            tfa.metrics.F1Score(num_classes=2, average="macro", threshold=0.2, name="f1"),
+            tfa.metrics.FBetaScore(num_classes=2, average="weighted", beta=2.0, threshold=0.1),
+        ],
+    ),
     "Containers": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
@@ -277,6 +283,9 @@ def record(case, folder):
                 model.save_weights(folder / f"{case}_weights" / "ckpt")
         elif done == SAVED_AFTER:
             arrays["predicted"] = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+            if architecture == "addons_layers":
+                labels = (targets[0] > 0).astype("float32")
+                arrays["evaluated"] = np.array(model.evaluate(inputs[0], labels, verbose=0))
             if architecture not in WITHOUT_H5:
                 model.save(folder / f"{case}.h5")
             model.save(folder / f"{case}.keras")
