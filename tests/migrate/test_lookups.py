@@ -154,6 +154,13 @@ def nowhere(saved: Any) -> None:
         function.bound_inputs[:] = [10**6] * len(function.bound_inputs)
 
 
+def gaps(saved: Any) -> None:
+    for node in saved.meta_graphs[0].graph_def.node:
+        tensor = node.attr["value"].tensor
+        if tensor.dtype == 9 and tensor.tensor_content:
+            tensor.tensor_content = tensor.tensor_content[:-8] + (99).to_bytes(8, "little")
+
+
 def no_functions(saved: Any) -> None:
     saved.meta_graphs[0].object_graph_def.ClearField("concrete_functions")
 
@@ -168,7 +175,7 @@ def no_graph(saved: Any) -> None:
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    "change", [cut, huge, other_type, nowhere, no_functions, no_objects, no_graph]
+    "change", [cut, huge, other_type, nowhere, gaps, no_functions, no_objects, no_graph]
 )
 def test_a_savedmodel_whose_tables_are_damaged(
     change: Callable[[Any], None], tmp_path: pathlib.Path

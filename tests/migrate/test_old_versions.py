@@ -73,6 +73,17 @@ def test_whole_models_go_on(case: str, version: str) -> None:
     assert_goes_on(model, arrays_of(OLD / f"{case}_{version}_expected.npz"))
 
 
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="no backend else has text")
+@pytest.mark.parametrize("version", ["2_3", "2_4"])
+def test_vocabularies_in_the_checkpoint(version: str) -> None:
+    model = load_model(OLD / f"words_{version}")
+    recorded = arrays_of(OLD / f"words_{version}_expected.npz")
+    inputs = {k: v for k, v in recorded.items() if v.dtype.kind == "U"}
+    import tensorflow as tf
+
+    assert_goes_on(model, {**recorded, **{k: tf.constant(v) for k, v in inputs.items()}})
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_models_of_the_users_class_are_restored(version: str) -> None:
     path = OLD / f"own_{version}"

@@ -20,6 +20,7 @@ from surefoot.migrate.readers.hdf5_guard import GuardedHDF5, first_line
 from surefoot.migrate.readers.object_graph import Node, ObjectGraph
 
 INNER = "_lookup_layer"
+OLD_INNER, TABLES = (INNER, "_index_lookup_layer"), ("lookup_table", "_table")
 IDF = "idf_weights"
 # Types by their numbers in TensorFlow's files: how the bytes are read, and the field of the values.
 INTEGERS = {3: ("<i4", "int_val"), 9: ("<i8", "int64_val")}
@@ -93,7 +94,7 @@ def fill_from_savedmodel(folder: pathlib.Path, graph: ObjectGraph, model: Config
         raise MigrationError(f"{file} is damaged ({first_line(error)}).") from error
     for place, entry in found:
         config = entry["config"]
-        words = _words(calls, place, str(file))
+        words = _table(graph, place) or _words(calls, place, str(file))
         if words:
             config["vocabulary"] = words
             node = _node(graph, (*place, INNER)) or _node(graph, place)
@@ -128,6 +129,17 @@ def _node(graph: ObjectGraph, place: Place) -> Node | None:
     return node
 
 
+def _table(graph: ObjectGraph, place: Place) -> list[Any]:
+    """The words of a table in the checkpoint, where TensorFlow had it before 2.10 or so."""
+    for way in (*((inner,) for inner in OLD_INNER), ()):
+        for name in TABLES:
+            node = _node(graph, (*place, *way, name))
+            words, numbers = ([], []) if node is None else graph.table(node)
+            if words:
+                return _in_order(words, numbers, place, graph.prefix)
+    return []
+
+
 def _words(calls: Any, place: Place, source: str) -> list[Any]:
     """The words of a table in the order of their numbers, or none if the file lacks them."""
     objects = calls.object_graph_def
@@ -149,19 +161,30 @@ def _words(calls: Any, place: Place, source: str) -> list[Any]:
         # The table itself, what is looked up, and what is found.
         _, keys, values = objects.concrete_functions[name].bound_inputs
         constants = {node.name: node for node in calls.graph_def.node if node.op == "Const"}
-        arrays = [
+        looked_up, found = (
             _array(constants[objects.nodes[n].constant.operation].attr["value"].tensor)
             for n in (keys, values)
-        ]
+        )
     except (ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
         raise MigrationError(
             f"{source}: the vocabulary of layer {'/'.join(place)} cannot be read "
             f"({type(error).__name__}: {first_line(error)})."
         ) from error
-    words, numbers = arrays
-    if words and all(isinstance(word, int) for word in words) and isinstance(numbers[0], str):
-        words, numbers = numbers, words
-    return [word for _, word in sorted(zip(numbers, words, strict=True), key=lambda p: p[0])]
+    return _in_order(looked_up, found, place, source)
+
+
+def _in_order(keys: list[Any], values: list[Any], place: Place, source: str) -> list[Any]:
+    """The words in the order of their numbers, which must be without gaps."""
+    words, numbers = keys, values
+    if any(isinstance(number, str) for number in numbers):
+        words, numbers = values, keys  # of a layer that looks numbers up, to find words
+    found = dict(zip(numbers, words, strict=False))
+    order = sorted(found)
+    if not order or len(words) != len(order) or order[-1] - order[0] + 1 != len(words):
+        raise MigrationError(
+            f"{source}: the vocabulary of layer {'/'.join(place)} has gaps or numbers twice."
+        )
+    return [found[number] for number in order]
 
 
 def _array(tensor: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from surefoot.migrate.readers.hdf5_guard import MAX_DEPTH, first_line
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "VARIABLE_VALUE"
+TABLE = "table"
 # Attributes of a saved model or layer that are not its layers and weights.
 NOT_WEIGHTS = {
     "optimizer",
@@ -69,6 +70,7 @@ class Node:
     name: str
     key: str | None
     slots: tuple[tuple[int, str, int], ...]
+    table: str | None = None
 
 
 class ObjectGraph:
@@ -140,6 +142,21 @@ class ObjectGraph:
         except Exception as error:  # as above
             raise MigrationError(
                 f"{self.prefix}: {node.name} cannot be read ({first_line(error)})."
+            ) from error
+
+    def table(self, node: Node) -> tuple[list[Any], list[Any]]:
+        """What a table looks up, and what it finds; nothing if the node is no table."""
+        if node.table is None:
+            return [], []
+        try:
+            words, numbers = (
+                self._reader.get_tensor(f"{node.table}-{part}").tolist()
+                for part in ("keys", "values")
+            )
+            return [w.decode() if isinstance(w, bytes) else w for w in words], numbers
+        except Exception as error:  # as above
+            raise MigrationError(
+                f"{self.prefix}: a vocabulary cannot be read ({first_line(error)})."
             ) from error
 
     def count_layers(self, model: Node) -> int:
@@ -269,6 +286,7 @@ def _order(found: tuple[tuple[int, ...], Node, tuple[str, ...]]) -> tuple[int, .
 
 def _node(number: int, saved: Any) -> Node:
     value = next((a for a in saved.attributes if a.name == VALUE), None)
+    table = next((a.checkpoint_key for a in saved.attributes if a.name == TABLE), None)
     return Node(
         number=number,
         children={child.local_name: child.node_id for child in saved.children},
@@ -278,4 +296,5 @@ def _node(number: int, saved: Any) -> Node:
             (slot.original_variable_node_id, slot.slot_name, slot.slot_variable_node_id)
             for slot in saved.slot_variables
         ),
+        table=table,
     )
