@@ -62,7 +62,7 @@ SUCCESSORS = {
 CHANGED = {
     "RandomCrop": "outside of training Keras 2 resized the image and Keras 3 cuts out its center; "
     "pass keras.layers.Resizing(height, width, crop_to_aspect_ratio=True), which does the former, "
-    "or keras.layers.RandomCrop",
+    "or keras.layers.RandomCrop(height, width)",
     "AddLoss": "the model has a loss of `model.add_loss`, which Keras 3 has no more for such "
     "models; write a layer whose `call` uses `self.add_loss`, and pass it for a layer on the way "
     "to the output",

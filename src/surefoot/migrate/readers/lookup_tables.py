@@ -130,7 +130,7 @@ def _node(graph: ObjectGraph, place: Place) -> Node | None:
 
 
 def _table(graph: ObjectGraph, place: Place) -> list[Any]:
-    """The words of a table in the checkpoint, where TensorFlow had it before 2.10 or so."""
+    """The words of a table in the checkpoint, where TensorFlow 2.3 to 2.8 had it."""
     for way in (*((inner,) for inner in OLD_INNER), ()):
         for name in TABLES:
             node = _node(graph, (*place, *way, name))
