@@ -68,16 +68,43 @@ def partly_frozen():
     return model
 
 
-class Subclassed(keras.Model):
-    """A model of the user's own class, which only checkpoints can hold."""
+class Tower(keras.layers.Layer):
+    """A layer of the user's own with models, lists and a weight inside."""
 
-    def __init__(self):
-        super().__init__()
-        self.first = keras.layers.Dense(4, activation="relu")
-        self.second = keras.layers.Dense(2)
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.inner = keras.Sequential(
+            [
+                keras.layers.Dense(units, activation="tanh"),
+                keras.layers.Dropout(0.0),
+                keras.layers.BatchNormalization(),
+                keras.Sequential([keras.layers.Dense(units)]),
+                keras.layers.Dense(units),
+            ]
+        )
+        self._extra = [keras.layers.Dense(units), keras.layers.Dense(units, activation="tanh")]
 
-    def call(self, inputs):
-        return self.second(self.first(inputs))
+    def build(self, input_shape):
+        self.factor = self.add_weight("factor", shape=(self.units,), initializer="ones")
+
+    def call(self, inputs, training=None):
+        x = self.inner(inputs, training=training)
+        return self._extra[1](self._extra[0](x)) * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+    def parts(self):
+        first, _, norm, middle, last = self.inner.layers
+        parts = {"first": first, "norm": norm, "middle": middle.layers[0], "last": last}
+        return parts | {f"extra{i}": layer for i, layer in enumerate(self._extra)}
+
+
+def composite():
+    features = keras.Input((5,), name="features")
+    x = Tower(name="tower")(features)
+    return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="composite")
 
 
 def image_classifier():
@@ -231,3 +258,15 @@ def addons_activations():
     ]
     x = keras.layers.Concatenate(name="joined")(parts)
     return keras.Model(features, keras.layers.Dense(2, name="output")(x), name="activations")
+
+
+def addons_layers():
+    """Layers of TensorFlow Addons that Keras 3 has, and one that draws random numbers."""
+    image = keras.Input((4, 4, 4), name="image")
+    x = keras.layers.RandomRotation(0.0, name="rotation")(image)
+    x = tfa.layers.GroupNormalization(groups=2, epsilon=1e-2, name="grouped")(x)
+    x = keras.layers.Conv2D(3, 2, activation="tanh", name="conv")(x)
+    x = tfa.layers.InstanceNormalization(name="instance")(x)
+    x = tfa.layers.InstanceNormalization(center=False, scale=False, axis=1, name="plain")(x)
+    x = keras.layers.Flatten(name="flat")(x)
+    return keras.Model(image, keras.layers.Dense(2, name="output")(x), name="addons_layers")

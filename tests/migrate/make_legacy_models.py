@@ -11,7 +11,6 @@ file kinds, then trained on ten further batches with its weights noted after eac
 Those in FOREIGN have an optimizer that is not converted: their outputs are noted.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -22,11 +21,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 # Found beside this file when it is run.
-import make_legacy_architectures as architectures
+import make_legacy_architectures
+import make_legacy_own
+import make_legacy_preprocessing
 import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
+from tensorflow.core.protobuf import saved_model_pb2
 
+MODULES = (make_legacy_architectures, make_legacy_own, make_legacy_preprocessing)
 keras = tf.keras
 legacy = tf.keras.optimizers.legacy
 BATCHES = 20
@@ -36,10 +39,22 @@ SAVED_AFTER = 10
 def batches_for(name, rng):
     """Inputs and targets of one batch, as lists in the model's own order."""
     n = 8
-    numbers = {"recurrent_stack": (4, 3), "image_classifier": (6, 6, 2), "two_inputs": (4,)}
+    numbers = {
+        "recurrent_stack": (4, 3),
+        "image_classifier": (6, 6, 2),
+        "addons_layers": (4, 4, 4),
+        "two_inputs": (4,),
+    }
     words = {"initial_state": (5, 9), "text_classifier": (7, 12), "attention": (5, 11)}
     inputs, targets = [], []
-    if name in words:
+    if name == "words":
+        inputs = [
+            rng.choice(["the dog sat", "A cat, far away!", "a zebra ran", ""], (n, 1)).astype("U"),
+            rng.choice(["red", "green", "blue", "black", "white"], (n, 1)).astype("U"),
+        ]
+    elif name == "codes":
+        inputs = [rng.choice([7, 12, 36, 5, -3], (n, 1)), rng.normal(size=(n, 2)).astype("float32")]
+    elif name in words:
         length, vocabulary = words[name]
         inputs = [rng.integers(0, vocabulary, (n, length)).astype("int32")]
     else:
@@ -75,6 +90,17 @@ LOSSES = {
     "scaled_regressor": dict(loss=keras.losses.Huber(delta=0.7)),
     "partly_frozen": dict(loss="mean_squared_error"),
     "Subclassed": dict(loss="mse"),
+    "composite": dict(loss="mse"),
+    "words": dict(loss="mse"),
+    "codes": dict(loss="mse"),
+    "addons_layers": dict(
+        loss="mse",
+        metrics=[
+            tfa.metrics.F1Score(num_classes=2, average="macro", threshold=0.2, name="f1"),
+            tfa.metrics.FBetaScore(num_classes=2, average="weighted", beta=2.0, threshold=0.1),
+        ],
+    ),
+    "Containers": dict(loss="mse"),
     "image_classifier": dict(
         loss=keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     ),
@@ -91,6 +117,9 @@ LOSSES = {
     "normalized": dict(loss="mse"),
     "addons_activations": dict(loss="mse"),
 }
+
+# Keras 2 could not write learned vocabularies into `.h5`.
+WITHOUT_H5 = ("words", "codes")
 
 new = tf.keras.optimizers
 RADAM = tfa.optimizers.RectifiedAdam
@@ -159,6 +188,11 @@ CASES = {
     "radam_operations": ("operations", lambda: RADAM(5e-3)),
     "frozen": ("partly_frozen", lambda: RADAM(5e-3)),
     "subclassed": ("Subclassed", lambda: RADAM(5e-3)),
+    "nadam_composite": ("composite", lambda: legacy.Nadam(5e-3)),
+    "radam_addons_layers": ("addons_layers", lambda: RADAM(5e-3)),
+    "radam_words": ("words", lambda: RADAM(5e-3)),
+    "adam_codes": ("codes", lambda: "adam"),
+    "containers": ("Containers", lambda: RADAM(5e-3)),
     "sgd_momentum": ("text_classifier", lambda: new.SGD(0.05, momentum=0.9, nesterov=True)),
     "adam": ("image_classifier", lambda: new.Adam(5e-3)),
     "adam_amsgrad": (
@@ -183,33 +217,18 @@ CASES = {
     "nadam_2_11": ("regressor", lambda: new.Nadam(5e-3)),
 }
 
-ADDONS = tfa.optimizers
-FOREIGN = {
-    "lamb": lambda layers: ADDONS.LAMB(1e-2),
-    "addons_adamw": lambda layers: ADDONS.AdamW(1e-3, 1e-2),
-    "novograd": lambda layers: ADDONS.NovoGrad(1e-2),
-    "swa": lambda layers: ADDONS.SWA(legacy.SGD(1e-2)),
-    "moving_average": lambda layers: ADDONS.MovingAverage(legacy.Adam(1e-2)),
-    "multi": lambda layers: ADDONS.MultiOptimizer(
-        [(legacy.SGD(1e-2), layers[:2]), (legacy.Adam(1e-2), layers[2:])]
-    ),
-    "lookahead_lamb": lambda layers: LOOKAHEAD(ADDONS.LAMB(1e-2)),
-    "cyclical": lambda layers: RADAM(ADDONS.Triangular2CyclicalLearningRate(1e-4, 1e-2, 20)),
-    "adagrad": lambda layers: new.Adagrad(1e-2),
-    "adagrad_legacy": lambda layers: legacy.Adagrad(1e-2),
-}
-IN_EVERY_KIND = ("lamb", "adagrad")
-
 
 def weights_by_layer(model, prefix=""):
     """`layer/index` -> array, in the layer's own get_weights order, nested models opened."""
     found = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found.update(weights_by_layer(layer, f"{prefix}{layer.name}/"))
+    parts = model.parts() if hasattr(model, "parts") else {n.name: n for n in model.layers}
+    for name, layer in parts.items():
+        if isinstance(layer, keras.Model) or hasattr(layer, "parts"):
+            found.update(weights_by_layer(layer, f"{prefix}{name}/"))
         else:
             for i, value in enumerate(layer.get_weights()):
-                found[f"{prefix}{layer.name}/{i}"] = value
+                if np.asarray(value).dtype.kind != "O":  # the words of a table
+                    found[f"{prefix}{name}/{i}"] = value
     return found
 
 
@@ -217,14 +236,32 @@ def write_checkpoint(model, optimizer, prefix):
     tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(prefix))
 
 
+def cut_graphs(file, architecture):
+    """Drop the graphs of calls, most of a SavedModel and nothing that is read here."""
+    if architecture not in WITHOUT_H5:
+        file.write_bytes(b"")
+        return
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    graph = saved.meta_graphs[0]
+    graph.graph_def.ClearField("library")
+    constants = [node for node in graph.graph_def.node if node.op == "Const"]
+    graph.graph_def.ClearField("node")
+    graph.graph_def.node.extend(constants)
+    for function in graph.object_graph_def.concrete_functions.values():
+        function.ClearField("canonicalized_input_signature")
+        function.ClearField("output_signature")
+    file.write_bytes(saved.SerializeToString())
+
+
 def record(case, folder):
     architecture, make_optimizer = CASES[case]
     keras.backend.clear_session()
     keras.mixed_precision.set_global_policy("float32")
     keras.utils.set_random_seed(sum(map(ord, case)))
-    model = getattr(architectures, architecture)()
+    model = next(vars(m)[architecture] for m in MODULES if architecture in vars(m))()
     optimizer = make_optimizer()
     model.compile(optimizer=optimizer, **LOSSES[architecture])
+    optimizer = model.optimizer
     rng = np.random.default_rng(sum(map(ord, case)))
     arrays = {}
     for step in range(BATCHES):
@@ -240,70 +277,42 @@ def record(case, folder):
         if done >= SAVED_AFTER:
             for name, value in weights_by_layer(model).items():
                 arrays[f"after/{done}/{name}"] = value
-        if done == SAVED_AFTER and architecture == "Subclassed":
+        if done == SAVED_AFTER and architecture in ("Subclassed", "Containers"):
             write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
+            if architecture == "Containers":
+                arrays["predicted"] = model.predict(inputs[0], verbose=0)
+                model.save_weights(folder / f"{case}_weights" / "ckpt")
         elif done == SAVED_AFTER:
-            model.save(folder / f"{case}.h5")
+            arrays["predicted"] = model.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)
+            if architecture == "addons_layers":
+                labels = (targets[0] > 0).astype("float32")
+                arrays["evaluated"] = np.array(model.evaluate(inputs[0], labels, verbose=0))
+            if architecture not in WITHOUT_H5:
+                model.save(folder / f"{case}.h5")
             model.save(folder / f"{case}.keras")
             model.save(folder / f"{case}_savedmodel")
-            if architecture != "mixed_regressor":  # whose slots TensorFlow does not write then
+            # Of the mixed one TensorFlow does not write the slots then.
+            if architecture not in ("mixed_regressor", *WITHOUT_H5):
                 write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
-            # The graphs of calls are most of a SavedModel and nothing that is read here.
-            (folder / f"{case}_savedmodel" / "saved_model.pb").write_bytes(b"")
+            cut_graphs(folder / f"{case}_savedmodel" / "saved_model.pb", architecture)
             shutil.rmtree(folder / f"{case}_savedmodel" / "assets", ignore_errors=True)
     np.savez_compressed(folder / f"{case}_expected.npz", **arrays)
     return {
         "model": architecture,
-        "optimizer": type(optimizer).__name__,
+        "optimizer": type(model.optimizer).__name__,
         "legacy": isinstance(getattr(optimizer, "inner_optimizer", optimizer), legacy.Optimizer),
     }
 
 
-def record_foreign(case, folder):
-    keras.backend.clear_session()
-    keras.utils.set_random_seed(sum(map(ord, case)))
-    model = architectures.regressor()
-    optimizer = FOREIGN[case](model.layers)
-    model.compile(optimizer=optimizer, **LOSSES["regressor"])
-    rng = np.random.default_rng(sum(map(ord, case)))
-    for _ in range(3):
-        (x,), (y,) = batches_for("regressor", rng)
-        model.train_on_batch(x, y)
-    model.save(folder / f"{case}.h5")
-    if case in IN_EVERY_KIND:
-        model.save(folder / f"{case}.keras")
-        model.save(folder / f"{case}_savedmodel")
-        write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
-        (folder / f"{case}_savedmodel" / "saved_model.pb").write_bytes(b"")
-        shutil.rmtree(folder / f"{case}_savedmodel" / "assets", ignore_errors=True)
-    with contextlib.chdir(folder):
-        record_outputs(model, x)
-        os.rename("recorded.npz", f"{case}_recorded.npz")
-
-
-def record_outputs(model, x):
-    """As the guide says."""
-    inputs = [x[:8]]  # a few examples; one array for each input of the model
-    outputs = model.predict(inputs if len(inputs) > 1 else inputs[0])
-    np.savez(
-        "recorded.npz",
-        **{f"input_{i}": array for i, array in enumerate(inputs)},
-        **{f"output_{i}": array for i, array in enumerate(tf.nest.flatten(outputs))},
-    )
-
-
 def main(folder):
     folder = pathlib.Path(folder)
-    (folder / "foreign").mkdir(parents=True, exist_ok=True)
-    wanted = sys.argv[2:] or [*CASES, *FOREIGN]
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = sys.argv[2:] or CASES
     index_file = folder / "index.json"
     index = json.loads(index_file.read_text())["cases"] if index_file.exists() else {}
     for case in wanted:
-        if case in FOREIGN:
-            record_foreign(case, folder / "foreign")
-        else:
-            index[case] = record(case, folder)
-        print(case, index.get(case, ""), flush=True)
+        index[case] = record(case, folder)
+        print(case, index[case], flush=True)
     source = f"TensorFlow {tf.__version__}, TensorFlow Addons {tfa.__version__}"
     index_file.write_text(json.dumps({"source": source, "cases": index}, indent=1) + "\n")
 

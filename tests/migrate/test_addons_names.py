@@ -34,11 +34,9 @@ def test_each_exported_name_has_an_entry_and_no_other_has() -> None:
     assert EXPORTS.keys() == listed.keys()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n.split(".")[0] not in NOT_INSTALLED])
 def test_heirs_exist(name: str) -> None:
     package, *path = name.split(".")
-    if package in NOT_INSTALLED and importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
     found = importlib.import_module(package)
     for i, part in enumerate(path):
         if not hasattr(found, part):

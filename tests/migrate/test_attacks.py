@@ -249,3 +249,21 @@ def test_archive_of_keras_3_is_left_to_keras(tmp_path) -> None:
     model.save(tmp_path / "new.keras")
     with pytest.raises(MigrationError, match=r"not written by Keras 2.*keras\.models\.load_model"):
         load_model(tmp_path / "new.keras")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "way_out"),
+    [
+        ("RandomCrop", "crop_to_aspect_ratio=True"),
+        ("AddLoss", "uses `self.add_loss`"),
+        ("AddMetric", r"keras\.layers\.Identity"),
+        ("Addons>WeightNormalization", "no layer 'Addons>WeightNormalization'"),
+        ("Addons>SpectralNormalization", "no layer 'Addons>SpectralNormalization'"),
+    ],
+)
+def test_layers_that_keras_3_lacks_or_changed_are_named(
+    class_name: str, way_out: str, h5: pathlib.Path
+) -> None:
+    change_config(h5, lambda config: config["config"]["layers"][1].update(class_name=class_name))
+    with pytest.raises(MigrationError, match=way_out):
+        load_model(h5)

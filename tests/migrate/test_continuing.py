@@ -165,6 +165,15 @@ def test_keras_own_batch_normalization_can_be_had(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["h5", "keras", "savedmodel"])
+def test_metrics_of_addons_that_keras_has_give_their_values(kind: str) -> None:
+    model = load("radam_addons_layers", kind)
+    recorded = expected("radam_addons_layers")
+    labels = (recorded[f"batch/{SAVED_AFTER - 1}/y/0"] > 0).astype("float32")
+    found = model.evaluate(recorded[f"batch/{SAVED_AFTER - 1}/x/0"], labels, verbose=0)
+    np.testing.assert_allclose(found, recorded["evaluated"], rtol=RELATIVE)
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras", "savedmodel"])
 def test_losses_are_scaled_where_layers_compute_in_float16(kind: str) -> None:
     model = load("ranger_mixed", kind)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)

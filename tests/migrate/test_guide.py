@@ -53,7 +53,7 @@ def test_every_link_inside_the_guide_leads_somewhere() -> None:
 
 def test_what_records_the_originals_outputs_is_what_recorded_those_of_the_tests() -> None:
     (snippet,) = re.findall(r"^```py\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    program = (pathlib.Path(__file__).parent / "make_legacy_models.py").read_text()
+    program = (pathlib.Path(__file__).parent / "make_legacy_foreign.py").read_text()
     imports, _, body = snippet.partition("\n\n")
     for line in imports.splitlines():
         assert f"{line}\n" in program

@@ -114,33 +114,6 @@ def test_checkpoints_of_other_models_and_optimizers(
         assert_weights(model, recorded, step + 1)
 
 
-@keras.saving.register_keras_serializable(package="tests_migrate")
-class Subclassed(keras.Model):
-    """The recorded subclassed model, which only a checkpoint can hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = keras.layers.Dense(4, activation="relu")
-        self.second = keras.layers.Dense(2)
-
-    def call(self, inputs):
-        return self.second(self.first(inputs))
-
-
-def test_checkpoint_of_a_subclassed_model_goes_by_its_attributes() -> None:
-    model = Subclassed()
-    model(np.zeros((1, 5), "float32"))
-    model.compile(optimizer=surefoot.RectifiedAdam(), loss="mse")
-    restore(path_of("subclassed", "checkpoint"), model)
-    recorded = expected("subclassed")
-    for step in range(SAVED_AFTER, BATCHES):
-        train(model, recorded, step)
-    for name, layer in (("dense", model.first), ("dense_1", model.second)):
-        for i, value in enumerate(layer.get_weights()):
-            wanted = recorded[f"after/{BATCHES}/{name}/{i}"]
-            np.testing.assert_allclose(value, wanted, rtol=5e-4, atol=5e-6)
-
-
 @pytest.mark.parametrize("kind", ["h5", "savedmodel"])
 def test_whole_model_files_restore_too_and_bring_loss_and_optimizer(kind: str) -> None:
     model = regressor()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         tanh_gelu,
     )
     from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
+    from surefoot.migrate.layers.text_vectorization import TextVectorization
     from surefoot.migrate.loading import inspect, load_model
     from surefoot.migrate.losses import CosineSimilarity, CosineSimilarityMetric, Huber
     from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
@@ -62,6 +63,7 @@ _MODULES = {
     "TableNadam": "optimizers.table_optimizers",
     "TableRMSprop": "optimizers.table_optimizers",
     "TableRectifiedAdam": "optimizers.table_optimizers",
+    "TextVectorization": "layers.text_vectorization",
     "UnsafeFileError": "errors",
     "check": "checking",
     "convert": "conversion",
@@ -95,6 +97,7 @@ __all__ = [
     "TableNadam",
     "TableRMSprop",
     "TableRectifiedAdam",
+    "TextVectorization",
     "UnsafeFileError",
     "check",
     "convert",

@@ -21,6 +21,8 @@ from surefoot.migrate.readers.description import Config, short_class_name
 
 # Keras 2 replaced "auto" when the loss was used; `fit` used this reduction.
 REDUCTIONS = {"auto": "sum_over_batch_size"}
+# Metrics of TensorFlow Addons that Keras 3 has, too. (Of an RSquare, files lack an argument.)
+ADDONS_METRICS = {"Addons>F1Score": "F1Score", "Addons>FBetaScore": "FBetaScore"}
 WRAPPERS = ("MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricWrapper")
 
 
@@ -134,6 +136,8 @@ def _metric(saved: Any, custom_objects: CustomObjects) -> Any:
             fn = _named("metric", config["fn"], custom_objects, None)
             return keras.metrics.MeanMetricWrapper(fn, name=config.get("name"))
         own = custom_object(name, custom_objects) is not None
+        if not own:
+            name = ADDONS_METRICS.get(str(name), name)
         cls = find_class("metric", name, custom_objects)
         if not own:
             known = accepted_arguments(cls)

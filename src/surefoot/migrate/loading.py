@@ -24,14 +24,12 @@ from surefoot.migrate.optimizers.loss_scaling import with_loss_scale
 from surefoot.migrate.optimizers.optimizer_configs import OptimizerBuilder
 from surefoot.migrate.optimizers.optimizer_state import StateTransfer
 from surefoot.migrate.optimizers.table_optimizers import find_tables
-from surefoot.migrate.readers.checkpoint_reader import (
-    checkpoint_prefix,
-    read_checkpoint,
-    read_savedmodel,
-)
+from surefoot.migrate.readers.checkpoint_reader import checkpoint_prefix, read_checkpoint
 from surefoot.migrate.readers.description import SavedModel
 from surefoot.migrate.readers.h5_reader import read_h5
 from surefoot.migrate.readers.keras_reader import read_keras
+from surefoot.migrate.readers.learned_bounds import with_learned_bounds
+from surefoot.migrate.readers.savedmodel_reader import PARTS, read_savedmodel
 from surefoot.migrate.report import Report, names_in
 from surefoot.migrate.survey import naming_all, survey
 
@@ -58,7 +56,7 @@ def read(path: Path, model_name: str = "model", optimizer_name: str = "optimizer
     """
     name = os.fspath(path)
     with refusing_malformed(name):
-        return _read(name, model_name, optimizer_name)
+        return with_learned_bounds(_read(name, model_name, optimizer_name))
 
 
 def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
@@ -69,9 +67,7 @@ def _read(name: str, model_name: str, optimizer_name: str) -> SavedModel:
             return read_keras(name)
         if h5py.is_hdf5(name):
             return read_h5(name)
-    if os.path.isdir(name) and any(
-        os.path.exists(os.path.join(name, part)) for part in ("saved_model.pb", "keras_metadata.pb")
-    ):
+    if os.path.isdir(name) and any(os.path.exists(os.path.join(name, part)) for part in PARTS):
         return read_savedmodel(name)
     prefix = checkpoint_prefix(name)
     if prefix is not None:
@@ -169,9 +165,12 @@ def load_model(
     """
     saved = read(path)
     if saved.config is None:
+        what = "a checkpoint: it contains weights, not a model"
+        if saved.kind == "savedmodel":
+            what = "a model of a class of your own, or one with a layer that has no configuration"
         raise MigrationError(
-            f"{saved.path} is a checkpoint: it contains weights, not a model. Build the model with "
-            "your code and call `surefoot.migrate.restore(path, model)`."
+            f"{saved.path} is {what}. Build the model with your code and call "
+            "`surefoot.migrate.restore(path, model)`."
         )
     known = dict(custom_objects or {})
     optimizer: Any = None

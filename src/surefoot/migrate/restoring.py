@@ -45,7 +45,8 @@ def restore(
 
     Args:
         path: A `.h5` or `.keras` file, a SavedModel directory, or the prefix of a
-            `tf.train.Checkpoint` (`"folder/ckpt"` for `folder/ckpt.index`).
+            `tf.train.Checkpoint` or of `model.save_weights` (`"folder/ckpt"` for
+            `folder/ckpt.index`).
         model: A built Keras 3 model. For a checkpoint, compile it with the optimizer (as in
             the old code), since a checkpoint does not contain all of an optimizer's arguments.
         optimizer: The optimizer to use instead of the model's: its class must match the
@@ -54,7 +55,9 @@ def restore(
         partial: Whether weights and variables without a counterpart are left out instead of
             being an error.
         weights_only: Whether the file's optimizer is left out. The model keeps its own.
-        model_name: The name of the model in `tf.train.Checkpoint(model=...)`.
+        model_name: The name of the model in `tf.train.Checkpoint(model=...)`. A file of
+            `model.save_weights` has none: it is recognized, unless the model has an attribute
+            `model`; then pass `""`.
         optimizer_name: The name of the optimizer in `tf.train.Checkpoint(optimizer=...)`.
 
     Returns:
@@ -87,7 +90,7 @@ def restore(
     known = dict(custom_objects or {})
     pairing = pair_weights(saved.layers, model)
     if not partial:
-        check_complete(pairing, saved.path)
+        check_complete(pairing, saved.path, saved.hint)
     elif not pairing.pairs:
         raise MigrationError(f"{saved.path} and the model have no weight in common.")
     report = Report.of_file(saved)

@@ -110,8 +110,7 @@ class Lookahead(WrappingOptimizer):
         checks.check_name(name)
         given = {"sync_period": sync_period, "slow_step_size": slow_step_size}
         accepted = {h.name: h.accept(given[h.name]) for h in Lookahead.own_hyperparameters()}
-        nonfinite = options.pop("nonfinite", "propagate")
-        shard_state = options.pop("shard_state", False)
+        handed_on = options.pop("nonfinite", "propagate"), options.pop("shard_state", False)
         finalize = checks.choice("finalize", options.pop("finalize", "fast"), FINALIZE)
         if finalize == "slow" and options.get("use_ema"):
             raise ValueError(
@@ -119,7 +118,7 @@ class Lookahead(WrappingOptimizer):
                 "Received: finalize='slow', use_ema=True"
             )
         base_arguments = keywords.take_base_arguments(type(self), options)
-        super().__init__(0.0, name, accepted, base_arguments, nonfinite, shard_state)
+        super().__init__(0.0, name, accepted, base_arguments, *handed_on)
         self.inner_optimizer = inner
         self._finalize = finalize
 
@@ -314,8 +313,7 @@ class Lookahead(WrappingOptimizer):
         """Create a Lookahead from a config: ours, or TensorFlow Addons'.
 
         Args:
-            config: What `get_config` returned, here or in the original. It is
-                not changed.
+            config: What `get_config` returned, here or in the original. It is not changed.
             custom_objects: Names to objects, for an inner optimizer of the user's.
 
         Returns:

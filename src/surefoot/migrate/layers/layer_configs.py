@@ -18,6 +18,8 @@ from surefoot.migrate.allowed import (
 from surefoot.migrate.errors import MigrationError, UnsafeFileError
 from surefoot.migrate.layers.activations import ADDONS, hard_sigmoid
 from surefoot.migrate.layers.batch_normalization import FusedBatchNormalization
+from surefoot.migrate.layers.preprocessing import preprocessing_arguments
+from surefoot.migrate.layers.text_vectorization import TextVectorization
 from surefoot.migrate.readers.description import Config, short_class_name
 
 # Arguments that Keras 3 does not have, and the values for which they can be left out without
@@ -31,6 +33,7 @@ REMOVABLE: dict[str, tuple[Any, ...] | None] = {
     "key_shape": None,
     "value_shape": None,
     "time_major": (False,),
+    "causal": (False,),
     "ragged": (False,),
     "groups": (1,),
     "virtual_batch_size": (None,),
@@ -48,7 +51,30 @@ UNUSED = {
 }
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
 # Layers that Keras 3 replaced with another one.
-SUCCESSORS = {"ThresholdedReLU": "ReLU"}
+SUCCESSORS = {
+    "ThresholdedReLU": "ReLU",
+    # Those of TensorFlow Addons that compute the same. Of an InstanceNormalization, the groups
+    # in the file are as many as the channels.
+    "Addons>GroupNormalization": "GroupNormalization",
+    "Addons>InstanceNormalization": "GroupNormalization",
+}
+# Layers of the same name that compute something else in Keras 3, and the ways out.
+CHANGED = {
+    "RandomCrop": "outside of training Keras 2 resized the image and Keras 3 cuts out its center; "
+    "pass keras.layers.Resizing(height, width, crop_to_aspect_ratio=True), which does the former, "
+    "or keras.layers.RandomCrop(height, width)",
+    "AddLoss": "the model has a loss of `model.add_loss`, which Keras 3 has no more for such "
+    "models; write a layer whose `call` uses `self.add_loss`, and pass it for a layer on the way "
+    "to the output",
+    "AddMetric": "the model has a metric of `model.add_metric`, which Keras 3 has no more; pass "
+    "keras.layers.Identity to leave it out",
+}
+# Layers of which a migrated model uses another class; Keras's own computes something else.
+CORRECTED: dict[str, type] = {
+    "BatchNormalization": FusedBatchNormalization,
+    "TextVectorization": TextVectorization,
+}
+LOOKED_UP = ("IntegerLookup", "Hashing", "HashedCrossing")
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 INNER_LAYERS = ("layer", "backward_layer", "forward_layer", "cell")
 
@@ -92,15 +118,26 @@ class LayerBuilder:
                 needs={name: "a layer that does the same"},
             )
         registered = str(entry.get("registered_name") or class_name)
+        if registered in CHANGED and registered not in self.custom_objects:
+            raise MigrationError(
+                f"Layer {name!r} is a {registered}: {CHANGED[registered]}: "
+                f"custom_objects={{{name!r}: ...}}."
+            )
         own = custom_object(registered, self.custom_objects)
         if own is not None and not _is_keras_class(own):
             return self._custom(own, registered, config)
         if own is not None:
             cls: type = own
-        elif registered == "BatchNormalization":
-            cls = FusedBatchNormalization
+        elif registered in CORRECTED:
+            cls = CORRECTED[registered]
         else:
             cls = find_class("layer", SUCCESSORS.get(registered, registered), {})
+        config = preprocessing_arguments(cls.__name__, config)
+        if cls.__name__ in LOOKED_UP and keras.config.backend() == "jax":
+            self.notes.append(
+                f"{name}: Keras computes a {cls.__name__} with TensorFlow. On JAX the model "
+                "predicts, but Keras cannot train it."
+            )
         # Not every layer of Keras 3 accepts `trainable`.
         trainable = config.pop("trainable", True)
         layer: keras.layers.Layer = construct(cls, self._arguments(cls, config))

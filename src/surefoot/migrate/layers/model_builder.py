@@ -9,8 +9,10 @@ import keras
 from surefoot.migrate.allowed import CustomObjects, custom_object
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.layers.layer_configs import OPERATIONS, LayerBuilder, dtype_policy
+from surefoot.migrate.layers.preprocessing import check_text_input
 from surefoot.migrate.readers.description import Config, short_class_name
 
+TEXT_LAYERS = ("TextVectorization", "StringLookup")
 FUNCTIONAL = ("Functional", "Model")
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 MAX_DEPTH = 32
@@ -68,11 +70,16 @@ class ModelBuilder(LayerBuilder):
             shape = entry["config"].get("batch_input_shape")
             if i == 0 and shape is not None:
                 dtype = "int32" if entry["class_name"] == "Embedding" else None
+                if short_class_name(entry["class_name"]) in TEXT_LAYERS:
+                    dtype = "string"
+                check_text_input(entry["config"].get("name"), dtype)
                 model.add(keras.Input(batch_shape=shape, dtype=dtype))
             model.add(self.build(entry))
         if not model.built and config.get("build_input_shape") is not None:
             model.build(tuple(config["build_input_shape"]))
-        if not model.built and config["layers"]:
+        # An inner model gets its shapes when the outer one calls it; TensorFlow 2.0 and 2.1 did not
+        # save them.
+        if not model.built and config["layers"] and self._depth == 1:
             raise MigrationError(
                 f"Model {config.get('name')!r} was saved before it was called on an input, so the "
                 "shapes of its weights are not known."
@@ -243,9 +250,11 @@ def input_tensor(config: Config) -> Any:
     shape = config.get("batch_input_shape", config.get("batch_shape"))
     if not isinstance(shape, list):
         raise MigrationError(f"Input {config.get('name')!r} has no shape. Received: {shape!r}.")
+    dtype = dtype_policy(config.get("dtype"))
+    check_text_input(config.get("name"), dtype)
     return keras.Input(
         batch_shape=tuple(shape),
-        dtype=dtype_policy(config.get("dtype")),
+        dtype=dtype,
         sparse=bool(config.get("sparse", False)),
         name=config.get("name"),
     )

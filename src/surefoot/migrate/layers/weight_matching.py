@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.layers.layer_weights import attributes_of, by_address, by_name
+from surefoot.migrate.layers.object_paths import (
+    PLACES,
+    contained_layers,
+    follow,
+    numbered_layers,
+)
 from surefoot.migrate.readers.description import SavedLayer, SavedWeight
 from surefoot.migrate.readers.keras_reader import snake_case
-
-# Weights that have another name in Keras 3.
-LEAF_NAMES = {"depthwise_kernel": "kernel"}
-CONTAINERS = (list, tuple, dict)
 
 
 @dataclasses.dataclass
@@ -62,7 +64,8 @@ def assign_weights(pairing: Pairing, model: keras.Model) -> None:
 def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
     """Pairs a file's weights with a model's variables, by name and then by structure.
 
-    Layers are paired by name. Remaining layers with names that Keras chose (`dense_3`) are
+    Layers of a subclassed model are paired by the attributes, lists and dictionaries that they
+    are in; other layers by name. Remaining layers with names that Keras chose (`dense_3`) are
     paired in order, if all their weights agree in name and shape. Within a layer, weights are
     paired by name, or by position if the file has no names.
 
@@ -74,17 +77,29 @@ def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
         The pairs, and what is unmatched; nothing is assigned.
     """
     pairing = Pairing()
-    own = {layer.name: layer for layer in model.layers if layer.weights}
-    attributes = {id(value): name for name, value in _attributes(model).items() if _is_layer(value)}
-    by_attribute = {attributes.get(id(layer)): layer for layer in own.values()}
+    attributes = attributes_of(model)
+    reached = set()
+    others = []
+    for layer in saved:
+        if isinstance(attributes.get(layer.attribute), PLACES):
+            reached |= {id(inner) for inner in contained_layers(attributes[layer.attribute])}
+            _pair_along(layer.weights, attributes, pairing)
+        else:
+            others.append(layer)
+    _pair_layers(others, [layer for layer in model.layers if id(layer) not in reached], pairing)
+    paired = {id(variable) for _, variable in pairing.pairs}
+    pairing.unmatched_model = [_shown_variable(v) for v in model.weights if id(v) not in paired]
+    return pairing
+
+
+def _pair_layers(saved: Sequence[SavedLayer], targets: Sequence[Any], pairing: Pairing) -> None:
+    """Pairs layers by name, and what is left by structure."""
+    own = {layer.name: layer for layer in targets if layer.weights}
     trusted = _names_to_trust(saved, own)
     left_saved = []
     left_model = dict(own)
     for layer in saved:
-        if layer.attribute:
-            target = by_attribute.get(layer.attribute)
-        else:
-            target = own.get(layer.name) if layer.name in trusted else None
+        target = own.get(layer.name) if layer.name in trusted else None
         if target is not None and target.name in left_model:
             if layer.weights:
                 del left_model[target.name]
@@ -92,7 +107,6 @@ def pair_weights(saved: Sequence[SavedLayer], model: keras.Model) -> Pairing:
         elif layer.weights:
             left_saved.append(layer)
     _pair_by_structure(left_saved, list(left_model.values()), trusted, pairing)
-    return pairing
 
 
 def _names_to_trust(saved: Sequence[SavedLayer], own: dict[str, Any]) -> set[str]:
@@ -131,116 +145,77 @@ def _pair_by_structure(
         return
     for layer in saved:
         pairing.unmatched_saved += [_shown(weight) for weight in layer.weights]
-    for target in targets:
-        pairing.unmatched_model += [_shown_variable(v) for v in target.weights]
 
 
 def _same_structure(layer: SavedLayer, target: Any) -> bool:
     trial = Pairing()
     _pair_layer(layer, target, trial)
-    return trial.complete
+    return not trial.unmatched_saved and len(trial.pairs) == len(target.weights)
 
 
 def _pair_layer(layer: SavedLayer, target: Any, pairing: Pairing) -> None:
-    """Pairs the weights of one layer, or none of them if they do not fit."""
-    variables = list(target.weights)
-    by_address = not any(weight.name for weight in layer.weights)
-    found = _by_address(layer, target) if by_address else _by_name(layer, variables)
+    """Pairs the weights of one layer."""
+    if any(weight.path for weight in layer.weights):
+        _pair_along(layer.weights, target, pairing)
+    else:
+        _pair_own(layer.weights, target, list(target.weights), pairing)
+
+
+def _pair_along(weights: Sequence[SavedWeight], start: Any, pairing: Pairing) -> None:
+    """Pairs weights along their paths, and by name where the path ends inside a layer."""
+    places: dict[tuple[str, ...], tuple[Any, list[SavedWeight]]] = {}
+    reached = []
+    for weight in weights:
+        place, rest = follow(weight.path, start)
+        if place is None:
+            pairing.unmatched_saved.append(_shown(weight))
+        elif isinstance(place, keras.Variable):
+            reached.append(place)
+            _pair(weight, place, pairing)
+        elif not isinstance(place, keras.metrics.Metric):
+            # Keras 3 has the variables of metrics not among a model's weights, and resets them.
+            way = weight.path[: len(weight.path) - len(rest)]
+            left = weight.below(len(way))
+            places.setdefault(way, (place, []))[1].append(left)
+    for way, (place, own) in places.items():
+        below = [
+            variable
+            for other, (inner, _) in places.items()
+            if len(other) > len(way) and other[: len(way)] == way
+            for variable in inner.weights
+        ]
+        taken = {id(variable) for variable in [*reached, *below]}
+        _pair_own(own, place, [v for v in place.weights if id(v) not in taken], pairing)
+
+
+def _pair_own(
+    weights: Sequence[SavedWeight], target: Any, variables: list[Any], pairing: Pairing
+) -> None:
+    """Pairs the weights of one layer with these variables, or none of them if they do not fit."""
+    numbered = numbered_layers(weights) if isinstance(target, keras.Model) else None
+    if numbered is not None:
+        names = {layer.name for layer in target.layers if layer.weights}
+        if {layer.name for layer in numbered} != names:
+            # A checkpoint has only the names of variables, which need not begin with the layer's.
+            numbered = [dataclasses.replace(layer, name="") for layer in numbered]
+        _pair_layers(numbered, target.layers, pairing)
+        return
+    if any(weight.name for weight in weights):
+        found = by_name(weights, variables)
+    else:
+        found = by_address(weights, target)
     if found is None or len(found) != len(variables):
-        pairing.unmatched_saved += [_shown(weight) for weight in layer.weights]
-        pairing.unmatched_model += [_shown_variable(v) for v in variables]
+        pairing.unmatched_saved += [_shown(weight) for weight in weights]
         return
     for weight, variable in found:
-        if tuple(weight.value.shape) != tuple(variable.shape):
-            pairing.unmatched_saved.append(_shown(weight))
-            pairing.unmatched_model.append(_shown_variable(variable))
-        else:
-            pairing.pairs.append((weight, variable))
+        _pair(weight, variable, pairing)
 
 
-def _by_name(layer: SavedLayer, variables: list[Any]) -> list[tuple[SavedWeight, Any]] | None:
-    """Pairs by the shortest suffix of the names that is unique for each weight."""
-    if len(layer.weights) != len(variables):
-        return None
-    names = [_parts(weight.name) for weight in layer.weights]
-    paths = [_parts(variable.path) for variable in variables]
-    for simplify in (lambda part: part, lambda part: re.sub(r"_\d+$", "", part)):
-        simple_names = [tuple(map(simplify, n)) for n in names]
-        simple_paths = [tuple(map(simplify, p)) for p in paths]
-        for length in range(1, max(map(len, names), default=1) + 1):
-            left = [name[-length:] for name in simple_names]
-            right = [path[-length:] for path in simple_paths]
-            if len(set(left)) == len(left) and sorted(left) == sorted(right):
-                return [
-                    (weight, variables[right.index(end)])
-                    for weight, end in zip(layer.weights, left, strict=True)
-                ]
-    # The names are not unique, such as those of cells created in a loop: weights are paired in
-    # order if every name and shape agrees.
-    if all(
-        name[-1] == path[-1] and tuple(weight.value.shape) == tuple(variable.shape)
-        for name, path, weight, variable in zip(names, paths, layer.weights, variables, strict=True)
-    ):
-        return list(zip(layer.weights, variables, strict=True))
-    return None
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    parts = name.split("/")
-    return (*parts[:-1], LEAF_NAMES.get(parts[-1], parts[-1]))
-
-
-def _by_address(layer: SavedLayer, target: Any) -> list[tuple[SavedWeight, Any]] | None:
-    variables = dict(_addresses(target, set()))
-    if any(weight.address not in variables for weight in layer.weights):
-        return None
-    return [(weight, variables[weight.address]) for weight in layer.weights]
-
-
-def _addresses(layer: Any, above: set[int]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """The address of each variable: inner layers' names or attributes, then its index."""
-    if id(layer) in above:
-        return
-    above = above | {id(layer)}
-    if isinstance(layer, keras.Model):
-        for inner in layer.layers:
-            for address, variable in _addresses(inner, above):
-                yield (inner.name, *address), variable
-        return
-    inner_layers: list[tuple[tuple[str, ...], Any]] = []
-    for name, value in _attributes(layer).items():
-        if _is_layer(value):
-            inner_layers.append(((name,), value))
-        elif isinstance(value, CONTAINERS) and not name.startswith("_"):
-            inner_layers += [((name, word), item) for word, item in _contained(value)]
-    below = {id(v) for _, inner in inner_layers for v in inner.weights}
-    own = [v for v in layer.weights if id(v) not in below]
-    for i, variable in enumerate(own):
-        yield (i,), variable
-    for prefix, inner in inner_layers:
-        for address, variable in _addresses(inner, above):
-            yield (*prefix, *address), variable
-
-
-def _attributes(layer: Any) -> dict[str, Any]:
-    """The attributes of a layer."""
-    held = dict(vars(layer))
-    # On the PyTorch backend a layer is a torch module, which stores inner modules separately.
-    return {**held, **(held.get("_modules") or {})}
-
-
-def _contained(value: Any) -> Iterator[tuple[str, Any]]:
-    """Layers in a list, with the names that Keras 2 gave them in files."""
-    used: dict[str, int] = defaultdict(lambda: -1)
-    for item in value.values() if isinstance(value, dict) else value:
-        if _is_layer(item):
-            word = snake_case(type(item).__name__)
-            used[word] += 1
-            yield (f"{word}_{used[word]}" if used[word] else word), item
-
-
-def _is_layer(value: Any) -> bool:
-    return isinstance(value, keras.layers.Layer)
+def _pair(weight: SavedWeight, variable: Any, pairing: Pairing) -> None:
+    if tuple(weight.value.shape) == tuple(variable.shape):
+        pairing.pairs.append((weight, variable))
+    else:
+        pairing.unmatched_saved.append(_shown(weight))
 
 
 def _shown(weight: SavedWeight) -> str:
@@ -251,12 +226,13 @@ def _shown_variable(variable: Any) -> str:
     return f"{variable.path} {tuple(variable.shape)}"
 
 
-def check_complete(pairing: Pairing, source: str) -> None:
+def check_complete(pairing: Pairing, source: str, hint: str = "") -> None:
     """Raises an error unless every weight and every variable is matched.
 
     Args:
         pairing: The pairs.
         source: The file, for the error.
+        hint: What else the reason may be.
 
     Raises:
         MigrationError: If something is unmatched; it lists both sides.
@@ -266,4 +242,5 @@ def check_complete(pairing: Pairing, source: str) -> None:
             f"{source} and the model do not match.\n"
             f"  In the file only: {', '.join(pairing.unmatched_saved) or 'nothing'}\n"
             f"  In the model only: {', '.join(pairing.unmatched_model) or 'nothing'}"
+            + (f"\n{hint}" if hint else "")
         )

@@ -70,6 +70,10 @@ class ModelArchive:
                 f"Received: {sorted(seen)}."
             )
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self._zip.NameToInfo
+
     def read(self, name: str) -> bytes:
         """Read one member, at most as many bytes as its entry says."""
         announced = self._zip.getinfo(name).file_size

@@ -1,11 +1,10 @@
-"""Reads `tf.train.Checkpoint(model=..., optimizer=...)` and SavedModel directories."""
+"""Reads `tf.train.Checkpoint(model=..., optimizer=...)` and files of `model.save_weights`."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import pathlib
-from typing import Any
 
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.readers.description import (
@@ -21,11 +20,10 @@ from surefoot.migrate.readers.description import (
     short_class_name,
     without_loss_scale,
 )
-from surefoot.migrate.readers.hdf5_guard import first_line, parse_json
-from surefoot.migrate.readers.object_graph import Node, ObjectGraph, import_tensorflow
+from surefoot.migrate.readers.object_graph import Node, ObjectGraph
 from surefoot.migrate.readers.slot_names import sort_named_state
 
-METADATA = "keras_metadata.pb"
+DEFAULT_MODEL = "model"
 INNER = "lh_base_optimizer"
 
 
@@ -34,7 +32,8 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
 
     Args:
         prefix: The checkpoint's prefix, such as `"folder/ckpt"` for `folder/ckpt.index`.
-        model: The attribute of the model: `"model"` for `Checkpoint(model=...)`.
+        model: The attribute of the model: `"model"` for `Checkpoint(model=...)`. If this
+            default is missing, or empty, the checkpoint is read as one of `model.save_weights`.
         optimizer: The attribute of the optimizer.
 
     Returns:
@@ -45,7 +44,15 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
     """
     graph = ObjectGraph(prefix)
     root = graph.nodes[0]
-    model_node = graph.child(root, model)
+    model_node = graph.child(root, model) if model else root
+    hint = ""
+    if model_node is None and model == DEFAULT_MODEL:
+        model_node = root
+        hint = (
+            f"The checkpoint has no object {model!r}, so it was read as one that "
+            "`model.save_weights` wrote. If `tf.train.Checkpoint` wrote it, choose the model with "
+            f"model_name=... from {sorted(root.children)}."
+        )
     if model_node is None:
         raise MigrationError(
             f"{prefix} has no object {model!r}; it has {sorted(root.children)}. Choose the model "
@@ -56,52 +63,9 @@ def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
     saved = None
     if optimizer_node is not None:
         saved = read_optimizer(
-            lambda: _read_optimizer(graph, optimizer_node, layers, nodes, None), None, prefix
+            lambda: read_graph_optimizer(graph, optimizer_node, layers, nodes, None), None, prefix
         )
-    return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved)
-
-
-def read_savedmodel(path: str) -> SavedModel:
-    """Reads model, loss and optimizer from a SavedModel directory of Keras 2.
-
-    Args:
-        path: The directory.
-
-    Returns:
-        Its content.
-
-    Raises:
-        MigrationError: If it is damaged or was not written by Keras 2.
-    """
-    folder = pathlib.Path(path)
-    metadata = folder / METADATA
-    if not metadata.is_file() or not (folder / "variables").is_dir():
-        raise MigrationError(
-            f"{path} is not a SavedModel that Keras 2 wrote: `{METADATA}` or `variables/` is "
-            f"missing. Received: {sorted(entry.name for entry in folder.iterdir())}."
-        )
-    root = _read_metadata(path, metadata)
-    config = {"class_name": root.get("class_name"), "config": root.get("config")}
-    entries = _entries(path, config)
-    if short_class_name(config["class_name"] or "") == "Sequential":
-        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
-    graph = ObjectGraph(str(folder / "variables" / "variables"))
-    layers, nodes = graph.layers(graph.nodes[0], [e["config"]["name"] for e in entries])
-    layers = [
-        SavedLayer(layer.name, short_class_name(entry["class_name"]), layer.weights)
-        for layer, entry in zip(layers, entries, strict=True)
-    ]
-    training = root.get("training_config")
-    saved = None
-    if training and training.get("optimizer_config"):
-        node = graph.child(graph.nodes[0], "optimizer")
-        config_of_optimizer = training["optimizer_config"]
-        saved = read_optimizer(
-            lambda: _read_optimizer(graph, node, layers, nodes, config_of_optimizer),
-            config_of_optimizer,
-            path,
-        )
-    return SavedModel(path, "savedmodel", "2", config, training, tuple(layers), saved)
+    return SavedModel(prefix, "checkpoint", "", None, None, tuple(layers), saved, hint)
 
 
 def checkpoint_prefix(path: str) -> str | None:
@@ -122,52 +86,25 @@ def checkpoint_prefix(path: str) -> str | None:
     return None
 
 
-def _read_metadata(path: str, metadata: pathlib.Path) -> Config:
-    import_tensorflow(path)
-    from tensorflow.python.keras.protobuf import saved_metadata_pb2
-
-    try:
-        saved = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes())
-    except Exception as error:  # protobuf's DecodeError moves between its versions.
-        raise MigrationError(f"{metadata} is damaged ({first_line(error)}).") from error
-    for node in saved.nodes:
-        if node.node_path == "root":
-            root = _without_wrappers(parse_json(node.metadata, str(metadata)))
-            if isinstance(root, dict):
-                return root
-    raise MigrationError(f"{metadata} does not describe the model.")
-
-
-def _without_wrappers(value: Any) -> Any:
-    """Converts tuples and shapes that TensorFlow wrapped for JSON to lists."""
-    if isinstance(value, dict):
-        if value.get("class_name") in ("__tuple__", "TensorShape") and "items" in value:
-            return [_without_wrappers(item) for item in value["items"]]
-        return {
-            key: _without_wrappers(item) for key, item in value.items() if key != "shared_object_id"
-        }
-    if isinstance(value, list):
-        return [_without_wrappers(item) for item in value]
-    return value
-
-
-def _entries(path: str, config: Config) -> list[Config]:
-    try:
-        return list(config["config"]["layers"])
-    except (KeyError, TypeError) as error:
-        raise MigrationError(
-            f"{path} contains a model that is neither Sequential nor Functional. Restore a "
-            "subclassed model from a checkpoint with `surefoot.migrate.restore(path, model)`."
-        ) from error
-
-
-def _read_optimizer(
+def read_graph_optimizer(
     graph: ObjectGraph,
     node: Node | None,
     layers: list[SavedLayer],
     nodes: list[Node],
     saved: Config | None,
 ) -> SavedOptimizer:
+    """Reads an optimizer from an object graph.
+
+    Args:
+        graph: The graph.
+        node: The optimizer's object, or None if there is none.
+        layers: The model's layers.
+        nodes: The object of each weight in them.
+        saved: The optimizer's configuration, which a SavedModel has.
+
+    Returns:
+        The optimizer.
+    """
     saved, loss_scale = (None, None) if saved is None else without_loss_scale(saved)
     arguments = saved["config"] if saved is not None else {}
     if node is None:

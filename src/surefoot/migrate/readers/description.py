@@ -17,6 +17,9 @@ from surefoot.migrate.errors import MigrationError, UnsafeFileError, refusing_ma
 INITIAL_SCALE, GROWTH_STEPS = 2.0**15, 2000
 """Defaults of a `LossScaleOptimizer`."""
 
+LOOKUPS = ("TextVectorization", "StringLookup", "IntegerLookup")
+"""Layers that have a vocabulary. It is an argument of theirs, not a weight."""
+
 Array = npt.NDArray[Any]
 Config = dict[str, Any]
 
@@ -32,12 +35,19 @@ class SavedWeight:
         address: Its position in a file without names: names of inner layers or attributes,
             starting from the layer, then its index in the list of that object.
         value: The array.
+        path: Where an object graph has it: the attributes, positions in lists and keys of
+            dictionaries that lead to it from its layer. Empty in other files.
     """
 
     key: str
     name: str
     address: tuple[str | int, ...]
     value: Array
+    path: tuple[str, ...] = ()
+
+    def below(self, levels: int = 1) -> SavedWeight:
+        """The same weight, as seen from as many objects further down its path."""
+        return dataclasses.replace(self, path=self.path[levels:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,8 @@ class SavedLayer:
         name: The layer's name, or empty if the file has none.
         class_name: Its class, or empty if the file has none.
         weights: Its weights in the file's order.
-        attribute: The attribute of a subclassed model that contains it, otherwise empty.
+        attribute: The attribute of a subclassed model that contains it, otherwise empty. It
+            may be a list or dictionary of layers.
     """
 
     name: str
@@ -118,6 +129,7 @@ class SavedModel:
         training: The serialized loss, metrics and loss weights, or None.
         layers: The outermost model's layers in their order.
         optimizer: The optimizer, or None for a model that was not compiled.
+        hint: What an error says about weights that do not fit a model, otherwise empty.
     """
 
     path: str
@@ -127,6 +139,7 @@ class SavedModel:
     training: Config | None
     layers: tuple[SavedLayer, ...]
     optimizer: SavedOptimizer | None
+    hint: str = ""
 
     def weights(self) -> Iterator[SavedWeight]:
         """All weights, layer by layer."""

@@ -113,7 +113,8 @@ class GuardedHDF5:
             if not parts:
                 raise MigrationError(
                     f"{self.name}: {group.name} has no `{attribute}`; this is not a model that "
-                    "Keras 2 saved."
+                    "Keras 2 saved, or the saving failed. (Keras 2 could not write vocabularies of "
+                    "lookup layers into `.h5`.)"
                 )
         return [text(name) for part in parts for name in np.asarray(part).ravel()]
 

@@ -29,9 +29,13 @@ from surefoot.migrate.readers.description import (
 )
 from surefoot.migrate.readers.h5_reader import class_names
 from surefoot.migrate.readers.hdf5_guard import GuardedHDF5, parse_json
+from surefoot.migrate.readers.lookup_tables import fill_from_archive, is_lookup
 
 LAYERS = "_layer_checkpoint_dependencies"
 VARIABLES = "vars"
+NAMED_OPTIMIZERS = {name.lower(): name for name in ("Adam", "AdamW", "Nadam", "RMSprop", "SGD")}
+BY_CLASS = "by class: "
+"""Begins the part of an address that is a layer's class and number in its model, not a name."""
 
 
 def read_keras(path: str) -> SavedModel:
@@ -57,16 +61,18 @@ def read_keras(path: str) -> SavedModel:
                 f"Received: keras_version={version!r}."
             )
         weights = archive.read(WEIGHTS)
-    with GuardedHDF5(io.BytesIO(weights), f"{path}: {WEIGHTS}", len(weights)) as guarded:
-        classes = class_names(config)
-        layers = tuple(
-            SavedLayer(name, classes[name], tuple(_layer_weights(guarded, name, group, entry)))
-            for name, entry, group in _layer_groups(guarded, guarded.file, config)
-        )
-        compiled = config.get("compile_config")
-        optimizer = read_optimizer(
-            lambda: _read_optimizer(guarded, compiled), (compiled or {}).get("optimizer"), path
-        )
+        with GuardedHDF5(io.BytesIO(weights), f"{path}: {WEIGHTS}", len(weights)) as guarded:
+            classes = class_names(config)
+            layers = tuple(
+                SavedLayer(name, classes[name], tuple(_layer_weights(guarded, name, group, entry)))
+                for name, entry, group in _layer_groups(guarded, guarded.file, config)
+            )
+            fill_from_archive(archive, guarded, config, _places)
+            compiled = config.get("compile_config")
+            given = compiled if isinstance(compiled, dict) else {}
+            optimizer = read_optimizer(
+                lambda: _read_optimizer(guarded, compiled), given.get("optimizer"), path
+            )
     return SavedModel(
         path=path,
         kind="keras",
@@ -90,16 +96,8 @@ def _layer_groups(
 ) -> Iterator[tuple[str, Config, h5py.Group | None]]:
     """Name, configuration and HDF5 group of each layer of a model, numbered as in Keras 2."""
     groups = parent.get(LAYERS)
-    entries = config["config"]["layers"]
-    if short_class_name(config["class_name"]) == "Sequential":
-        # Keras 2 did not count a Sequential model's input among its layers.
-        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
-    used: dict[str, int] = {}
     expected = set()
-    for entry in entries:
-        word = snake_case(short_class_name(entry["class_name"]))
-        used[word] = used.get(word, -1) + 1
-        key = f"{word}_{used[word]}" if used[word] else word
+    for key, entry in _numbered_entries(config):
         expected.add(key)
         yield entry["config"]["name"], entry, None if groups is None else groups.get(key)
     surplus = [] if groups is None else sorted(set(groups) - expected)
@@ -108,6 +106,22 @@ def _layer_groups(
             f"{guarded.name} contains weights of layers that the configuration does not have: "
             f"{surplus}. The configuration has {sorted(expected)}."
         )
+
+
+def _numbered_entries(config: Config) -> Iterator[tuple[str, Config]]:
+    entries = config["config"]["layers"]
+    if short_class_name(config["class_name"]) == "Sequential":
+        # Keras 2 did not count a Sequential model's input among its layers.
+        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
+    used: dict[str, int] = {}
+    for entry in entries:
+        word = snake_case(short_class_name(entry["class_name"]))
+        used[word] = used.get(word, -1) + 1
+        yield (f"{word}_{used[word]}" if used[word] else word), entry
+
+
+def _places(model: Config, _: tuple[str, ...]) -> Iterator[tuple[str, Config]]:
+    return ((f"{LAYERS}/{key}", entry) for key, entry in _numbered_entries(model))
 
 
 def _layer_weights(
@@ -124,17 +138,22 @@ def _walk(
     guarded: GuardedHDF5, group: h5py.Group, entry: Config
 ) -> Iterator[tuple[tuple[str | int, ...], Array]]:
     own = group.get(VARIABLES)
-    if own is not None:
+    if own is not None and not is_lookup(entry):
         for i in range(len(own)):
             yield (i,), guarded.array(own, str(i))
     config: dict[str, Any] = entry.get("config") or {}
-    if LAYERS in group:
+    if LAYERS in group and not isinstance(config.get("layers"), list):
+        # The model is in a layer of the user's own, whose configuration need not tell of it.
+        for word, inner_group in group[LAYERS].items():
+            for address, value in _walk(guarded, inner_group, {}):
+                yield (BY_CLASS + word, *address), value
+    elif LAYERS in group:
         for name, inner, inner_group in _layer_groups(guarded, group, entry):
             if inner_group is not None:
                 for address, value in _walk(guarded, inner_group, inner):
                     yield (name, *address), value
     for name in sorted(set(group) - {VARIABLES, LAYERS}):
-        if isinstance(group[name], h5py.Group):
+        if isinstance(group[name], h5py.Group) and not is_lookup(entry):
             inner_entry = config.get(name)
             known = inner_entry if isinstance(inner_entry, dict) else {}
             for address, value in _walk(guarded, group[name], known):
@@ -145,6 +164,9 @@ def _read_optimizer(guarded: GuardedHDF5, compiled: Config | None) -> SavedOptim
     if not compiled or not compiled.get("optimizer"):
         return None
     saved = compiled["optimizer"]
+    if str(saved).lower() in NAMED_OPTIMIZERS:
+        # `compile("adam")`: a class of tf.keras 2.11 and later with its default arguments.
+        saved = {"class_name": NAMED_OPTIMIZERS[saved.lower()], "config": {"jit_compile": True}}
     if not isinstance(saved, dict):
         raise MigrationError(
             f"{guarded.name}: the optimizer is not a configuration. Received: {saved!r}."
@@ -154,6 +176,9 @@ def _read_optimizer(guarded: GuardedHDF5, compiled: Config | None) -> SavedOptim
     values = []
     if group is not None:
         values = [guarded.array(group, str(i)) for i in range(len(group))]
+    if len(values) == 1 and not values[0].any():
+        # Before its first step an optimizer had only its step count.
+        values = []
     return SavedOptimizer(
         class_name=short_class_name(saved.get("registered_name") or saved["class_name"]),
         config=saved["config"],

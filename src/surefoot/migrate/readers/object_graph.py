@@ -12,11 +12,18 @@ import pathlib
 from typing import Any
 
 from surefoot.migrate.errors import MigrationError, MissingTensorFlowError
-from surefoot.migrate.readers.description import Array, SavedLayer, SavedWeight
-from surefoot.migrate.readers.hdf5_guard import first_line
+from surefoot.migrate.readers.description import (
+    Array,
+    Config,
+    SavedLayer,
+    SavedWeight,
+    short_class_name,
+)
+from surefoot.migrate.readers.hdf5_guard import MAX_DEPTH, first_line
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "VARIABLE_VALUE"
+TABLE = "table"
 # Attributes of a saved model or layer that are not its layers and weights.
 NOT_WEIGHTS = {
     "optimizer",
@@ -30,6 +37,12 @@ NOT_WEIGHTS = {
     "compiled_metrics",
     "loss_tracker",
     "metrics",
+    "save_counter",
+    # The state of random numbers, which Keras 3 draws in another way.
+    "_random_generator",
+    # Of a lookup layer; they are arguments of the new one.
+    "idf_weights",
+    "num_documents",
 }
 
 
@@ -57,6 +70,7 @@ class Node:
     name: str
     key: str | None
     slots: tuple[tuple[int, str, int], ...]
+    table: str | None = None
 
 
 class ObjectGraph:
@@ -130,6 +144,44 @@ class ObjectGraph:
                 f"{self.prefix}: {node.name} cannot be read ({first_line(error)})."
             ) from error
 
+    def table(self, node: Node) -> tuple[list[Any], list[Any]]:
+        """What a table looks up, and what it finds; nothing if the node is no table."""
+        if node.table is None:
+            return [], []
+        try:
+            words, numbers = (
+                self._reader.get_tensor(f"{node.table}-{part}").tolist()
+                for part in ("keys", "values")
+            )
+            return [w.decode() if isinstance(w, bytes) else w for w in words], numbers
+        except Exception as error:  # as above
+            raise MigrationError(
+                f"{self.prefix}: a vocabulary cannot be read ({first_line(error)})."
+            ) from error
+
+    def count_layers(self, model: Node) -> int:
+        """How many layers a Sequential or Functional model has, otherwise 0."""
+        return len([name for name in model.children if name.startswith("layer-")])
+
+    def numbered_entries(self, model: Node, config: Config) -> list[Config]:
+        """The configurations of a model's layers, as they are numbered in the graph.
+
+        Args:
+            model: The model's node.
+            config: Its `{"class_name": ..., "config": {"layers": ...}}`.
+
+        Returns:
+            The entries of the layers; an input may be among them that the model does not list.
+        """
+        entries = list(config["config"]["layers"])
+        if short_class_name(config["class_name"] or "") != "Sequential":
+            return entries
+        entries = [e for e in entries if short_class_name(e["class_name"]) != "InputLayer"]
+        if self.count_layers(model) == len(entries) + 1:
+            # TensorFlow before 2.2 counted the input, of which the configuration says nothing.
+            return [{"class_name": "InputLayer", "config": {"name": ""}}, *entries]
+        return entries
+
     def layers(self, model: Node, names: list[str] | None) -> tuple[list[SavedLayer], list[Node]]:
         """The layers of a model.
 
@@ -142,7 +194,7 @@ class ObjectGraph:
         """
         # Keras 2 numbers the layers of Sequential and Functional models; in a subclassed model
         # they are attributes.
-        count = len([name for name in model.children if name.startswith("layer-")])
+        count = self.count_layers(model)
         numbered = [f"layer-{i}" for i in range(count)]
         plain = [
             name
@@ -154,47 +206,87 @@ class ObjectGraph:
                 f"{self.prefix}: the configuration has {len(names)} layers, the saved objects "
                 f"{count}."
             )
+        starts = numbered or plain
+        missing = [name for name in starts if name not in model.children]
+        if missing:
+            raise MigrationError(f"{self.prefix}: {missing[0]} is missing.")
         layers, nodes = [], []
-        visited: set[int] = set()
-        for i, attribute in enumerate(numbered or plain):
-            layer = self.child(model, attribute)
-            if layer is None:
-                raise MigrationError(f"{self.prefix}: {attribute} is missing.")
-            found = self._variables(layer, visited)
+        variables = self._variables(model, starts)
+        for i, attribute in enumerate(starts):
+            layer = self.nodes[model.children[attribute]]
+            found = variables[attribute]
+            above = () if numbered else (attribute,)
+            nodes_found = [node for node, _ in found]
             if names is not None:
                 name = names[i]
             elif any(child.startswith("layer-") for child in layer.children):
                 name = ""
             else:
                 # The weights of a `Normalization` are named without their layer.
-                first = found[0].name if found and numbered else ""
+                first = nodes_found[0].name if found and numbered else ""
                 name = first.split("/")[0] if "/" in first else ""
-            shown = name or attribute
             weights = tuple(
-                SavedWeight(f"{shown}: {n.name}#{n.number}", n.name, (), self.value(n))
-                for n in found
+                SavedWeight(
+                    key=f"{name or attribute}: {node.name}#{node.number}"
+                    if numbered
+                    else "/".join((*above, *path)),
+                    name=node.name,
+                    address=(),
+                    value=self.value(node),
+                    path=(*above, *path),
+                )
+                for node, path in found
             )
             if weights or names is not None:
                 layers.append(SavedLayer(name, "", weights, "" if numbered else attribute))
-                nodes.extend(found)
+                nodes.extend(nodes_found)
         return layers, nodes
 
-    def _variables(self, start: Node, visited: set[int]) -> list[Node]:
-        found, waiting = [], [start]
-        while waiting:
-            node = waiting.pop(0)
-            if node.number in visited:
-                continue
-            visited.add(node.number)
-            if node.key is not None:
-                found.append(node)
-            inner = [self.nodes[n] for name, n in node.children.items() if name not in NOT_WEIGHTS]
-            waiting = inner + waiting
-        return found
+    def _variables(
+        self, model: Node, starts: list[str]
+    ) -> dict[str, list[tuple[Node, tuple[str, ...]]]]:
+        """The variables below some children of a model, and their paths from there.
+
+        Each has the shortest path that leads to it, since objects may also refer back.
+        """
+        found: dict[str, list[tuple[tuple[int, ...], Node, tuple[str, ...]]]] = {}
+        visited = {model.number}
+        level: list[tuple[str, Node, tuple[str, ...], tuple[int, ...]]] = [
+            (name, self.nodes[model.children[name]], (), ()) for name in starts
+        ]
+        for _ in range(MAX_DEPTH):
+            inner = []
+            for start, node, path, order in level:
+                if node.number in visited:
+                    continue
+                visited.add(node.number)
+                if node.key is not None:
+                    found.setdefault(start, []).append((order, node, path))
+                inner += [
+                    (start, self.nodes[number], (*path, name), (*order, i))
+                    for i, (name, number) in enumerate(node.children.items())
+                    if name not in NOT_WEIGHTS
+                ]
+            level = inner
+        if level:
+            raise MigrationError(
+                f"{self.prefix}: objects are nested more than {MAX_DEPTH} deep at "
+                f"{'/'.join(level[0][2][:4])}."
+            )
+        # In the order in which the objects were created.
+        return {
+            start: [(node, path) for _, node, path in sorted(found.get(start, ()), key=_order)]
+            for start in starts
+        }
+
+
+def _order(found: tuple[tuple[int, ...], Node, tuple[str, ...]]) -> tuple[int, ...]:
+    return found[0]
 
 
 def _node(number: int, saved: Any) -> Node:
     value = next((a for a in saved.attributes if a.name == VALUE), None)
+    table = next((a.checkpoint_key for a in saved.attributes if a.name == TABLE), None)
     return Node(
         number=number,
         children={child.local_name: child.node_id for child in saved.children},
@@ -204,4 +296,5 @@ def _node(number: int, saved: Any) -> Node:
             (slot.original_variable_node_id, slot.slot_name, slot.slot_variable_node_id)
             for slot in saved.slot_variables
         ),
+        table=table,
     )
