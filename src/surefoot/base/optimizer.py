@@ -191,7 +191,12 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
             ValueError: If a gradient is not shaped like its variable; names it.
         """
         try:
-            if list(map(_shape, gradients)) == list(map(_shape, variables)):
+            shapes = list(map(_shape, gradients))
+            if shapes == self.eager_steps.get("shapes") and self.are_all(variables):
+                return
+            if shapes == list(map(_shape, variables)):
+                if self.are_all(variables):
+                    self.eager_steps["shapes"] = shapes
                 return
         except (AttributeError, TypeError, ValueError):  # None; or shapes that are not known
             pass
