@@ -16,6 +16,11 @@ KERAS_OLDEST_TESTS := $(addprefix tests/optimizers/test_, \
 KERAS_OLDEST_JAX_TESTS := $(addprefix tests/optimizers/test_fit.py::, \
 	test_one_cycle_callback_on_beta_1 test_several_steps_in_one_call test_learning_rate_scheduler)
 
+# Triton, which PyTorch's builds for CUDA bring, is not in the environment: a process that has imported
+# TensorFlow before it is aborted by the LLVM of the two.
+TRITON := 3.9.0
+TRITON_DIR := $(VENV)/triton-$(TRITON)
+
 # The oldest backends that pyproject.toml admits, each with the oldest Keras in an environment of its
 # own, and what is tested there: training, the originals' steps, fast paths, Lookahead around Keras's.
 OLDEST_tensorflow := tensorflow-cpu==2.18.1 llvmlite==0.45.0
@@ -42,8 +47,8 @@ test-%: export OMP_NUM_THREADS ?= 1
 .PRECIOUS: $(VENV)-oldest-%/.installed
 .NOTPARALLEL:
 .PHONY: help demo test lint format types test-tensorflow test-jax test-torch test-oldest \
-	test-extended test-install test-versions test-gpu coverage bench bench-tfa evidence docs pictures links \
-	build lock clean
+	test-extended test-triton test-install test-versions test-gpu coverage bench bench-tfa \
+	evidence docs pictures links build lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +56,7 @@ help: ## Show this list
 demo: $(STAMP) ## The main job: compare optimizers on real data, report in surefoot-report/
 	KERAS_BACKEND=$(BACKEND) $(BIN)/surefoot compare --output $(REPORT) $(COMPARE_ARGS)
 
-test: lint types test-oldest test-jax test-torch test-tensorflow ## All that CI runs
+test: lint types test-oldest test-triton test-jax test-torch test-tensorflow ## All that CI runs
 
 lint: $(STAMP) ## Lint and check the formatting
 	$(BIN)/ruff check .
@@ -81,6 +86,9 @@ test-oldest: $(STAMP) $(KERAS_OLDEST_DIR) ## Tests of the optimizers within the 
 		$(PYTEST) -m "not extended and not once" $(KERAS_OLDEST_TESTS)
 	KERAS_BACKEND=jax PYTHONPATH=$(KERAS_OLDEST_DIR) \
 		$(PYTEST) -m "not extended and not once" $(KERAS_OLDEST_JAX_TESTS)
+
+test-triton: $(STAMP) $(TRITON_DIR) ## Tests of the kernels for GPUs, by Triton's interpreter
+	KERAS_BACKEND=torch PYTHONPATH=$(TRITON_DIR) $(PYTEST) tests/triton
 
 test-versions: test-versions-tensorflow test-versions-jax test-versions-torch ## Oldest backends with oldest Keras
 
@@ -158,6 +166,11 @@ $(STAMP): requirements-dev.lock pyproject.toml
 $(KERAS_OLDEST_DIR): $(STAMP)
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ keras==$(KERAS_OLDEST)
+	touch $@
+
+$(TRITON_DIR): $(STAMP)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(TRITON)
 	touch $@
 
 $(VENV)-oldest-%/.installed: Makefile pyproject.toml

@@ -10,6 +10,7 @@ rest are extended tests.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -30,8 +31,10 @@ COMPILED = {
 }
 
 
-# These need a GPU: `make test-gpu`.
+# Those in `gpu` need a GPU (`make test-gpu`), those in `triton` Triton (`make test-triton`).
 collect_ignore = [] if os.environ.get("KERAS_TORCH_DEVICE") == "cuda" else ["gpu"]
+if importlib.util.find_spec("triton") is None:
+    collect_ignore.append("triton")
 
 
 def _share_compiled_programs() -> None:

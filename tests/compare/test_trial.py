@@ -1,9 +1,12 @@
 """One training run: equal to a fresh one, equal to plain Keras, stopped when it diverges."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
+from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
 from surefoot.compare.trials.task import Task, load_task
@@ -53,6 +56,44 @@ def test_a_run_after_others_equals_a_fresh_one(task, own, expression):
     fresh = finish(Trainer(task, STEPS).run(recipe, 0.02, 1))
     assert after_others.curve == fresh.curve
     assert after_others.result == fresh.result
+
+
+BACKBONE = keras.layers.Dense(3)
+
+
+def with_shared_layer() -> keras.Model:
+    """A backbone that is built once outside: later runs would start from what it has learned."""
+    return keras.Sequential([keras.Input((1,)), BACKBONE, keras.layers.Dense(1)])
+
+
+SHARED = with_shared_layer()
+
+
+def with_unseeded_weights() -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.random.default_rng().normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (
+            with_shared_layer,
+            r"shared 2 of 4 variables \(.*dense.*/kernel.* Create every layer inside",
+        ),
+        (lambda: SHARED, "shared 4 of 4 variables"),
+        (
+            with_unseeded_weights,
+            r"same weights for the same seed.*weights from the second: .*dense.*/kernel",
+        ),
+    ],
+)
+def test_models_that_depend_on_earlier_runs_are_refused(task, model, match):
+    trainer = Trainer(dataclasses.replace(task, model=model), STEPS)
+    with pytest.raises(UsageError, match=match):
+        trainer.check_models_are_new()
+    Trainer(task, STEPS).check_models_are_new()
 
 
 def test_a_run_is_what_fit_computes(task):

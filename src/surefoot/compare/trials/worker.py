@@ -61,6 +61,7 @@ class Worker:
         steps = steps or task.steps
         self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
         self._trainer = Trainer(task, steps)
+        self._trainer.check_models_are_new()
         return {
             "task": task.name,
             "description": task.description,

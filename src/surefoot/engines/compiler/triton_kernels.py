@@ -12,6 +12,7 @@ import functools
 import importlib
 import linecache
 import math
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -71,6 +72,8 @@ TRITON = Language(
 @functools.cache
 def obstacle() -> Obstacle | None:
     """Why no kernel can be compiled, or None."""
+    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+        return Obstacle("TensorFlow is in this process: Triton, imported after it, would abort it")
     try:
         _triton()
     except ModuleNotFoundError:
