@@ -88,7 +88,7 @@ test-oldest: $(STAMP) $(KERAS_OLDEST_DIR) ## Tests of the optimizers within the 
 		$(PYTEST) -m "not extended and not once" $(KERAS_OLDEST_JAX_TESTS)
 
 test-triton: $(STAMP) $(TRITON_DIR) ## Tests of the kernels for GPUs, by Triton's interpreter
-	KERAS_BACKEND=torch PYTHONPATH=$(TRITON_DIR) $(PYTEST) tests/triton
+	KERAS_BACKEND=torch PYTHONPATH=$(TRITON_DIR) $(PYTEST) tests/kernels
 
 test-versions: test-versions-tensorflow test-versions-jax test-versions-torch ## Oldest backends with oldest Keras
 

@@ -31,10 +31,10 @@ COMPILED = {
 }
 
 
-# Those in `gpu` need a GPU (`make test-gpu`), those in `triton` Triton (`make test-triton`).
+# Those in `gpu` need a GPU (`make test-gpu`), those in `kernels` Triton (`make test-triton`).
 collect_ignore = [] if os.environ.get("KERAS_TORCH_DEVICE") == "cuda" else ["gpu"]
 if importlib.util.find_spec("triton") is None:
-    collect_ignore.append("triton")
+    collect_ignore.append("kernels")
 
 
 def _share_compiled_programs() -> None:

@@ -9,7 +9,8 @@ import pytest
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
-from surefoot.compare.trials.task import Task, load_task
+from surefoot.compare.trials.checks import check_task
+from surefoot.compare.trials.task import Task, _only_task, load_task
 from surefoot.compare.trials.trial import Outcome, Trainer, Training
 
 STEPS = 24
@@ -90,10 +91,55 @@ def with_unseeded_weights() -> keras.Model:
     ],
 )
 def test_models_that_depend_on_earlier_runs_are_refused(task, model, match):
-    trainer = Trainer(dataclasses.replace(task, model=model), STEPS)
     with pytest.raises(UsageError, match=match):
-        trainer.check_models_are_new()
-    Trainer(task, STEPS).check_models_are_new()
+        check_task(dataclasses.replace(task, model=model))
+    check_task(task)
+
+
+def test_nan_is_named_before_the_first_trial(task):
+    x, y = (np.array(array) for array in task.train)
+    x[7], x[9] = np.nan, np.nan
+    given = dataclasses.replace(task, validation=(x, y))
+    with pytest.raises(UsageError, match=r"Task.validation has NaN in the inputs of 2 .*example 7"):
+        check_task(given)
+    replacing = keras.layers.Lambda(lambda t: keras.ops.where(keras.ops.isnan(t), 0.0, t))
+    layers = [keras.Input(x.shape[1:]), replacing]
+
+    def model() -> keras.Model:
+        return keras.Sequential([*layers, keras.layers.Dense(1)])
+
+    check_task(dataclasses.replace(given, model=model))
+    y[3] = np.nan
+    with pytest.raises(UsageError, match=r"NaN in the targets of 1 .*example 3"):
+        check_task(dataclasses.replace(task, train=(task.train[0], y)))
+
+
+def test_a_metric_may_be_an_object(task):
+    metric = keras.metrics.MeanAbsoluteError(name="distance")
+    named = dataclasses.replace(task, metric=metric, higher_is_better=False)
+    assert named.metric_name == "validation distance"
+    by_name = dataclasses.replace(task, metric="mae", higher_is_better=False)
+    for one in (named, by_name):
+        trainer = Trainer(one, STEPS)
+        run(trainer, "adam", 0.1, 3)
+        result = run(trainer, "sgd", 0.1, 3).result
+        assert result == run(Trainer(by_name, STEPS), "sgd", 0.1, 3).result
+    assert not metric.variables or not np.any(keras.ops.convert_to_numpy(metric.variables[0]))
+
+
+def test_the_only_task_of_a_file_is_found(tmp_path):
+    start = "from surefoot.compare import Task\n"
+    for text, found in (
+        ("def helper(): ...\ndef mine() -> Task: ...\n", "mine"),
+        ("def build(): ...\ndef task(): ...\n", "task"),
+    ):
+        file = tmp_path / f"{found}.py"
+        file.write_text(start + text)
+        assert _only_task(str(file)) == found
+    file = tmp_path / "several.py"
+    file.write_text(start + "def one() -> Task: ...\ndef other() -> Task: ...\n")
+    with pytest.raises(UsageError, match=r"has 2 tasks.*several.py:one, .*several.py:other"):
+        load_task(str(file))
 
 
 def test_a_run_is_what_fit_computes(task):

@@ -22,7 +22,7 @@ def import_object(reference: str, what: str, error: type[Exception]) -> Any:
     if not place or not name:
         raise error(f"{reference!r} is not {what}; it must be module:name or file.py:name")
     if place.endswith(".py"):
-        module = _import_file(Path(place), what, error)
+        module = import_file(Path(place), what, error)
     else:
         module = _import_module(place, what, error)
     if not hasattr(module, name):
@@ -30,7 +30,14 @@ def import_object(reference: str, what: str, error: type[Exception]) -> Any:
     return getattr(module, name)
 
 
-def _import_file(path: Path, what: str, error: type[Exception]) -> Any:
+def import_file(path: Path, what: str, error: type[Exception]) -> Any:
+    """The module of a file, imported once.
+
+    Args:
+        path: The file.
+        what: What is looked for in it, for messages.
+        error: The exception to raise if there is no such file.
+    """
     if not path.is_file():
         raise error(f"cannot import {what}: there is no file {str(path)!r}")
     path = path.resolve()

@@ -212,6 +212,9 @@ def _compare(settings: _Settings) -> int:
         # Lines are wrapped only on a terminal; in a log a sentence stays on one line.
         console.print(Text(f"- {sentence}"), soft_wrap=not console.is_terminal)
     console.print(f"report: {report}", soft_wrap=True)
+    if not any(record["status"] == "finished" for record in finished.records.values()):
+        print("surefoot: no trial has finished; all diverged or failed", file=sys.stderr)
+        return 1
     return 1 if summary.failures else 0
 
 

@@ -1,13 +1,15 @@
 """What a comparison trains: a model, its data, and the value to compare."""
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from surefoot.arguments.importing import import_object
+from surefoot.arguments.importing import import_file, import_object
 from surefoot.compare.errors import UsageError
 
 _BUILT_IN = {
@@ -30,8 +32,9 @@ class Task:
             arrays, with the examples along the first axis.
         validation: `(inputs, targets)` of the same form, on which every result is measured.
         loss: As `keras.Model.compile` takes it.
-        metric: The value to compare, as one entry of `keras.Model.compile(metrics=...)`: a name,
-            or a function that returns a new metric object. Default: the validation loss.
+        metric: The value to compare: a name as `keras.Model.compile` takes it, a metric object, of
+            which each run gets a new one, or a function that returns a new one. Default: the
+            validation loss.
         higher_is_better: Whether a larger value of `metric` is better. Required with a `metric`.
         name: The name in the report. Default: the path on the command line.
         description: One sentence for the report.
@@ -110,8 +113,9 @@ class Task:
         """The name of the compared value in the report."""
         if self.metric is None:
             return "validation loss"
-        named = self.metric if isinstance(self.metric, str) else self.metric.__name__
-        return f"validation {named}"
+        names = (getattr(self.metric, attribute, None) for attribute in ("name", "__name__"))
+        named = next((name for name in names if name), "metric")
+        return f"validation {self.metric if isinstance(self.metric, str) else named}"
 
     def data_hash(self) -> str:
         """SHA-256 of all examples, so that a run is never resumed with other data."""
@@ -127,11 +131,14 @@ def load_task(reference: str) -> Task:
 
     Args:
         reference: A built-in task (`digits`, `digits-cnn`, `text`, `text-pre-norm`, `diabetes`), or
-            `package.module:function` or `path/to/file.py:function` that returns a `Task`.
+            `package.module:function` or `path/to/file.py:function` that returns a `Task`, or the
+            path of a file with one such function.
 
     Raises:
         UsageError: If there is no such task, or the object is not a task.
     """
+    if reference.endswith(".py"):
+        reference = f"{reference}:{_only_task(reference)}"
     is_path = ":" in reference
     if not is_path and reference not in _BUILT_IN:
         raise UsageError(
@@ -148,6 +155,34 @@ def load_task(reference: str) -> Task:
     if not task.name:
         object.__setattr__(task, "name", reference)
     return task
+
+
+def _only_task(path: str) -> str:
+    """The name of the only task in a file, or of the only function that returns one."""
+    module = import_file(Path(path), "a task", UsageError)
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Task)
+        or (inspect.isfunction(value) and value.__module__ == module.__name__)
+    }
+    found = [
+        name
+        for name, value in own.items()
+        if isinstance(value, Task) or _returned_type(value) in (Task, "Task", "compare.Task")
+    ] or [name for name in own if name == "task"]
+    if len(found) != 1:
+        names = [f"{path}:{name}" for name in found or own]
+        raise UsageError(
+            f"{path} has {len(found)} tasks; give one as file.py:name. A task is a `Task`, or a "
+            f"function with the annotation `-> Task`, or called `task`. Received a file with: "
+            f"{', '.join(names) or 'no function'}"
+        )
+    return found[0]
+
+
+def _returned_type(function: Callable[..., Any]) -> Any:
+    return function.__annotations__.get("return")
 
 
 def leaves(examples: Any) -> list[Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from surefoot.compare.errors import UsageError
 from surefoot.compare.search.registry import Recipe
+from surefoot.compare.trials.checks import new_model, numbers
 from surefoot.compare.trials.task import Task, count_examples, pick
 
 # The number of evaluations in a run: the points of a curve after its start.
@@ -93,36 +93,6 @@ class Trainer:
         self._state: list[Any] = []
         self._initial: dict[int, list[Any]] = {}
 
-    def check_models_are_new(self) -> None:
-        """Refuse a task whose runs would train on what earlier ones have left.
-
-        Raises:
-            UsageError: If two models of the task share a variable, or differ for one seed.
-        """
-        models = []
-        for _ in range(2):
-            keras.utils.set_random_seed(0)
-            models.append(self._new_model())
-        first, second = (model.variables for model in models)
-        ids = {id(variable) for variable in first}
-        shared = [variable.path for variable in second if id(variable) in ids]
-        if shared:
-            listed = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
-            raise UsageError(
-                f"Task.model must return a new model at each call; two calls shared {len(shared)} "
-                f"of {len(second)} variables ({listed}). A run would start from what the one "
-                "before has trained. Create every layer inside of the function; give a new layer "
-                "pretrained weights there, with `load_weights` or `set_weights`."
-            )
-        pairs = zip(first, second, strict=False)
-        differ = [b.path for a, b in pairs if not np.array_equal(_numbers(a), _numbers(b))]
-        if differ or len(first) != len(second):
-            raise UsageError(
-                "Task.model must return the same weights for the same seed, which "
-                "`keras.utils.set_random_seed` sets before each call. Received other weights from "
-                f"the second: {', '.join(differ[:3]) or 'another number of variables'}"
-            )
-
     def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
         """Run one trial, one step per iteration.
 
@@ -146,24 +116,20 @@ class Trainer:
         self._start_optimizer(recipe, learning_rate)
         return (yield from self._train(recipe.schedule, learning_rate, seed))
 
-    def _new_model(self) -> Any:
-        model = self._task.model()
-        if not model.built:
-            model(pick(self._task.train[0], slice(0, 1)))
-        return model
-
     def _initial_state(self, seed: int) -> list[Any]:
         if seed not in self._initial:
             keras.utils.set_random_seed(seed)
-            model = self._new_model()
-            self._initial[seed] = [_numbers(v) for v in model.variables]
+            model = new_model(self._task)
+            self._initial[seed] = [numbers(v) for v in model.variables]
         return self._initial[seed]
 
     def _compile(self, recipe: Recipe, learning_rate: float) -> None:
         metric = self._task.metric
-        if metric is not None and not isinstance(metric, str):
+        if isinstance(metric, keras.metrics.Metric):
+            metric = type(metric).from_config(metric.get_config())
+        elif metric is not None and not isinstance(metric, str):
             metric = metric()
-        self._model = self._new_model()
+        self._model = new_model(self._task)
         # The list is made before compile, which adds the variables of metrics.
         self._state = list(self._model.variables)
         self._model.compile(
@@ -181,7 +147,7 @@ class Trainer:
         if recipe.is_resettable:
             fresh = recipe.factory(learning_rate)
             fresh.build(self._model.trainable_variables)
-            _assign(optimizer.variables, [_numbers(v) for v in fresh.variables])
+            _assign(optimizer.variables, [numbers(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
 
     def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
@@ -261,10 +227,6 @@ def _has_diverged(train_loss: float, first_loss: float, progress: float) -> bool
     if not math.isfinite(train_loss):
         return True
     return progress > DIVERGED_AFTER and train_loss > DIVERGED_FACTOR * abs(first_loss)
-
-
-def _numbers(variable: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable))
 
 
 def _assign(variables: list[Any], values: list[Any]) -> None:

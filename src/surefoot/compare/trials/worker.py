@@ -54,14 +54,15 @@ class Worker:
         import surefoot
         from surefoot.compare.search.expression import parse
         from surefoot.compare.search.registry import resolve
+        from surefoot.compare.trials.checks import check_task
         from surefoot.compare.trials.task import load_task
         from surefoot.compare.trials.trial import Trainer
 
         task = load_task(reference)
         steps = steps or task.steps
         self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
+        check_task(task)
         self._trainer = Trainer(task, steps)
-        self._trainer.check_models_are_new()
         return {
             "task": task.name,
             "description": task.description,
