@@ -211,10 +211,9 @@ def test_conditions_of_lookahead(interpreter: None) -> None:
 @pytest.mark.parametrize("name", LOOPS)
 def test_it_compiles_for_gpus(name: str, capability: int) -> None:
     """To machine code that contracts no product with a sum, and reads 16 bytes at a time."""
+    import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
-
-    import triton
 
     kernel = triton_kernels.loop_kernel(LOOPS[name])
     source = ASTSource(
