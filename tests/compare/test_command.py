@@ -9,6 +9,7 @@ import pytest
 
 from compare.conftest import command, rows, wait_for_trials, without_times
 from surefoot.cli import main
+from surefoot.compare.trials.store import FIRST_FRESH_SEED
 
 RATES = "0.03,0.1,10"
 OPTIMIZERS = ("adam", "radam(beta_2=0.9)+warmup(0.1)", "sgd")
@@ -38,7 +39,10 @@ def test_it_answers_on_the_terminal(finished):
 def test_the_answer_follows_from_results_csv(finished):
     folder, _ = finished
     table = rows(folder)
-    assert len(table) == 4 * 3 * 2
+    # Two seeds at each learning rate, and two fresh ones at each optimizer's best.
+    assert len(table) == 4 * 3 * 2 + 4 * 2
+    searched = [row for row in table if int(row["seed"]) < FIRST_FRESH_SEED]
+    fresh = [row for row in table if int(row["seed"]) >= FIRST_FRESH_SEED]
     # SGD at learning rate 10 is far beyond stability.
     assert {
         r["status"] for r in table if r["optimizer"] == "SGD" and float(r["learning_rate"]) == 10
@@ -49,7 +53,7 @@ def test_the_answer_follows_from_results_csv(finished):
         for rate in (0.03, 0.1, 10.0):
             results = [
                 float(row["result"])
-                for row in table
+                for row in searched
                 if row["optimizer"] == optimizer["label"]
                 and float(row["learning_rate"]) == rate
                 and row["result"]
@@ -58,7 +62,10 @@ def test_the_answer_follows_from_results_csv(finished):
                 means[rate] = statistics.fmean(results)
         best = min(means, key=means.__getitem__)
         assert optimizer["best"]["learning_rate"] == best
-        assert optimizer["best"]["mean"] == pytest.approx(means[best], rel=1e-12)
+        results = [float(r["result"]) for r in fresh if r["optimizer"] == optimizer["label"]]
+        assert len(results) == 2
+        assert optimizer["best"]["mean"] == pytest.approx(statistics.fmean(results), rel=1e-12)
+    assert "2 fresh seeds" in section["verdict"][0]
 
 
 def test_the_report_is_complete_in_itself(finished):
@@ -90,7 +97,7 @@ def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_p
     after = trials.read_text()
     whole_lines = before[: before.rfind("\n") + 1]
     assert after.startswith(whole_lines)
-    assert after.count('"kind": "trial"') == 9
+    assert after.count('"kind": "trial"') == 9 + 3  # and three fresh ones
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "through")
 
 
@@ -180,7 +187,7 @@ def test_report_rebuilds_and_merges(finished, surefoot, task_file, tmp_path, cap
     assert main(["report", str(folder), str(tmp_path / "more"), "--out", str(merged)]) == 0
     (section,) = json.loads((merged / "results.json").read_text())["sections"]
     assert len(section["summary"]["optimizers"]) == 5
-    assert len(rows(merged)) == 24 + 6
+    assert len(rows(merged)) == (24 + 8) + (6 + 2)
 
     before = (folder / "results.csv").read_bytes()
     (folder / "results.csv").unlink()

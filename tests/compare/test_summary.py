@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from compare.runs import made_up
+from compare.runs import made_up, record
 from surefoot.compare.statistics.analysis import summarize
 from surefoot.compare.statistics.verdict import verdict
+from surefoot.compare.trials.store import FIRST_FRESH_SEED, Run, Trial
 
 pytestmark = pytest.mark.once
 
@@ -79,7 +80,7 @@ def test_a_difference_is_claimed_only_where_the_interval_leaves_zero_out():
     assert "better than" not in text
     far = made_up({"a": {0.1: [0.90, 0.91, 0.92]}, "b": {0.1: [0.50, 0.52, 0.51]}})
     text = " ".join(verdict(summarize(far)))
-    assert "It is better than b (by 0.4)" in text
+    assert "a is better than b (by 0.4), each at its own best learning rate." in text
     assert "no difference" not in text
 
 
@@ -102,6 +103,55 @@ def test_false_claims_are_as_rare_as_stated():
         claims += any(each.is_shown for each in summarize(made_up(results)).differences)
     # Three standard errors of a share of 5 % over this many rounds.
     assert claims / rounds < 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+def with_fresh(run: Run, results: dict[str, list[float | None]], rate: float) -> Run:
+    """The run with further trials at a learning rate, of fresh seeds."""
+    for label, values in results.items():
+        for i, value in enumerate(values):
+            run.records[Trial(label, rate, FIRST_FRESH_SEED + i)] = record(value)
+    return run
+
+
+def test_only_fresh_seeds_decide():
+    """The search praises `a`; with fresh seeds `b` is better, and `c` has diverged."""
+    rates = {0.1: [0.7, 0.7, 0.7], 1.0: [0.99, 0.98, 0.97]}
+    lower = {0.1: [0.6, 0.6, 0.6], 1.0: [0.9, 0.91, 0.89]}
+    run = made_up({"a": rates, "b": lower, "c": lower})
+    fresh = {"a": [0.8, 0.82, 0.81], "b": [0.9, 0.91, 0.92], "c": [0.9, None, 0.91]}
+    summary = summarize(with_fresh(run, fresh, 1.0))
+    found = by_label(summary)
+    assert summary.optimizers[0].label == "b"
+    assert found["a"].best.mean == pytest.approx(0.81)
+    assert found["a"].points[-1].mean == pytest.approx(0.98)
+    assert found["a"].chosen == 1.0
+    assert found["a"].is_at_edge
+    assert found["c"].best.diverged == 1
+    assert summary.is_confirmed
+    text = " ".join(verdict(summary))
+    assert "b is better than a (by 0.1)" in text
+    assert "3 fresh seeds" in text
+    assert "too good" not in text
+    assert "too good" in " ".join(verdict(summarize(made_up({"a": rates, "b": lower}))))
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_intervals_of_the_chosen_cover_as_stated(seeds):
+    """Seven equally good learning rates: the interval of fresh seeds covers the true mean."""
+    generator = np.random.default_rng(0)
+    rounds = 1000
+    covered = {False: 0, True: 0}
+    for _ in range(rounds):
+        run = made_up({"a": {10.0**-i: generator.normal(0.5, 0.1, seeds) for i in range(7)}})
+        (searched,) = summarize(run).optimizers
+        fresh = {"a": list(generator.normal(0.5, 0.1, seeds))}
+        (confirmed,) = summarize(with_fresh(run, fresh, searched.chosen)).optimizers
+        for found in (searched, confirmed):
+            covered[found.is_confirmed] += found.best.low <= 0.5 <= found.best.high
+    error = 3 * math.sqrt(0.05 * 0.95 / rounds)
+    assert covered[True] / rounds > 0.95 - error
+    assert covered[False] / rounds < 0.95 - error
 
 
 def test_the_verdict_names_edges_divergence_failures_and_gaps():

@@ -17,7 +17,7 @@ from surefoot.variables.variable import is_low_precision
 class KerasStep(keras.optimizers.Optimizer):
     """A Keras optimizer that does for each variable in Python only what has to be done."""
 
-    eager_steps: dict[Any, Any]
+    structure_facts: dict[str, Any]
     measurement: Measurement
     _nonfinite: str
 
@@ -34,8 +34,8 @@ class KerasStep(keras.optimizers.Optimizer):
         """Whether only engines change variables in an update, and no code of Keras or the user."""
         if not self.built:
             return False
-        if "only_rule_assigns" not in self.eager_steps:
-            self.eager_steps["only_rule_assigns"] = not (
+        if "only_rule_assigns" not in self.structure_facts:
+            self.structure_facts["only_rule_assigns"] = not (
                 self.use_ema
                 or self.gradient_accumulation_steps
                 or any(
@@ -43,7 +43,7 @@ class KerasStep(keras.optimizers.Optimizer):
                     for v in self._trainable_variables
                 )
             )
-        return self.eager_steps["only_rule_assigns"] and not self.measurement.active
+        return bool(self.structure_facts["only_rule_assigns"]) and not self.measurement.active
 
     def _check_variables_are_known(self, variables: list[Any]) -> None:
         if not self.are_all(variables):

@@ -63,6 +63,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
             slots=SlotRegistry(),
             pending_slots={},
             eager_steps={},
+            structure_facts={},
             step_lock=threading.RLock(),
             traces=Traces(),
             _structure=0,
@@ -192,11 +193,11 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
         """
         try:
             shapes = list(map(_shape, gradients))
-            if shapes == self.eager_steps.get("shapes") and self.are_all(variables):
+            if shapes == self.structure_facts.get("shapes") and self.are_all(variables):
                 return
             if shapes == list(map(_shape, variables)):
                 if self.are_all(variables):
-                    self.eager_steps["shapes"] = shapes
+                    self.structure_facts["shapes"] = shapes
                 return
         except (AttributeError, TypeError, ValueError):  # None; or shapes that are not known
             pass

@@ -50,6 +50,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--seeds", default="3", metavar="N", help="number of seeds (default: 3)")
     parser.add_argument(
+        "--fresh-seeds",
+        metavar="N",
+        help="with how many further seeds each optimizer is trained again at its best learning "
+        "rate; these alone decide (default: as many as --seeds; 0: none)",
+    )
+    parser.add_argument(
         "--steps", metavar="N", help="optimizer steps per trial; default: the task's"
     )
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
@@ -73,6 +79,7 @@ class _Settings:
     optimizers: tuple[str, ...] | None
     learning_rates: tuple[float, ...] | None
     seeds: int
+    fresh_seeds: int
     steps: int | None
     backend: str
     workers: Workers
@@ -142,12 +149,18 @@ def _read(arguments: argparse.Namespace) -> _Settings:
         optimizers=optimizers,
         learning_rates=None if rates is None else parse_learning_rates(rates),
         seeds=positive("--seeds", arguments.seeds),
+        fresh_seeds=_fresh_seeds(arguments),
         steps=None if arguments.steps is None else positive("--steps", arguments.steps),
         backend=choose_backend(arguments.backend),
         workers=Workers.read(arguments),
         folder=arguments.out,
         resume=arguments.resume,
     )
+
+
+def _fresh_seeds(arguments: argparse.Namespace) -> int:
+    given = arguments.seeds if arguments.fresh_seeds is None else arguments.fresh_seeds
+    return 0 if given == "0" else positive("--fresh-seeds", given)
 
 
 def _refuse_duplicates(names: Sequence[str]) -> None:
@@ -204,6 +217,8 @@ def _compare(settings: _Settings) -> int:
             known = Run(header)
         store.plan(labels, list(rates), seeds)
         _train(engine, store, known, wanted, labels, console)
+        if len(rates) > 1 and settings.fresh_seeds:
+            _confirm(engine, store, settings.fresh_seeds, labels, console)
     finished = read(store.path)
     summary = summarize(finished)
     report = write_report(folder, [finished])
@@ -218,8 +233,34 @@ def _compare(settings: _Settings) -> int:
     return 1 if summary.failures else 0
 
 
+def _confirm(engine: Any, store: Any, count: int, labels: list[str], console: Any) -> None:
+    """Train each optimizer again at its best learning rate, with seeds that had no part in it."""
+    from surefoot.compare.statistics.analysis import summarize
+    from surefoot.compare.trials.store import FIRST_FRESH_SEED, Trial, read
+
+    known = read(store.path)
+    seeds = [FIRST_FRESH_SEED + i for i in range(count)]
+    chosen = {
+        each.label: each.chosen
+        for each in summarize(known).optimizers
+        if each.chosen is not None and each.label in labels
+    }
+    for label, rate in chosen.items():
+        store.plan([label], [rate], seeds)
+    wanted = [Trial(label, rate, seed) for label, rate in chosen.items() for seed in seeds]
+    if wanted:
+        what = "each at its best learning rate, with fresh seeds"
+        _train(engine, store, known, wanted, labels, console, what)
+
+
 def _train(
-    engine: Any, store: Any, known: Any, wanted: list[Any], labels: list[str], console: Any
+    engine: Any,
+    store: Any,
+    known: Any,
+    wanted: list[Any],
+    labels: list[str],
+    console: Any,
+    what: str = "",
 ) -> None:
     from surefoot.compare.trials.progress import Display
 
@@ -228,8 +269,9 @@ def _train(
     header = known.header
     display = Display(console, len(wanted), len(done), header["steps"], header["higher_is_better"])
     display.known((trial, known.records[trial]) for trial in done)
+    optimizers = len({trial.optimizer for trial in wanted})
     console.print(
-        f"{header['description'] or header['task']}\n{len(labels)} optimizers, "
+        f"{what or header['description'] or header['task']}\n{optimizers} optimizers, "
         f"{len(wanted)} trials of {header['steps']} steps on {header['backend']}"
         + (f"; {len(done)} of them are already done" if done else ""),
         highlight=False,

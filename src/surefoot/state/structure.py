@@ -24,11 +24,14 @@ class CompiledStructure:
     _iterations: Any
     eager_steps: dict[Any, Any]
     """Steps that an engine has compiled, by the values compiled into them."""
+    structure_facts: dict[str, Any]
+    """What has been found out about the structure, and holds until that changes."""
     traces: Traces
 
     def invalidate_compiled_steps(self) -> None:
         """Let steps be compiled again, except those in functions of the user."""
         self.eager_steps.clear()
+        self.structure_facts.clear()
         self.__dict__["_structure"] += 1
         self.traces.renew()
 

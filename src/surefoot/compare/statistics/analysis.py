@@ -1,5 +1,10 @@
 """Computes the summary of a run from its trials.
 
+An optimizer's best learning rate is the best of several on the seeds of the search. Its result on
+these seeds praises it: the 95 % interval of the best of seven equally good ones covers 88 % with
+two seeds and 68 % with ten. So it is trained again with fresh seeds, and only these count for its
+mean, its interval and all differences.
+
 A mean's interval is Student's t. Differences between optimizers are tested with the Games-Howell
 test, which compares all pairs at once and does not assume equal variances.
 """
@@ -14,6 +19,8 @@ from scipy import stats
 
 from surefoot.compare.statistics.summary import Difference, OptimizerSummary, Point, Summary, Width
 from surefoot.compare.trials.store import Run
+
+Grouped = dict[str, dict[float, list[dict[str, Any]]]]
 
 CONFIDENCE = 0.95
 # A learning rate is good within this distance of the overall best.
@@ -30,9 +37,7 @@ def summarize(run: Run) -> Summary:
         run: As read from disk; it need not be complete.
     """
     higher = bool(run.header["higher_is_better"])
-    grouped: dict[str, dict[float, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for trial in sorted(run.records):
-        grouped[trial.optimizer][trial.learning_rate].append(run.records[trial])
+    grouped, fresh = _grouped(run, fresh=False), _grouped(run, fresh=True)
     means = [
         statistics.fmean(results)
         for rates in grouped.values()
@@ -42,7 +47,7 @@ def summarize(run: Run) -> Summary:
     bound = near_best(means, run.header)
     target = run.header["target"] if run.header["target"] is not None else bound
     optimizers = [
-        _summarize_optimizer(label, rates, higher, bound, target)
+        _summarize_optimizer(label, rates, fresh[label], higher, bound, target)
         for label, rates in grouped.items()
     ]
     optimizers.sort(key=lambda each: _rank(each, higher))
@@ -53,10 +58,20 @@ def summarize(run: Run) -> Summary:
         differences=_differences(optimizers),
         bound=bound,
         target=target,
+        is_confirmed=bool(fresh) and all(each.is_confirmed for each in optimizers if each.best),
         failures=dict(run.failures),
         planned=len(run.planned),
         done=len(run.records),
     )
+
+
+def _grouped(run: Run, *, fresh: bool) -> Grouped:
+    """The records by optimizer and learning rate, in the order of the seeds."""
+    grouped: Grouped = defaultdict(lambda: defaultdict(list))
+    for trial in sorted(run.records):
+        if trial.is_fresh == fresh:
+            grouped[trial.optimizer][trial.learning_rate].append(run.records[trial])
+    return grouped
 
 
 def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
@@ -103,18 +118,24 @@ def _results(records: list[dict[str, Any]]) -> list[float]:
 def _summarize_optimizer(
     label: str,
     rates: dict[float, list[dict[str, Any]]],
+    fresh: dict[float, list[dict[str, Any]]],
     higher: bool,
     bound: float | None,
     target: float | None,
 ) -> OptimizerSummary:
     points = tuple(_point(rate, rates[rate], higher, target) for rate in sorted(rates))
     stable = [point for point in points if not point.diverged and point.mean is not None]
-    best = (
+    chosen = (
         max(stable, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
         if stable
         else None
     )
-    records = [record for each in rates.values() for record in each]
+    confirming = fresh.get(chosen.learning_rate, []) if chosen else []
+    best = chosen
+    if chosen is not None and confirming:
+        best = _point(chosen.learning_rate, confirming, higher, target)
+        best = None if best.mean is None else best
+    records = [record for each in (rates, fresh) for some in each.values() for record in some]
     times = [r["seconds_per_step"] for r in records if r["status"] == "finished"]
     per_step = statistics.median(times) if times else None
     to_target = best.steps_to_target if best else None
@@ -122,11 +143,13 @@ def _summarize_optimizer(
         label=label,
         points=points,
         best=best,
-        results=tuple(_results(rates[best.learning_rate])) if best else (),
-        is_at_edge=best is not None and best in (points[0], points[-1]),
-        width=_width(points, best, higher, bound) if best else None,
+        chosen=chosen.learning_rate if chosen else None,
+        results=tuple(_results(confirming or rates[best.learning_rate])) if best else (),
+        is_confirmed=bool(confirming),
+        is_at_edge=chosen is not None and chosen in (points[0], points[-1]),
+        width=_width(points, chosen, higher, bound) if chosen else None,
         trials=len(records),
-        diverged=sum(point.diverged for point in points),
+        diverged=sum(record["result"] is None for record in records),
         seconds_per_step=per_step,
         seconds_to_target=(
             to_target * per_step if to_target is not None and per_step is not None else None

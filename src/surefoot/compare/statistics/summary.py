@@ -54,16 +54,20 @@ class OptimizerSummary:
     """The summary of one optimizer.
 
     Attributes:
-        best: The learning rate with the best mean among those where no seed diverged; `None` if
-            there is none.
+        best: The learning rate with the best mean among those where no seed diverged, with what
+            the fresh seeds gave there, if any were trained; `None` if there is none.
+        chosen: The learning rate that was best on the seeds of the search.
         results: The results at `best`, one per seed.
+        is_confirmed: Whether these are of fresh seeds, which took no part in its choice.
         is_at_edge: Whether `best` is the lowest or highest learning rate tried.
     """
 
     label: str
     points: tuple[Point, ...]
     best: Point | None
+    chosen: float | None
     results: tuple[float, ...]
+    is_confirmed: bool
     is_at_edge: bool
     width: Width | None
     trials: int
@@ -98,6 +102,7 @@ class Summary:
         differences: The first optimizer against each of the others.
         bound: The result from which on a learning rate is good; `None` if nothing finished.
         target: The result for which the time to reach it is measured.
+        is_confirmed: Whether all means of best learning rates are of fresh seeds.
         failures: Optimizers that could not be trained, and why.
         planned, done: Numbers of trials requested and on disk.
     """
@@ -108,6 +113,7 @@ class Summary:
     differences: tuple[Difference, ...]
     bound: float | None
     target: float | None
+    is_confirmed: bool
     failures: dict[str, str]
     planned: int
     done: int

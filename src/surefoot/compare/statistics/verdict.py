@@ -15,8 +15,10 @@ def verdict(summary: Summary) -> list[str]:
     if not ranked:
         sentences.append("No optimizer finished at any learning rate, so nothing can be compared.")
     else:
+        sentences += _undecided(ranked, summary)
         sentences.append(_leader(ranked[0], summary))
         sentences += _comparison(ranked, summary)
+        sentences += _selection(ranked, summary)
         sentences += _widths(ranked, summary)
         sentences += _edges(ranked)
     sentences += _diverged(summary)
@@ -38,10 +40,25 @@ def _leader(leader: OptimizerSummary, summary: Summary) -> str:
         f"{summary.metric}, {number(best.mean)}"
     )
     if best.low is not None:
-        return f"{text} (95 % interval {number(best.low)} to {number(best.high)}, {_seeds(best)})."
+        interval = f"95 % interval {number(best.low)} to {number(best.high)}"
+        return f"{text} ({interval}, {_seeds(best, summary)})."
     if best.seeds == 1:
         return f"{text} (one seed, so no interval can be given)."
-    return f"{text} (the same for all {_seeds(best)}, so no interval can be given)."
+    return f"{text} (the same for all {_seeds(best, summary)}, so no interval can be given)."
+
+
+def _undecided(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
+    """Which optimizers cannot be told apart from the leader: then any of them is an answer."""
+    best = ranked[0].best
+    assert best is not None
+    stable = {each.label for each in ranked if each.best is not None and not each.best.diverged}
+    alike = [d.other for d in summary.differences if not d.is_shown and d.other in stable]
+    if not alike or best.seeds < 2:
+        return []
+    names = [ranked[0].label, *alike]
+    text = f"Between {_join(names)}, no difference can be shown with {_seeds(best, summary)}"
+    simplest = "; Adam is the simplest" if "Adam" in names else ""
+    return [f"{text}: choose any of them, or run more seeds{simplest}."]
 
 
 def _comparison(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
@@ -50,22 +67,26 @@ def _comparison(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     best = ranked[0].best
     assert best is not None
     shown = [each for each in summary.differences if each.is_shown]
-    open_ = [each.other for each in summary.differences if not each.is_shown]
     sentences = []
     if shown:
         gaps = _join([f"{each.other} (by {number(abs(each.difference))})" for each in shown])
-        sentences.append(f"It is better than {gaps}, each at its own best learning rate.")
-    if open_:
-        if best.seeds < 2:
-            sentences.append(
-                "With one seed nothing can be said about whether the others are worse; "
-                "run more seeds."
-            )
-        else:
-            sentences.append(
-                f"Between it and {_join(open_)}, no difference can be shown with {_seeds(best)}."
-            )
+        at_edge = [each for each in ranked if each.is_at_edge and len(each.points) > 1]
+        own = "" if at_edge else ", each at its own best learning rate"
+        sentences.append(f"{ranked[0].label} is better than {gaps}{own}.")
+    if best.seeds < 2 and len(shown) < len(summary.differences):
+        sentences.append(
+            "With one seed nothing can be said about whether the others are worse; run more seeds."
+        )
     return sentences
+
+
+def _selection(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
+    if summary.is_confirmed or all(len(each.points) < 2 for each in ranked):
+        return []
+    return [
+        "These results are of the seeds that chose the learning rates, and so too good, their "
+        "intervals too narrow; `--fresh-seeds` trains the chosen ones again."
+    ]
 
 
 def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
@@ -126,9 +147,9 @@ def _diverged(summary: Summary) -> list[str]:
     return [f"Runs that diverged: {_join(counts)}."] if counts else []
 
 
-def _seeds(point: Point) -> str:
-    seeds = point.seeds
-    return f"{seeds} seed{'s' if seeds != 1 else ''}"
+def _seeds(point: Point, summary: Summary) -> str:
+    fresh = "fresh " if summary.is_confirmed else ""
+    return f"{point.seeds} {fresh}seed{'s' if point.seeds != 1 else ''}"
 
 
 def _join(names: list[str]) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 from surefoot.compare.errors import UsageError
 
 FILE = "trials.jsonl"
+FIRST_FRESH_SEED = 10_000
+"""From here on are the seeds of the trials that confirm an optimizer's best learning rate."""
+
 FORMAT = 1
 # Trials are comparable only if these entries of the header are equal.
 IDENTITY = (
@@ -28,6 +31,11 @@ class Trial:
     optimizer: str
     learning_rate: float
     seed: int
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its seed took no part in the choice of the learning rate."""
+        return self.seed >= FIRST_FRESH_SEED
 
 
 @dataclass
