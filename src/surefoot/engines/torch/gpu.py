@@ -42,16 +42,26 @@ _tried: dict[torch.device, Obstacle | None] = {}
 
 
 def _trial(device: torch.device) -> Obstacle | None:
-    """Run a small loop: there may be no C compiler, which Triton needs, or an old GPU."""
+    """Run a small loop: there may be no C compiler, which Triton needs, or an old GPU.
+
+    This alone waits for the device, before the first step.
+    """
+    waiting_is = torch.cuda.get_sync_debug_mode()
+    if waiting_is:  # a warning or an error, since the user looks for what waits in steps
+        torch.cuda.set_sync_debug_mode("default")
     numbers = torch.arange(3.0, device=device)
     try:
         table = table_of([[numbers]])
         placed = None if table is None else place(table, device)
         if placed is not None:
             run(Loop(_multiplied, "float32", scalars=1, inputs=1, outputs=1), placed, [2.0])
+        found = numbers.tolist()
     except Exception as error:  # of Triton, of a compiler, of the driver
         return Obstacle(f"Triton fails on {device} ({type(error).__name__}: {error})")
-    if numbers.tolist() != [0.0, 2.0, 4.0]:
+    finally:
+        if waiting_is:
+            torch.cuda.set_sync_debug_mode(waiting_is)
+    if found != [0.0, 2.0, 4.0]:
         return Obstacle(f"a trial of Triton on {device} gave wrong numbers")
     return None
 
@@ -109,11 +119,12 @@ def place(table: np.ndarray, device: torch.device) -> Placed | None:
             _spare.clear()
         numbers = table[:, -1]
         program_key = device, stream, numbers.tobytes()
-        if program_key not in _programs:
-            _programs[program_key] = _uploaded(_programs_for(numbers), device)
+        programs = _programs.get(program_key)  # once: another thread may clear them
+        if programs is None:
+            programs = _programs[program_key] = _uploaded(_programs_for(numbers), device)
         if _name(table) not in _spare and device.type == "cuda":
             _spare[_name(table)] = torch.empty(table.shape, dtype=torch.int64, pin_memory=True)
-        placed = Placed(_uploaded(table, device), _programs[program_key], _alignment(table))
+        placed = Placed(_uploaded(table, device), programs, _alignment(table))
         _tables[key] = table, placed
         return placed
 
@@ -125,7 +136,8 @@ def _name(table: np.ndarray) -> tuple[Any, ...]:
 
 def _placed_in_graph(table: np.ndarray, device: torch.device) -> Placed | None:
     numbers = table[:, -1].tobytes()
-    programs = next((p for (d, _, n), p in _programs.items() if (d, n) == (device, numbers)), None)
+    uploaded = list(_programs.items())
+    programs = next((p for (d, _, n), p in uploaded if (d, n) == (device, numbers)), None)
     memory = _spare.pop(_name(table), None)
     if programs is None or memory is None:
         return None
