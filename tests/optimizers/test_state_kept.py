@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,21 @@ def test_state_that_would_be_lost_in_a_stateless_step_is_an_error(name: str) -> 
     with keras.StatelessScope(), pytest.raises(RuntimeError, match="lost"):
         loop.optimizer.load_own_variables({k: v * 2 for k, v in state.items()})
     assert_equal(stored(loop.optimizer), before)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_a_deep_copy_of_a_model_goes_on_alone(name: str) -> None:
+    """What steps have found out about the original's variables is not the copy's."""
+    model = fresh_model(MAKE[name]())
+    model.fit(INPUTS, TARGETS, epochs=HALF, shuffle=False, verbose=0)
+    twin = copy.deepcopy(model)
+    twin.fit(INPUTS, TARGETS, epochs=HALF, shuffle=False, verbose=0)
+    ended = [to_numpy(v) for v in (*twin.variables, *twin.optimizer.variables)]
+    model.fit(INPUTS, TARGETS, epochs=HALF, shuffle=False, verbose=0)
+    for one, other in zip(ended, (*model.variables, *model.optimizer.variables), strict=True):
+        np.testing.assert_array_equal(one, to_numpy(other))
+    for one, other in zip(ended, (*twin.variables, *twin.optimizer.variables), strict=True):
+        np.testing.assert_array_equal(one, to_numpy(other))
 
 
 @pytest.mark.backends("tensorflow")

@@ -20,7 +20,7 @@ from surefoot.state.hyperparameters import Hyperparameter, HyperparameterSet
 from surefoot.state.known_variables import require_known, require_same
 from surefoot.state.measurement import FIELDS, Measurement
 from surefoot.state.named_state import NamedState
-from surefoot.state.structure import CompiledStructure
+from surefoot.state.structure import CompiledStructure, OwnFacts
 from surefoot.variables.slots import SlotRegistry
 from surefoot.variables.variable import accumulator_dtype, variable_path
 
@@ -62,8 +62,8 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
             hyperparameters=hyperparameters,
             slots=SlotRegistry(),
             pending_slots={},
-            eager_steps={},
-            structure_facts={},
+            eager_steps=OwnFacts(),
+            structure_facts=OwnFacts(),
             step_lock=threading.RLock(),
             traces=Traces(),
             _structure=0,

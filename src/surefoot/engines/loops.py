@@ -29,6 +29,10 @@ class Columns(list[list[Any]]):
 
     known: Any = None
 
+    def __reduce__(self) -> tuple[type[Columns], tuple[list[list[Any]]]]:
+        # Without what is known, which is about other memory than that of a copy.
+        return Columns, (list(self),)
+
 
 _LOGGER = logging.getLogger("surefoot")
 

@@ -17,6 +17,16 @@ from surefoot.engines.traces import Traces
 from surefoot.state.attachment import require_attached
 
 
+class OwnFacts(dict[Any, Any]):
+    """What holds for one optimizer and its variables: a copy of the optimizer has none of it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OwnFacts:
+        return OwnFacts()
+
+    def __reduce__(self) -> tuple[type[OwnFacts], tuple[()]]:
+        return OwnFacts, ()
+
+
 class CompiledStructure:
     """Mixin for optimizers that knows where steps are compiled; it comes before Keras's class."""
 
