@@ -69,7 +69,7 @@ def _check_finite(name: str, examples: tuple[Any, Any], model: Any) -> None:
     found = _with_nan(inputs)
     if not found.size:
         return
-    outputs = leaves(model(pick(inputs, found[:1])))
+    outputs = keras.tree.flatten(model(pick(inputs, found[:1])))
     if not all(np.isfinite(numbers(output)).all() for output in outputs):
         raise UsageError(
             f"{name} has NaN in the inputs of {found.size} examples, and the model gives NaN for "

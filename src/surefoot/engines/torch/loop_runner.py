@@ -52,7 +52,7 @@ def _obstacle_on(device: torch.device) -> Obstacle | None:
 def step_path() -> StepPath:
     """How a step is made: see `LoopRunner`."""
     variable = held_tensor(keras.Variable(0.0, dtype="float32"))
-    others = "plain operations of PyTorch"
+    others = "plain operations"
     if variable.device.type == "cpu":
         others = f"fused kernel: PyTorch's AdamW where it computes the rule, else {others}"
     return loops.step_path(
