@@ -33,6 +33,7 @@ OPTIMIZERS: dict[str, Make] = {
         weight_decay=keras.optimizers.schedules.PolynomialDecay(0.1, 10),
     ),
     "Nadam, global_clipnorm": lambda: surefoot.Nadam(global_clipnorm=1.0),
+    "RectifiedAdam, clipnorm": lambda: surefoot.RectifiedAdam(clipnorm=1.0),
     "Nadam, skip": lambda: surefoot.Nadam(nonfinite="skip"),
     "Ranger": surefoot.Ranger,
     "Ranger, skip": lambda: surefoot.Ranger(nonfinite="skip"),
@@ -40,10 +41,9 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 # The number of kernels of these grows with the number of tensors: Keras's moving average goes from
-# variable to variable, and so do norms and random numbers of single tensors.
+# variable to variable, and each has random numbers of its own.
 GROWING: dict[str, Make] = {
     "use_ema": lambda: surefoot.Nadam(use_ema=True, ema_overwrite_frequency=None),
-    "clipnorm": lambda: surefoot.RectifiedAdam(clipnorm=1.0),
     "stochastic": lambda: surefoot.RectifiedAdam(low_precision="stochastic"),
 }
 

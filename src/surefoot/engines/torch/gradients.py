@@ -107,7 +107,9 @@ class TorchGradients(GradientEngine):
         given = [g for g in gradients if g is not None]
         factor: Any
         if optimizer.clipnorm is not None and given:
-            factor = [_factor(norm, optimizer.clipnorm) for norm in torch._foreach_norm(given)]
+            factors = _factor(_together(torch._foreach_norm(given)), optimizer.clipnorm).unbind()
+            pairs = zip(factors, given, strict=True)
+            factor = [f.to(g.device, g.dtype, non_blocking=True) for f, g in pairs]
         elif optimizer.global_clipnorm is not None and given:
             factor = _factor(_total(torch._foreach_norm(given)), optimizer.global_clipnorm)
             if any(g.device != factor.device for g in given):
