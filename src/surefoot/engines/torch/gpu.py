@@ -223,7 +223,8 @@ def condition() -> torch.Tensor | None:
 def where(holds: torch.Tensor) -> Iterator[None]:
     """Make steps only where a condition holds, which is not read."""
     outer = _condition.get()
-    both = holds.to(torch.float64)
+    # Apple's GPUs have no float64.
+    both = holds.to(torch.float64 if holds.device.type == "cuda" else torch.float32)
     token = _condition.set(both if outer is None else both * outer)
     try:
         yield

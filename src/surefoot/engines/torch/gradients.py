@@ -146,7 +146,10 @@ def _wider(tensors: list[Any]) -> list[Any]:
     places = [
         i
         for i, t in enumerate(tensors)
-        if t is not None and t.is_floating_point() and t.dtype.itemsize < 4 and not t.is_sparse
+        if t is not None
+        and t.layout is torch.strided
+        and t.is_floating_point()
+        and t.dtype.itemsize < 4
     ]
     narrow = [tensors[i] for i in places]
     wide = [torch.empty(t.shape, dtype=torch.float32, device=t.device) for t in narrow]
