@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -27,16 +26,6 @@ SIZES = (5000, 17, triton_kernels.BLOCK, 1, 2 * triton_kernels.BLOCK, 0)
 SPECIAL = (np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-30, 1e30)
 SCALARS_TOLERANCE = 1e-14
 """Some roundings of float64, in which scalars are computed."""
-
-NUMPY = SimpleNamespace(
-    clip=np.clip,
-    isfinite=np.isfinite,
-    maximum=np.maximum,
-    ones_like=np.ones_like,
-    sqrt=np.sqrt,
-    where=np.where,
-    zeros_like=np.zeros_like,
-)
 
 
 @pytest.fixture
@@ -114,7 +103,7 @@ def test_loop_is_the_rule_bit_for_bit(interpreter: None, name: str, holds: float
     for row in range(len(SIZES)):
         before = [column[row] for column in columns]
         with np.errstate(all="ignore"):
-            new = body.function(NUMPY, rounded, before)
+            new = body.function(np, rounded, before)
         for place, old in enumerate(before):
             moves = place < body.outputs and holds != 0.0
             wanted = new[place] if moves else old

@@ -185,7 +185,15 @@ def layer_weights(model: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarra
 def assert_weights(
     model: keras.Model, recorded: dict[str, np.ndarray], batches: int, exact: bool = False
 ) -> None:
-    found = dict(layer_weights(model))
+    assert_arrays(dict(layer_weights(model)), recorded, batches, exact)
+
+
+def assert_arrays(
+    found: dict[str, np.ndarray],
+    recorded: dict[str, np.ndarray],
+    batches: int,
+    exact: bool = False,
+) -> None:
     wanted = {k.split("/", 2)[2]: k for k in recorded if k.startswith(f"after/{batches}/")}
     assert found.keys() == wanted.keys()
     for name, key in wanted.items():

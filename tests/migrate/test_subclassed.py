@@ -16,6 +16,7 @@ from migrate.legacy_files import (
     RECORDED,
     RELATIVE,
     SAVED_AFTER,
+    assert_arrays,
     expected,
     path_of,
     train,
@@ -112,16 +113,7 @@ def assert_parts(
         for name, layer in parts.items()
         for i, value in enumerate(layer.get_weights())
     }
-    wanted = {k.split("/", 2)[2]: k for k in recorded if k.startswith(f"after/{batches}/")}
-    assert found.keys() == wanted.keys()
-    for name, key in wanted.items():
-        np.testing.assert_allclose(
-            found[name],
-            recorded[key],
-            rtol=0 if exact else RELATIVE,
-            atol=0 if exact else ABSOLUTE,
-            err_msg=name,
-        )
+    assert_arrays(found, recorded, batches, exact)
 
 
 def test_a_checkpoint_goes_by_attributes() -> None:

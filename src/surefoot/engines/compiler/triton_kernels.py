@@ -85,7 +85,7 @@ def obstacle() -> Obstacle | None:
 
 @functools.cache
 def loop_kernel(loop: Loop) -> Any:
-    """A kernel that runs a loop on rows of arrays.
+    """A kernel that runs a loop on rows of arrays, in place.
 
     Its arguments are a table of int64, in each row the addresses of the arrays and how many numbers
     each has; a table of int32, for each program its row and its block; the scalars, float64, a
@@ -94,14 +94,13 @@ def loop_kernel(loop: Loop) -> Any:
     builder, results = loop.written_in(TRITON)
     first = int(loop.conditional)
     width = loop.arrays + 1
-    targets = {place: loop.inputs + i for i, place in enumerate(loop.new)}
     body = [
         *(f"x{i} = tl.load(a{i} + at MASK)" for i in range(loop.inputs)),
         *builder.in_loop,
         *(
-            f"tl.store(a{targets.get(place, place)} + at, {result.name} MASK)"
+            f"tl.store(a{place} + at, {result.name} MASK)"
             for place, result in enumerate(results)
-            if place in targets or result.name != f"x{place}"
+            if result.name != f"x{place}"
         ),
     ]
     lines = [

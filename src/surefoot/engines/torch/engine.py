@@ -219,7 +219,7 @@ class TorchEngine(TorchGradients, Engine):
         holds = gpu.condition()
         if holds is None:
             return new
-        moves = (holds != 0.0).to(gradient.device, non_blocking=True)
+        moves = _beside(holds != 0.0, gradient)
         pairs = zip(_flat(new), _flat(state), strict=True)
         parameter, *moments, master = (
             None if x is None else torch.where(moves, x, old) for x, old in pairs
@@ -228,13 +228,11 @@ class TorchEngine(TorchGradients, Engine):
 
     def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
         """Also on the device of the variable."""
-        device = held_tensor(tracked.variable).device
+        variable = held_tensor(tracked.variable)
         own = super().scalars_for(tracked, scalars)
         if isinstance(own.adaptive, torch.Tensor):
             own = own._replace(adaptive=own.adaptive != 0.0)
-        return StepScalars(
-            *(x.to(device, non_blocking=True) if isinstance(x, torch.Tensor) else x for x in own)
-        )
+        return StepScalars(*(_beside(x, variable) for x in own))
 
     def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
         if like.device.type != "cpu":
@@ -279,7 +277,7 @@ class TorchEngine(TorchGradients, Engine):
     ) -> None:
         first = value_of(targets[0][0])
         dtype = accumulator_dtype(targets[0][0])
-        given = [self._beside(self.cast(s, dtype), first) for s in scalars]
+        given = [_beside(self.cast(s, dtype), first) for s in scalars]
         values = [
             packs.gathered([None if v is None else self.read(v) for v in column])
             for column in sources
@@ -289,17 +287,12 @@ class TorchEngine(TorchGradients, Engine):
             olds = [self.read(v) for v in column]
             new = self.cast(new, olds[0].dtype)
             if isinstance(condition, torch.Tensor):
-                holds = self._beside(condition != 0, first)
+                holds = _beside(condition != 0, first)
                 new = torch.where(holds, new, packs.gathered(olds))
             if len(column) == 1:
                 self.assign(column[0], new)
             else:
                 packs.scatter(olds, new)
-
-    def _beside(self, value: Any, other: torch.Tensor) -> Any:
-        """A scalar on the device of a tensor."""
-        is_tensor = isinstance(value, torch.Tensor)
-        return value.to(other.device, non_blocking=True) if is_tensor else value
 
     def run_where(
         self,
@@ -316,6 +309,12 @@ class TorchEngine(TorchGradients, Engine):
                 action()
         elif condition:
             action()
+
+
+def _beside(value: Any, other: torch.Tensor) -> Any:
+    """A scalar on the device of a tensor; what is no tensor as it is."""
+    is_tensor = isinstance(value, torch.Tensor)
+    return value.to(other.device, non_blocking=True) if is_tensor else value
 
 
 def _state_of(entry: Tracked) -> list[Any]:

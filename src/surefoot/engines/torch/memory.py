@@ -83,48 +83,42 @@ def table_of(columns: Sequence[Column], variables: Columns | None = None) -> np.
         if kind is None:
             return None
         known: Resident | None = None if variables is None else variables.known
-        if known is not None and known.holds(tensors):
-            first = len(known.tensors)
-            new = _resident(tensors[first:], kind.sizes[first:], kind.itemsize)
-            apart = new is not None and known.is_apart_from(new)
-            addresses = np.concatenate([known.addresses, new.addresses]) if new and apart else None
-        else:
-            found = _resident(tensors, kind.sizes, kind.itemsize)
-            addresses = None if found is None else found.addresses
-            if variables is not None:
-                first = len(variables) * len(columns[0])
-                variables.known = found and found.first(first)
+        first = 0 if known is None or not known.holds(tensors) else len(known.tensors)
+        new = _resident(tensors[first:], kind.sizes[first:], kind.itemsize)
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
-    if addresses is None:
+    if variables is not None and not first:
+        variables.known = new and new.first(len(variables) * len(columns[0]))
+    if new is None:
+        return None
+    addresses = new.addresses
+    if known is not None and first:
+        addresses = np.concatenate([known.addresses, addresses])
+    if _overlap(addresses, kind.sizes):
         return None
     rows = addresses.reshape(len(columns), -1)
     return np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
 
 
 class Resident(NamedTuple):
-    """Tensors whose numbers are in memory that none shares with another.
+    """Tensors whose numbers are in memory.
 
     Attributes:
         tensors: The tensors.
         addresses: Where their numbers are.
-        sizes: How many bytes these take.
         storages: The storages. They are held, so that nothing else can be at these addresses.
         stored: The bytes of each storage.
     """
 
     tensors: list[torch.Tensor]
     addresses: np.ndarray
-    sizes: np.ndarray
     storages: list[torch.UntypedStorage]
     stored: list[int]
 
     def first(self, count: int) -> Resident:
         """The first ones."""
-        tensors, addresses, sizes, storages, stored = self
-        return Resident(
-            tensors[:count], addresses[:count], sizes[:count], storages[:count], stored[:count]
-        )
+        tensors, addresses, storages, stored = self
+        return Resident(tensors[:count], addresses[:count], storages[:count], stored[:count])
 
     def holds(self, tensors: list[torch.Tensor]) -> bool:
         """Whether ``tensors`` begins with these, and all are where they were."""
@@ -135,14 +129,9 @@ class Resident(NamedTuple):
             and list(map(torch.UntypedStorage.nbytes, self.storages)) == self.stored
         )
 
-    def is_apart_from(self, other: Resident) -> bool:
-        """Whether they share no memory with others."""
-        starts = np.concatenate([self.addresses, other.addresses])
-        return not _overlap(starts, np.concatenate([self.sizes, other.sizes]))
-
 
 def _resident(tensors: list[torch.Tensor], sizes: np.ndarray, itemsize: int) -> Resident | None:
-    """Tensors with their memory; None if it is missing, or some share it."""
+    """Tensors with their memory; None if some of it is missing."""
     count = len(tensors)
     addresses = np.fromiter(map(torch.Tensor.data_ptr, tensors), np.int64, count)
     storages = list(map(torch.Tensor.untyped_storage, tensors))
@@ -150,9 +139,9 @@ def _resident(tensors: list[torch.Tensor], sizes: np.ndarray, itemsize: int) -> 
     offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, count)
     # Zeros without memory have the address 0.
     missing = (offsets * itemsize + sizes > stored) | (addresses == 0)
-    if np.any(missing & (sizes > 0)) or _overlap(addresses, sizes):
+    if np.any(missing & (sizes > 0)):
         return None
-    return Resident(tensors, addresses, sizes, storages, stored)
+    return Resident(tensors, addresses, storages, stored)
 
 
 class _Kind(NamedTuple):

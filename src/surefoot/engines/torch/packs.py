@@ -36,7 +36,8 @@ def packed(
     filled: dict[Any, int] = {}
     seen: set[int] = set()
     for item in items:
-        row = [t for t in row_of(item) if t is not None]
+        whole = row_of(item)
+        row = [t for t in whole if t is not None]
         size = row[0].numel()
         storages = _storages(row)
         # Where tensors share memory it matters which is read and written first.
@@ -47,7 +48,7 @@ def packed(
             yield from packs.values()
             packs, filled, seen = {}, {}, set()
         seen |= storages
-        kinds = tuple(None if t is None else (t.device, t.dtype) for t in row_of(item))
+        kinds = tuple(None if t is None else (t.device, t.dtype) for t in whole)
         key = kinds, key_of(item)
         if filled.get(key, 0) + size > MOST_NUMBERS:
             yield packs.pop(key)
