@@ -41,6 +41,9 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "lookahead": lambda: surefoot.Lookahead(surefoot.RectifiedAdam(0.02, beta_2=0.9), 4),
     "lookahead_sgd": lambda: surefoot.Lookahead(keras.optimizers.SGD(0.1, momentum=0.9), 4),
     "ranger": lambda: surefoot.Ranger(0.02, beta_2=0.95, weight_decay=0.1, sync_period=5),
+    "ranger_bfloat16": lambda: surefoot.Ranger(
+        0.02, amsgrad=True, sync_period=5, moments="bfloat16", slow_weights="bfloat16", seed=3
+    ),
     "scaled": lambda: keras.optimizers.LossScaleOptimizer(
         surefoot.Lookahead(surefoot.Nadam(0.02), 4), initial_scale=16.0, dynamic_growth_steps=4
     ),
@@ -54,7 +57,7 @@ ALONE = ("own_variables", "set_weights", "pickle_optimizer") + (
 )
 
 # Those that are continued in a new process: between them they have every kind of state.
-CONTINUED = ("radam_all", "nadam", "accumulating", "lookahead_sgd", "ranger", "scaled")
+CONTINUED = ("radam_all", "nadam", "accumulating", "lookahead_sgd", "ranger_bfloat16", "scaled")
 # get_weights counts updates, as the originals' did; in between it does not say how far it is.
 NOT_BY_WEIGHTS = ("accumulating",)
 
@@ -176,7 +179,10 @@ def save_loop(loop: Loop, directory: Path, form: str) -> None:
     elif form == "pickle_optimizer":
         (directory / "optimizer.pickle").write_bytes(pickle.dumps(optimizer))
     elif form == "stateless":
-        np.savez(directory / "stateless.npz", *[np.asarray(v.value) for v in optimizer.variables])
+        # NumPy's files have no bfloat16, which float32 represents exactly.
+        values = [np.asarray(v.value) for v in optimizer.variables]
+        plain = [x.astype("float32") if x.dtype.name == "bfloat16" else x for x in values]
+        np.savez(directory / "stateless.npz", *plain)
 
 
 def load_loop(name: str, directory: Path, form: str) -> Loop:

@@ -22,6 +22,7 @@ __all__ = [
     "OptimizerDiagnostics",
     "__version__",
     "diagnostics",
+    "memory",
     "optimizers",
 ]
 
@@ -31,6 +32,7 @@ _missing = missing_backend()
 if _missing is None and not is_command():
     from surefoot import diagnostics, optimizers
     from surefoot.diagnostics import OptimizerDiagnostics
+    from surefoot.memory_plan import memory
     from surefoot.optimizers import *  # noqa: F403
 
     __all__ += optimizers.__all__
@@ -45,8 +47,10 @@ if not TYPE_CHECKING:
         if "OptimizerDiagnostics" not in globals():
             loaded = importlib.import_module("surefoot.optimizers")
             module = importlib.import_module("surefoot.diagnostics")
+            plan = importlib.import_module("surefoot.memory_plan")
             names = {other: getattr(loaded, other) for other in loaded.__all__}
-            globals().update(names, OptimizerDiagnostics=module.OptimizerDiagnostics)
+            others = {"OptimizerDiagnostics": module.OptimizerDiagnostics, "memory": plan.memory}
+            globals().update(names, **others)
             __all__.extend(names)
             if name in globals():
                 return globals()[name]

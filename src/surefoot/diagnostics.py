@@ -12,6 +12,7 @@ import keras
 
 from surefoot.arguments.checks import positive_whole_number
 from surefoot.base.optimizer import BaseOptimizer
+from surefoot.memory_plan import Memory, memory
 from surefoot.optimizers.rectified_adam import RectifiedAdam
 from surefoot.state.measurement import combined
 from surefoot.variables.keras_optimizer import with_inner_optimizers
@@ -76,6 +77,14 @@ class Diagnostics:
         """Start a new interval."""
         self._outermost.measurement.reset()
         self._skipped = self._skipped_so_far()
+
+    def memory(self) -> Memory:
+        """What the training takes in memory: see `surefoot.memory`.
+
+        Raises:
+            ValueError: If the optimizer has not been built.
+        """
+        return memory(self._chain[0])
 
     def read(self, batches: int | None = None) -> dict[str, float]:
         """The numbers of the steps since `start` or the last `reset`.

@@ -8,41 +8,47 @@ import math
 import mmap
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+import numpy_arrays
+import random_rounding
 from surefoot.engines import loops
+from surefoot.engines.assignment_loops import assignment_loop
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
 from surefoot.optimizers.lookahead import _fast_value, _synchronized
+from surefoot.rule import rounding
+from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
 from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.once
 
 SPECIAL = (0.0, -0.0, 1.5, -2.0, math.inf, -math.inf, math.nan, 1e-30, 1e38, 0.3)
-NUMPY = SimpleNamespace(
-    abs=np.abs,
-    clip=np.clip,
-    isfinite=np.isfinite,
-    maximum=np.maximum,
-    minimum=np.minimum,
-    ones_like=np.ones_like,
-    sqrt=np.sqrt,
-    where=np.where,
-    zeros_like=np.zeros_like,
-)
 
 
-def run(body: Loop, scalars: Any, rows: list[list[np.ndarray]], threads: int = 1) -> None:
+def run(
+    body: Loop,
+    scalars: Any,
+    rows: list[list[np.ndarray]],
+    threads: int = 1,
+    keys: list[int] | None = None,
+) -> None:
     """Run a loop on rows of arrays."""
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)(
         llvm.address(body.representation(), "run")
     )
     given = np.array(scalars, body.dtype)
-    table = np.array([[*(a.ctypes.data for a in row), row[0].size] for row in rows], np.int64)
+    table = np.array(
+        [
+            [*(a.ctypes.data for a in row), row[0].size, key]
+            for row, key in zip(rows, keys or [0] * len(rows), strict=True)
+        ],
+        np.int64,
+    )
     assert function(given.ctypes.data, table.ctypes.data, len(rows), threads) == 0
 
 
@@ -73,10 +79,12 @@ OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
 FOR_SCALARS = {"exp", "expm1", "log1p"}
 """Only kernels for GPUs compute scalars: `tests/kernels` has their test."""
 
+FOR_INTEGERS = {"integer", "to_bits", "from_bits", "shifted_right"}
+
 
 def test_every_operation_has_a_test() -> None:
     names = {n for n, f in vars(symbols).items() if callable(f) and n.islower() and n[0] != "_"}
-    assert names - FOR_SCALARS == set(vars(NUMPY))
+    assert names - FOR_SCALARS == set(numpy_arrays.__all__) | FOR_INTEGERS
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
@@ -84,8 +92,8 @@ def test_every_operation_has_a_test() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_are_those_of_numpy(name: str, dtype: str) -> None:
     arrays = [a.ravel() for a in np.meshgrid(*[np.array(SPECIAL, dtype)] * 3)]
-    body = Loop(lambda xp, s, n: [OPERATIONS[name](xp, *n)], dtype, 0, 3, 1)
-    right = OPERATIONS[name](NUMPY, *arrays).astype(dtype)
+    body = Loop(lambda xp, s, n, at: [OPERATIONS[name](xp, *n)], dtype, 0, (dtype, dtype, dtype), 1)
+    right = OPERATIONS[name](numpy_arrays, *arrays).astype(dtype)
     ours = [a.copy() for a in arrays]
     run(body, [0.0], [ours])
     np.testing.assert_allclose(ours[0], right, rtol=2 * np.finfo(dtype).eps)
@@ -96,21 +104,30 @@ def test_operations_are_those_of_numpy(name: str, dtype: str) -> None:
 
 
 def test_a_loop_makes_no_decisions_in_python() -> None:
-    body = Loop(lambda xp, s, n: [n[0] if n[0] > 0.0 else n[1]], "float32", 0, 2, 1)
+    body = Loop(
+        lambda xp, s, n, at: [n[0] if n[0] > 0.0 else n[1]], "float32", 0, ("float32", "float32"), 1
+    )
     with pytest.raises(TypeError, match="where"):
         body.representation()
 
 
 @pytest.mark.parametrize("condition", [0.0, 1.0])
 def test_conditions(condition: float) -> None:
-    body = Loop(lambda xp, s, n: [n[0] * s[0]], "float32", 1, 1, 1, conditional=True)
+    body = Loop(lambda xp, s, n, at: [n[0] * s[0]], "float32", 1, ("float32",), 1, conditional=True)
     array = np.arange(5, dtype="float32")
     run(body, [condition, 3.0], [[array]])
     np.testing.assert_array_equal(array, np.arange(5) * (3.0 if condition else 1.0))
 
 
 def test_an_output_may_be_an_array_of_its_own() -> None:
-    body = Loop(lambda xp, s, n: [n[0] + n[1], n[1] * 2.0], "float64", 0, 2, 2, new=(0,))
+    body = Loop(
+        lambda xp, s, n, at: [n[0] + n[1], n[1] * 2.0],
+        "float64",
+        0,
+        ("float64", "float64"),
+        2,
+        new=(0,),
+    )
     x, y, new = np.arange(3.0), np.arange(3.0) + 1.0, np.zeros(3)
     run(body, [0.0], [[x, y, new]])
     np.testing.assert_array_equal(x, np.arange(3.0))
@@ -125,7 +142,12 @@ def test_threads_share_the_numbers_of_all_rows(threads: int) -> None:
     random = np.random.default_rng(0)
     values = [random.normal(size=n).astype("float32") for n in sizes]
     rows = [[x.copy(), 2.0 * x] for x in values]
-    run(Loop(lambda xp, s, n: [n[0] * 0.5 + n[1]], "float32", 0, 2, 1), [0.0], rows, threads)
+    run(
+        Loop(lambda xp, s, n, at: [n[0] * 0.5 + n[1]], "float32", 0, ("float32", "float32"), 1),
+        [0.0],
+        rows,
+        threads,
+    )
     for value, (changed, read) in zip(values, rows, strict=True):
         np.testing.assert_array_equal(changed, value * np.float32(2.5))
         np.testing.assert_array_equal(read, value * np.float32(2.0))
@@ -155,37 +177,48 @@ class GuardedMemory:
         return np.frombuffer(buffer, kind)
 
 
-def every_loop() -> Iterator[tuple[str, Loop]]:
-    """The loops that the library makes, in both dtypes."""
-    for dtype in ("float32", "float64"):
+STATES = (
+    ("float32", "float32", False),
+    ("float64", "float64", False),
+    ("float32", "bfloat16", False),
+    ("bfloat16", "float32", True),
+    ("bfloat16", "bfloat16", True),
+)
+"""The dtypes of a variable and of its slots, and whether it is the upper half of its master."""
+
+STEP = StepScalars(0.1, 0.01, 0.02, 0.05, 1.5, 1e-7, 1.0, 0.01)
+
+
+def every_loop() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
+    """The loops that the library makes, for each dtype of state, and scalars for them."""
+    for dtype, slots, halves in STATES:
+        step_halves = {"step_low": 3.0, "step_high": 1.0} if slots == "bfloat16" else {}
+        state = f"{dtype}-{slots}"
         for amsgrad, nesterov, clips in itertools.product([False, True], repeat=3):
-            name = f"rule-{dtype}-{amsgrad}-{nesterov}-{clips}"
-            yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
+            name = f"rule-{state}-{amsgrad}-{nesterov}-{clips}"
+            step = STEP._replace(**step_halves, **({} if nesterov else {"gradient_weight": None}))
+            given = {k: v for k, v in step._asdict().items() if v is not None}
+            stored = (dtype, *[slots] * (2 + amsgrad), *["int16"] * halves, dtype)
+            body = loops.rule_loop(stored, tuple(given), clips=clips)
+            yield name, (body, [*given.values(), *([0.5] if clips else [])])
         # The slow weights from the fast ones, and where both meet.
-        start = loops._assigned(_fast_value, 1, (1, None))
-        yield f"start-{dtype}", Loop(start, dtype, 0, 2, 1, conditional=True)
-        meet = loops._assigned(_synchronized, 2, (0, None, 1))
-        yield f"meet-{dtype}", Loop(meet, dtype, 1, 2, 2, conditional=True)
+        form = AT_RANDOM if slots == "bfloat16" else NEAREST
+        scalars = [0.25, *step_halves.values()]
+        master = ["int16"] * halves
+        places = (1, 2 if halves else None)
+        stored = (slots, dtype, *master)
+        body = assignment_loop(_fast_value, stored, (form,), places, len(scalars))
+        yield f"start-{state}", (body, [1.0, *scalars])
+        stored = (dtype, *master, slots)
+        forms = (UPPER, LOWER, form) if halves else (NEAREST, form)
+        places = (0, 1 if halves else None, len(stored) - 1)
+        body = assignment_loop(_synchronized, stored, forms, places, len(scalars))
+        yield f"meet-{state}", (body, [1.0, *scalars])
 
 
 LOOPS = dict(every_loop())
 SIZES = [*range(71), *(2**k + d for k in range(7, 13) for d in (-1, 0, 1))]
-
-
-def scalars_for(body: Loop) -> list[float]:
-    if body.conditional:
-        return [1.0, *[0.25] * body.scalars]
-    names = [n for n in StepScalars._fields if n != "gradient_weight"]
-    values = dict(zip(names, (0.1, 0.01, 0.05, 1.5, 1e-7, 1.0, 0.01), strict=True))
-    nesterov = [0.02] if body.scalars >= 8 and body in nesterov_loops() else []
-    ordered = [*list(values.values())[:2], *nesterov, *list(values.values())[2:]]
-    return [*ordered, *[0.5] * (body.scalars - len(ordered))]
-
-
-def nesterov_loops() -> set[Loop]:
-    return {
-        b for name, b in LOOPS.items() if name.startswith("rule") and name.split("-")[3] == "True"
-    }
+BFLOAT16 = ml_dtypes.bfloat16
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
@@ -193,25 +226,106 @@ def nesterov_loops() -> set[Loop]:
 @pytest.mark.parametrize("name", LOOPS)
 def test_no_number_beside_the_arrays_is_touched(name: str, at_the_end: bool) -> None:
     """Neither read, where the process would die, nor written; and all numbers are computed."""
-    body = LOOPS[name]
+    body, scalars = LOOPS[name]
     pages = 1 + (max(SIZES) * 8) // PAGE
     memory = [GuardedMemory(pages) for _ in range(body.inputs)]
     random = np.random.default_rng(0)
-    scalars = np.array(scalars_for(body), body.dtype)
-    own = list(scalars[int(body.conditional) :])
+    own = list(np.array(scalars, body.dtype)[int(body.conditional) :])
+    key = 12345
     for size in SIZES:
-        arrays = [m.array(size, body.dtype, at_the_end=at_the_end) for m in memory]
+        arrays = [
+            m.array(size, dtype, at_the_end=at_the_end)
+            for m, dtype in zip(memory, body.stored, strict=True)
+        ]
         for array in arrays:
-            array[...] = np.abs(random.normal(size=size))
-        right = body.function(NUMPY, own, [a.copy() for a in arrays])
-        run(body, scalars, [arrays])
-        for ours, theirs in zip(arrays, right, strict=False):
-            rounding = 16 * np.finfo(body.dtype).eps
-            np.testing.assert_allclose(ours, theirs, rtol=rounding, atol=rounding)
+            numbers = np.abs(random.normal(size=size))
+            array[...] = numbers * 2**12 if array.dtype == np.int16 else numbers
+        position = Position(key, np.arange(size, dtype="int32"))
+        numbers = [a.astype("int32" if a.dtype == np.int16 else body.dtype) for a in arrays]
+        right = body.function(numpy_arrays, own, numbers, position)
+        run(body, scalars, [arrays], keys=[key])
+        written = list(zip(arrays, right, strict=False))
+        if "int16" in body.stored[: body.outputs]:
+            lower = body.stored.index("int16")
+            written = [_joined(written[0], written.pop(lower)), *written[1:]]
+        for ours, theirs in written:
+            # A sum that is contracted may end on the other side of a random bit's bound.
+            step = 2.0**-7 if ours.dtype == BFLOAT16 else 16 * np.finfo(body.dtype).eps
+            np.testing.assert_allclose(ours.astype(body.dtype), theirs, rtol=step, atol=step)
+            if ours.dtype == BFLOAT16:
+                assert np.sum(ours != theirs.astype(BFLOAT16)) <= 1 + size // 1000
+
+
+def _joined(upper: tuple[Any, Any], lower: tuple[Any, Any]) -> tuple[Any, Any]:
+    """What stands in the two halves of a variable: ours, and the right one."""
+    ours, right = (
+        rounding.joined(numpy_arrays, a.astype("float32"), b.astype("int32"))
+        for a, b in zip(upper, lower, strict=True)
+    )
+    return ours, right
 
 
 def test_what_is_compiled_depends_on_the_structure_only() -> None:
-    names = {llvm.digest(body.representation()) for body in LOOPS.values()}
+    names = {llvm.digest(body.representation()) for body, _ in LOOPS.values()}
     assert len(names) == len(LOOPS)
-    again = {llvm.digest(body.representation()) for _, body in every_loop()}
+    again = {llvm.digest(body.representation()) for _, (body, _) in every_loop()}
     assert again == names
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_random_bits_depend_on_place_key_and_step_alone(threads: int) -> None:
+    sizes = (3, 2_000_003, 70_000)
+    key, low, high = -77, 5.0, 2.0
+    exact = [np.random.default_rng(n).normal(size=n).astype("float32") for n in sizes]
+    halves = ("float32", "bfloat16")
+
+    def store(xp: Any, scalars: Any, numbers: Any, position: Position) -> list[Any]:
+        new = rounding.rounded(xp, numbers[0], position.at_step(*scalars))
+        return [numbers[0], new]
+
+    rows = [[x.copy(), np.zeros(len(x), BFLOAT16)] for x in exact]
+    run(Loop(store, "float32", 2, halves, 2), [low, high], rows, threads, [key] * 3)
+    step_key = random_rounding.mixed((key + 2 * 2**16 + 5) % 2**32)
+    for x, (_, stored) in zip(exact, rows, strict=True):
+        random = random_rounding.mixed(np.arange(len(x), dtype=np.uint64) ^ step_key)
+        right = random_rounding.rounded(x, random & np.uint64(0xFFFF))
+        np.testing.assert_array_equal(stored.astype("float32"), right)
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-42, 3.4e38])
+def test_rounding_keeps_what_is_not_between_two_numbers(special: float) -> None:
+    x = np.full(1000, special, "float32")
+    position = Position(1, np.arange(1000, dtype="int32"))
+    source = position.at_step(np.float32(1), np.float32(0))
+    found = rounding.rounded(numpy_arrays, x, source)
+    assert np.array_equal(found, found.astype(BFLOAT16).astype("float32"), equal_nan=True)
+    if not 0 < abs(special) < np.inf:
+        np.testing.assert_array_equal(found, x)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(x))
+
+
+def test_halves_are_the_whole() -> None:
+    bits = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
+    ties = np.arange(1000, dtype=np.uint32) * np.uint32(2**16) + np.uint32(2**15)
+    exact = np.concatenate([bits, ties, ties | np.uint32(2**31)]).view("float32")
+    exact = exact[np.abs(exact) < 3.38e38]  # above, bfloat16 has infinity only
+    upper, lower = rounding.halves(numpy_arrays, exact)
+    assert np.array_equal(upper, upper.astype(BFLOAT16).astype("float32"))
+    assert lower.min() >= -(2**15)
+    assert lower.max() < 2**15
+    off = np.abs(exact.astype("float64") - upper)
+    nearest = np.abs(exact.astype("float64") - exact.astype(BFLOAT16).astype("float64"))
+    np.testing.assert_array_equal(off, nearest)
+    whole = rounding.joined(numpy_arrays, upper, lower.astype("int16").astype("int32"))
+    np.testing.assert_array_equal(whole.view("uint32"), exact.view("uint32"))
+
+
+@pytest.mark.parametrize("special", [0.0, -0.0, np.inf, -np.inf, np.nan, 2.0**-133, 3.39e38])
+def test_halves_that_do_not_belong_together(special: float) -> None:
+    """The upper one, which was assigned since, counts."""
+    upper = np.full(2**16, special, BFLOAT16).astype("float32")
+    lower = np.arange(-(2**15), 2**15, dtype="int32")
+    whole = rounding.joined(numpy_arrays, upper, lower)
+    again = rounding.halves(numpy_arrays, whole).upper
+    np.testing.assert_array_equal(again, upper)
+    assert np.array_equal(np.isfinite(whole), np.isfinite(upper))

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
+import numpy_arrays
 import surefoot
 from surefoot.engines import loops
+from surefoot.engines.assignment_loops import assignment_loop
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop
 from surefoot.optimizers.lookahead import _fast_value, _synchronized
+from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
 from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.backends("torch")
@@ -40,41 +44,60 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     triton_kernels.scalars_kernel.cache_clear()
 
 
-def rule_loops() -> Iterator[tuple[str, Loop]]:
-    for dtype, amsgrad, nesterov, clips in itertools.product(
-        ("float32", "float64"), *[(False, True)] * 3
+STEP = StepScalars(0.1, 0.001, 0.02, 0.01, 1.3, 1e-7, 1.0, 0.001)
+STATES = (
+    ("float32", "float32", False),
+    ("float64", "float64", False),
+    ("float32", "bfloat16", False),
+    ("bfloat16", "bfloat16", True),
+)
+"""The dtypes of a variable and of its slots, and whether it is the upper half of its master."""
+
+
+def all_loops() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
+    """Loops with scalars of a step, in their order, as many as each reads."""
+    for (dtype, slots, split), amsgrad, nesterov, clips in itertools.product(
+        STATES, *[(False, True)] * 3
     ):
-        name = f"{dtype}{' amsgrad' * amsgrad}{' nesterov' * nesterov}{' clips' * clips}"
-        yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
+        halves = {"step_low": 3.0, "step_high": 1.0} if slots == "bfloat16" else {}
+        name = f"{dtype} {slots}{' amsgrad' * amsgrad}{' nesterov' * nesterov}{' clips' * clips}"
+        step = STEP._replace(**halves, **({} if nesterov else {"gradient_weight": None}))
+        given = {k: v for k, v in step._asdict().items() if v is not None}
+        stored = (dtype, *[slots] * (2 + amsgrad), *["int16"] * split, dtype)
+        body = loops.rule_loop(stored, tuple(given), clips=clips)
+        yield name, (body, [*given.values(), *([0.7] if clips else [])])
+    for dtype, slots, split in STATES:
+        rounds = slots == "bfloat16"
+        scalars = [0.5, *([3.0, 1.0] if rounds else [])]
+        form = AT_RANDOM if rounds else NEAREST
+        forms = (UPPER, LOWER, form) if split else (NEAREST, form)
+        stored = (dtype, *["int16"] * split, slots)
+        places = (0, 1 if split else None, len(stored) - 1)
+        body = assignment_loop(_synchronized, stored, forms, places, len(scalars))
+        yield f"lookahead {dtype} {slots}", (body, scalars)
 
 
-LOOPS = dict(rule_loops()) | {
-    f"lookahead {dtype}": Loop(
-        loops._assigned(_synchronized, 2, (0, None, 1)), dtype, 1, 2, 2, conditional=True
-    )
-    for dtype in ("float32", "float64")
-}
-
-
-def scalars_for(body: Loop) -> list[float]:
-    """Scalars of a step, in their order, as many as the loop reads."""
-    step = StepScalars(0.1, 0.001, 0.02, 0.01, 1.3, 1e-7, 1.0, 0.001)
-    bound = 0.7
-    for nesterov, clips in itertools.product((False, True), repeat=2):
-        fields = step if nesterov else step._replace(gradient_weight=None)
-        found = [x for x in (*fields, bound if clips else None) if x is not None]
-        if body.function == loops.rule_loop(body.dtype, body.inputs == 5, nesterov, clips).function:
-            return found
-    return [0.5]
+LOOPS = dict(all_loops())
 
 
 def columns_for(body: Loop, rng: np.random.Generator) -> list[list[np.ndarray]]:
-    columns = [[rng.normal(size=n).astype(body.dtype) for n in SIZES] for _ in range(body.inputs)]
+    columns = [[rng.normal(size=n) for n in SIZES] for _ in range(body.inputs)]
     for place, column in enumerate(columns):
         column[0][place :: len(columns)][: len(SPECIAL)] = SPECIAL
         if 2 <= place < len(columns) - 1:  # second moments
             column[:] = [np.abs(x) for x in column]
+        column[:] = [
+            (x * 2**12).clip(-9999, 9999).astype("int16")
+            if body.stored[place] == "int16"
+            else x.astype(ml_dtypes.bfloat16 if body.stored[place] == "bfloat16" else body.dtype)
+            for x in column
+        ]
     return columns
+
+
+def widened(array: np.ndarray, body: Loop) -> np.ndarray:
+    """An array as a loop sees it."""
+    return array.astype("int32" if array.dtype == np.int16 else body.dtype)
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
@@ -86,28 +109,39 @@ def test_loop_is_the_rule_bit_for_bit(interpreter: None, name: str, holds: float
     from surefoot.engines.torch import gpu
     from surefoot.engines.torch.memory import table_of
 
-    body = LOOPS[name]._replace(conditional=holds is not None)
+    body, numbers = LOOPS[name]
+    body = body._replace(conditional=holds is not None)
     rng = np.random.default_rng(5)
     columns = columns_for(body, rng)
-    tensors = [[torch.tensor(x) for x in column] for column in columns]
-    table = table_of(tensors)
+    dtypes = [getattr(torch, dtype) for dtype in body.stored]
+    tensors = [
+        [torch.tensor(widened(x, body)).to(dtype) for x in column]
+        for column, dtype in zip(columns, dtypes, strict=True)
+    ]
+    table = table_of(tensors, None, dtypes)
     assert table is not None
-    placed = gpu.place(table, torch.device("cpu"))
+    keys = np.arange(len(SIZES)) * 1_000_003 - 2_000_000
+    placed = gpu.place(np.column_stack([table, keys]), torch.device("cpu"))
     assert placed is not None
-    numbers = scalars_for(body)
     given = [torch.tensor(x, dtype=torch.float64) for x in numbers]
     if holds is not None:
         given = [torch.tensor(holds, dtype=torch.float64), *given]
     gpu.run(body, placed, given)
     rounded = [np.dtype(body.dtype).type(x) for x in numbers]
     for row in range(len(SIZES)):
-        before = [column[row] for column in columns]
+        before = [widened(column[row], body) for column in columns]
+        position = Position(int(keys[row]), np.arange(SIZES[row], dtype="int32"))
         with np.errstate(all="ignore"):
-            new = body.function(np, rounded, before)
+            new = body.function(numpy_arrays, rounded, before, position)
         for place, old in enumerate(before):
             moves = place < body.outputs and holds != 0.0
             wanted = new[place] if moves else old
-            np.testing.assert_array_equal(tensors[place][row].numpy(), wanted)
+            found = tensors[place][row].float().numpy()
+            if body.dtype == "float64":
+                found = tensors[place][row].numpy()
+            if body.stored[place] == "int16":  # of what is not finite it means nothing
+                found, wanted = found[np.isfinite(new[0])], wanted[np.isfinite(new[0])]
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_addresses_that_are_not_aligned(interpreter: None) -> None:
@@ -117,15 +151,16 @@ def test_addresses_that_are_not_aligned(interpreter: None) -> None:
     from surefoot.engines.torch import gpu
     from surefoot.engines.torch.memory import table_of
 
-    body = Loop(loops._assigned(_fast_value, 1, (1, None)), "float32", 0, 2, 1)
+    both = ("float32", "float32")
+    body = assignment_loop(_fast_value, both, (NEAREST,), (1, None), 0)
     whole = torch.zeros(4000)
     target, source = whole[1:3002], torch.arange(3001.0)
     table = table_of([[target], [source]])
     assert table is not None
-    placed = gpu.place(table, torch.device("cpu"))
+    placed = gpu.place(np.column_stack([table, [0]]), torch.device("cpu"))
     assert placed is not None
-    assert placed.alignment == 4
-    gpu.run(body._replace(conditional=True), placed, [torch.tensor(1.0)])
+    assert placed.alignment < 16
+    gpu.run(body, placed, [torch.tensor(1.0)])
     assert torch.equal(target, source)
     assert not whole[0]
     assert not whole[3002:].any()
@@ -204,7 +239,7 @@ def test_it_compiles_for_gpus(name: str, capability: int) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = triton_kernels.loop_kernel(LOOPS[name])
+    kernel = triton_kernels.loop_kernel(LOOPS[name][0])
     source = ASTSource(
         kernel,
         signature={
@@ -220,5 +255,5 @@ def test_it_compiles_for_gpus(name: str, capability: int) -> None:
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     assert compiled.asm["cubin"]
     assert "fma." not in compiled.asm["ptx"]
-    wide = ".v4.b32" if "float32" in name else ".v2.b64"
-    assert compiled.asm["ptx"].count(f"ld.global{wide}") >= LOOPS[name].inputs
+    wide = ".v2.b64" if "float64" in name else ".v4.b32"
+    assert compiled.asm["ptx"].count(f"ld.global{wide}") >= LOOPS[name][0].inputs

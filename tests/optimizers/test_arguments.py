@@ -254,6 +254,8 @@ def test_hyperparameters_read_back_as_plain_numbers(cls: type) -> None:
     for name, value in optimizer.get_config().items():
         if name in ("optimizer", "learning_rate") or not hasattr(optimizer, name):
             continue
+        if callable(getattr(optimizer, name)):  # `slow_weights`, the method
+            continue
         assert getattr(optimizer, name) == value
         assert isinstance(value, int | float | str | bool | None)
 

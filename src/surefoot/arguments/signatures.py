@@ -52,5 +52,6 @@ class MomentArguments(KerasArguments, total=False):
 
     lr: NumberOrSchedule
     low_precision: Literal["master", "stochastic", "nearest"]
+    moments: Literal["float32", "bfloat16"]
     seed: int
     lazy: bool

@@ -64,14 +64,21 @@ class KerasStep(keras.optimizers.Optimizer):
         return grads, variables
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
-        # Norms of float16 gradients overflow; at 300 already its squares do.
         engine = engines.active()
-        grads = engine.upcast(grads)
+        clips = self.clipnorm or self.global_clipnorm
+        clips = clips or (self.clipvalue and not self.clips_in_update())
+        if clips or self.measurement.active or not self.widens_gradients():
+            # Norms of float16 gradients overflow; at 300 already its squares do.
+            grads = engine.upcast(grads)
         self.measurement.record_gradient_norm(grads)
         return list(engine.clip(self, grads, super()._clip_gradients))
 
     def clips_in_update(self) -> bool:
         """Whether the engine's update clips gradients by value, in its pass over memory."""
+        return False
+
+    def widens_gradients(self) -> bool:
+        """Whether the update computes in float32 with gradients of a lower precision."""
         return False
 
     def _backend_reset_gradient_accumulators(self) -> None:

@@ -18,12 +18,20 @@ from surefoot.arguments import checks, keywords
 from surefoot.arguments.schedules import is_rounding_of, serialized
 from surefoot.base import registration
 from surefoot.base.learning_rate import RatedOptimizer
+from surefoot.rule.rounding import step_halves, variable_key
 from surefoot.rule.update import Array, StepScalars
 from surefoot.state.measurement import measured
 from surefoot.variables.tracked import Tracked
-from surefoot.variables.variable import distinct, exclusion_test, is_low_precision
+from surefoot.variables.variable import (
+    accumulator_dtype,
+    distinct,
+    dtype_of,
+    exclusion_test,
+    is_low_precision,
+)
 
 LOW_PRECISION = ("master", "stochastic", "nearest")
+MOMENTS = ("float32", "bfloat16")
 
 
 class MomentOptimizer(RatedOptimizer):
@@ -38,8 +46,8 @@ class MomentOptimizer(RatedOptimizer):
         hyperparameters: A value for every declared hyperparameter.
         amsgrad: Whether to keep the running maximum of the second moment.
         **kwargs: ``lr`` (alias of ``learning_rate``); ``low_precision``,
-            ``seed``, ``lazy``, ``nonfinite`` and ``shard_state`` as the
-            subclasses document them; and what every Keras optimizer takes.
+            ``moments``, ``seed``, ``lazy``, ``nonfinite`` and ``shard_state`` as
+            the subclasses document them; and what every Keras optimizer takes.
 
     Raises:
         TypeError: If an argument is of a wrong kind, or unknown.
@@ -61,6 +69,7 @@ class MomentOptimizer(RatedOptimizer):
         low_precision = checks.choice(
             "low_precision", kwargs.pop("low_precision", "master"), LOW_PRECISION
         )
+        moments = checks.choice("moments", kwargs.pop("moments", "float32"), MOMENTS)
         seed = checks.check_seed(kwargs.pop("seed", 0))
         lazy = checks.check_flag("lazy", kwargs.pop("lazy", False))
         if lazy and not engines.active().SPARSE_GRADIENTS:
@@ -85,6 +94,7 @@ class MomentOptimizer(RatedOptimizer):
             _amsgrad=bool(amsgrad),
             _excluded=None,
             _low_precision=low_precision,
+            _moments=moments,
             _lazy=lazy,
             _seed=seed,
             _given_rate=learning_rate,
@@ -125,17 +135,38 @@ class MomentOptimizer(RatedOptimizer):
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
                 continue
-            for slot_name in self.moment_names:
-                self.add_variable_from_reference(variable, slot_name)
-            if self.low_precision == "master" and is_low_precision(variable):
-                self.add_variable_from_reference(variable, "master")
+            for slot_name, dtype in self._own_slot_dtypes(variable).items():
+                self.add_variable_from_reference(variable, slot_name, dtype=dtype)
         self._track_variables(variables)
         self.restore_pending_slots()
+
+    def slot_dtypes(self, variable: Any) -> dict[str, str]:
+        """The slots that this optimizer has for a variable, and their dtypes."""
+        return super().slot_dtypes(variable) | self._own_slot_dtypes(variable)
+
+    def _own_slot_dtypes(self, variable: Any) -> dict[str, str]:
+        exact = accumulator_dtype(variable)
+        moments = "bfloat16" if self.moments == "bfloat16" else exact
+        dtypes = dict.fromkeys(self.moment_names, moments)
+        if self.low_precision == "master" and is_low_precision(variable):
+            # A bfloat16 variable is the upper half of its master already.
+            dtypes["master"] = "int16" if dtype_of(variable) == "bfloat16" else exact
+        return dtypes
 
     @property
     def low_precision(self) -> str:
         """How variables below float32 are rounded; fixed at construction."""
         return self._low_precision
+
+    @property
+    def moments(self) -> str:
+        """How the moments are stored, "float32" or "bfloat16"; fixed at construction."""
+        return self._moments
+
+    @property
+    def rounds_at_random(self) -> bool:
+        """Whether random bits decide what is stored."""
+        return self.moments == "bfloat16" or self.low_precision == "stochastic"
 
     @property
     def lazy(self) -> bool:
@@ -144,7 +175,7 @@ class MomentOptimizer(RatedOptimizer):
 
     @property
     def seed(self) -> int:
-        """Seed of the stochastic rounding."""
+        """Seed of the random bits by which numbers are rounded."""
         return self._seed
 
     @property
@@ -170,6 +201,10 @@ class MomentOptimizer(RatedOptimizer):
         """True: the engine's update clips gradients by value, in its pass over memory."""
         return True
 
+    def widens_gradients(self) -> bool:
+        """True, in the same pass."""
+        return True
+
     def _track_variables(self, variables: list[Any]) -> None:
         tracked = []
         for index, variable in enumerate(variables):
@@ -183,6 +218,7 @@ class MomentOptimizer(RatedOptimizer):
                     master=slots.get("master"),
                     decays=self._decays(variable),
                     index=index,
+                    key=variable_key(self.seed, index),
                 )
             )
         self.__dict__["tracked_variables"] = tracked
@@ -252,7 +288,11 @@ class MomentOptimizer(RatedOptimizer):
 
     def current_scalars(self, learning_rate: Any) -> StepScalars:
         """The scalars of the update that comes next."""
-        return self.step_scalars(*self.step_arguments(learning_rate))
+        scalars = self.step_scalars(*self.step_arguments(learning_rate))
+        if not self.rounds_at_random:
+            return scalars
+        low, high = step_halves(engines.active().whole_number(self.iterations))
+        return scalars._replace(step_low=low, step_high=high)
 
     # Configuration.
 
@@ -269,6 +309,7 @@ class MomentOptimizer(RatedOptimizer):
             config[hyperparameter.name] = serialized(value)
         return config | {
             "low_precision": self.low_precision,
+            "moments": self.moments,
             "seed": self.seed,
             "lazy": self.lazy,
         }

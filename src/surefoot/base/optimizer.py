@@ -26,6 +26,9 @@ from surefoot.variables.variable import accumulator_dtype, variable_path
 
 NONFINITE = ("propagate", "skip", "raise")
 
+_AVERAGE, _SUM = "average", "gradient_accumulator"
+"""Keras's names of the slots that it makes itself."""
+
 _shape = attrgetter("shape")
 
 
@@ -103,16 +106,27 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
 
     # State.
 
+    def slot_dtypes(self, variable: Any) -> dict[str, str]:
+        """The slots that this optimizer has for a variable, and their dtypes."""
+        names = [_AVERAGE] * self.use_ema
+        names += [_SUM] * (self.gradient_accumulation_steps is not None)
+        return dict.fromkeys(names, accumulator_dtype(variable))
+
     def add_variable_from_reference(
-        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+        self,
+        reference_variable: Any,
+        name: str | None = None,
+        initializer: Any = "zeros",
+        *,
+        dtype: str | None = None,
     ) -> Any:
-        """Add a slot: a variable shaped like ``reference_variable``, at least float32."""
+        """Add a slot shaped like ``reference_variable``, by default at least in float32."""
         slot_name = name or "var"
         with engines.active().colocated(reference_variable):
             variable = self._add_unregistered(
                 shape=engines.active().shape(reference_variable),
                 initializer=initializer,
-                dtype=accumulator_dtype(reference_variable),
+                dtype=dtype or accumulator_dtype(reference_variable),
                 name=self.slots.variable_name(reference_variable, slot_name),
                 layout=engines.active().slot_layout(reference_variable, self.shard_state),
             )

@@ -35,6 +35,11 @@ class WrappingOptimizer(BaseOptimizer):
             if average is not None:
                 other.__dict__.setdefault("_model_variables_moving_average", average)
 
+    def widens_gradients(self) -> bool:
+        """Whether the inner optimizer does."""
+        inner = self.inner_optimizer
+        return isinstance(inner, BaseOptimizer) and inner.widens_gradients()
+
     # The learning rate and weight decay.
 
     @property

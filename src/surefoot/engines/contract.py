@@ -56,6 +56,10 @@ class RuleOptimizer(SteppedOptimizer, Protocol):
         """How variables below float32 are rounded."""
 
     @property
+    def rounds_at_random(self) -> bool:
+        """Whether random bits decide what is stored."""
+
+    @property
     def lazy(self) -> bool:
         """Whether a sparse gradient leaves the moments of other rows alone."""
 

@@ -14,6 +14,8 @@ from surefoot.engines import loops, plain
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.gradients import GradientEngine
 from surefoot.engines.loops import LoopRunner, StepPath
+from surefoot.rule import rounding
+from surefoot.rule.rounding import Position
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, is_low_precision, value_of
@@ -39,7 +41,10 @@ class Engine(GradientEngine):
     """The module that hands the backend's arrays to compiled loops."""
 
     arrays: Any
-    """The backend's functions under the names of NumPy, as the rule calls them."""
+    """The functions that the rule calls: `surefoot.engines.compiler.symbols` says what they do.
+
+    Besides, ``places`` gives the places of the numbers of an array.
+    """
 
     def step_path(self) -> StepPath:
         """How a step on variables that are made now would be made here, and why so."""
@@ -150,12 +155,6 @@ class Engine(GradientEngine):
         """Give a variable, which may be the backend's own, a value of its dtype."""
         variable.assign(value)
 
-    def exact_value(self, value: Array, master: Array | None) -> Array:
-        """A variable's value in its accumulators' dtype, taken from ``master`` if valid."""
-        return plain.exact_parameter(
-            self.arrays, self.cast, value, master, accumulator_dtype(value)
-        )
-
     def gathered(self, value: Array) -> Array:
         """All of a value, also of what other processes hold; then all of them have to call it."""
         return value
@@ -199,10 +198,45 @@ class Engine(GradientEngine):
     ) -> None:
         """Apply the rule to one variable, by operations of the backend."""
         state = self.read_state(tracked)
-        scalars = self.scalars_for(tracked, scalars)
-        rounded = self.stochastic_cast(optimizer, tracked, gradient)
-        new = plain.stepped(self.arrays, self.cast, state, gradient, scalars, rounded)
-        self.write_state(tracked, new)
+        self.write_state(tracked, self.stepped(optimizer, scalars, tracked, state, gradient))
+
+    def stepped(
+        self,
+        optimizer: RuleOptimizer,
+        scalars: StepScalars,
+        tracked: Tracked,
+        state: plain.VariableState,
+        gradient: Array,
+        places: Array | None = None,
+    ) -> plain.VariableState:
+        """What a step makes of the state of one variable, or of some rows of it.
+
+        Args:
+            optimizer: The optimizer.
+            scalars: Those of the step.
+            tracked: The variable.
+            state: What `read_state` gave.
+            gradient: Of the same shape.
+            places: The places of these numbers in the variable. Defaults to all.
+        """
+        return plain.stepped(
+            self.arrays,
+            self.cast,
+            accumulator_dtype(tracked.variable),
+            state,
+            gradient,
+            self.scalars_for(tracked, scalars),
+            rounded=self.stochastic_cast(optimizer, scalars, tracked, gradient, places),
+            position=self.position_of_moments(tracked, gradient, places),
+        )
+
+    def position_of_moments(
+        self, tracked: Tracked, like: Array, places: Array | None = None
+    ) -> Position | None:
+        """Where numbers shaped as ``like`` are, if their moments are rounded at random."""
+        if not is_low_precision(tracked.m):
+            return None
+        return Position(tracked.key, self.arrays.places(like) if places is None else places)
 
     def read_state(
         self, tracked: Tracked, read: Callable[[Any], Array] | None = None
@@ -237,19 +271,23 @@ class Engine(GradientEngine):
         )
 
     def stochastic_cast(
-        self, optimizer: RuleOptimizer, tracked: Tracked, gradient: Array
+        self,
+        optimizer: RuleOptimizer,
+        scalars: StepScalars,
+        tracked: Tracked,
+        like: Array,
+        places: Array | None,
     ) -> plain.Cast | None:
-        """Random rounding whose randomness is a function of seed, step and variable; or None."""
+        """Random rounding of a variable below float32 where that is asked for; or None."""
         if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
             return None
-        uniform = self.uniform(optimizer, tracked.index, gradient)
+        key = rounding.variable_key(optimizer.seed, tracked.index, lane=rounding.PARAMETER)
+        position = Position(key, self.arrays.places(like) if places is None else places)
+        source = position.at_step(scalars.step_low, scalars.step_high)
+        uniform = rounding.uniform(self.arrays, source)
         return lambda exact, dtype: plain.stochastically_rounded(
             self.arrays, self.cast, self.bits, exact, dtype, uniform
         )
-
-    @abstractmethod
-    def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
-        """Random numbers in [0, 1) of the shape of ``like`` for a step of variable ``index``."""
 
     bits: plain.BitCasts
     """How the backend reinterprets 16-bit floats."""
@@ -273,10 +311,35 @@ class Engine(GradientEngine):
         self, assignment: Assignment, value: Callable[..., Array], scalars: Sequence[Array]
     ) -> Array:
         """What the targets of an assignment get, in their accumulators' dtype."""
-        dtype = accumulator_dtype(assignment.targets[0])
-        given = [self.cast(s, dtype) for s in scalars]
         sources = [None if v is None else self.read(v) for v in assignment.sources]
-        return value(self.arrays, self.exact_value, given, *sources)
+        return self.computed(accumulator_dtype(assignment.targets[0]), value, scalars, sources)
+
+    def computed(
+        self,
+        dtype: str,
+        value: Callable[..., Array],
+        scalars: Sequence[Array],
+        sources: Sequence[Array | None],
+    ) -> Array:
+        """What `assign_where`'s ``value`` makes of the values of its sources, in ``dtype``."""
+
+        def exact(parameter: Array, master: Array | None) -> Array:
+            return plain.exact_parameter(self.arrays, self.cast, parameter, master, dtype)
+
+        return value(self.arrays, exact, [self.cast(s, dtype) for s in scalars], *sources)
+
+    def target_value(
+        self, assignment: Assignment, place: int, exact: Array, scalars: Sequence[Array]
+    ) -> Array:
+        """The value that the target at a place of an assignment gets."""
+        form, target = assignment.forms[place], assignment.targets[place]
+        if form != rounding.NEAREST:
+            exact, source = self.cast(exact, "float32"), None
+            if form == rounding.AT_RANDOM:
+                position = Position(assignment.key, self.arrays.places(exact))
+                source = position.at_step(*scalars[-2:])
+            exact = rounding.in_form(self.arrays, exact, form, source)
+        return self.cast(exact, target.dtype)
 
     @abstractmethod
     def run_where(

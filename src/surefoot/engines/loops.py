@@ -1,4 +1,4 @@
-"""Elementwise functions of many tensors as one JIT-compiled loop, in place, on a CPU.
+"""The rule for many tensors as one JIT-compiled loop, in place.
 
 The compilers of the backends make a loop for each result, and each loop reads its operands again:
 40 bytes per parameter where the rule needs 28. `surefoot.engines.compiler` makes a single loop. A
@@ -10,14 +10,15 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from surefoot.engines import plain
-from surefoot.engines.compiler.loop import Elementwise, Loop, Obstacle
+from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.rule.rounding import Position
 from surefoot.rule.update import Array, Moments, StepScalars
-from surefoot.variables.tracked import Assignment, Assignments, Tracked
-from surefoot.variables.variable import accumulator_dtype, is_low_precision
+from surefoot.variables.tracked import Tracked
+from surefoot.variables.variable import dtype_of
 
 
 class Columns(list[list[Any]]):
@@ -58,10 +59,18 @@ class LoopRunner(Protocol):
     def obstacle(self, selection: Selection) -> Obstacle | None:
         """Why no loop can run on these rows, or None. Called at each step."""
 
-    def select(self, dtype: str, variables: Columns, tensors: Columns) -> Selection:
+    def select(
+        self, stored: Sequence[str], variables: Columns, tensors: Columns, keys: Sequence[int]
+    ) -> Selection:
         """Decide which rows of variables and tensors a loop may read and write.
 
         It is called for all rows of a step before the first loop runs.
+
+        Args:
+            stored: The dtype of each column, as the loop expects it.
+            variables: Columns of variables.
+            tensors: Columns of tensors.
+            keys: The key of each row.
         """
 
     def run(self, body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
@@ -84,29 +93,51 @@ class StepPath(NamedTuple):
     reason: str
 
 
-class Group(NamedTuple):
-    """Variables whose step is the same loop with the same scalars."""
+WITHIN_FLOAT32 = {"float32", "bfloat16", "int16"}
+"""What a loop in float32 reads and writes."""
 
-    dtype: str
+
+class Group(NamedTuple):
+    """Variables whose step is the same loop with the same scalars.
+
+    Attributes:
+        stored: The dtypes of a variable, its moments and a master.
+        decays: Whether weight decay moves them.
+        indices: Their positions in the list that was grouped.
+        keys: Of their random bits.
+        variables: The variables, their moments and masters.
+    """
+
+    stored: tuple[str, ...]
     decays: bool
-    amsgrad: bool
     indices: list[int]
+    keys: list[int]
     variables: Columns
 
 
 def groups_of(tracked: list[Tracked]) -> list[Group]:
     """Group the variables that one call of a loop can update together."""
-    groups: dict[tuple[str, bool, bool], Group] = {}
+    groups: dict[tuple[tuple[str, ...], bool], Group] = {}
     for index, entry in enumerate(tracked):
-        if is_low_precision(entry.variable):
+        row = [v for v in (entry.variable, *entry.moments, entry.master) if v is not None]
+        stored = tuple(map(dtype_of, row))
+        if not _can_be_stored(stored):
             continue
-        row = [v for v in (entry.variable, *entry.moments) if v is not None]
-        key = accumulator_dtype(entry.variable), entry.decays, entry.vhat is not None
-        group = groups.setdefault(key, Group(*key, [], Columns([] for _ in row)))
+        key = stored, entry.decays
+        group = groups.setdefault(key, Group(*key, [], [], Columns([] for _ in row)))
         group.indices.append(index)
+        group.keys.append(entry.key)
         for column, variable in zip(group.variables, row, strict=True):
             column.append(variable)
     return list(groups.values())
+
+
+def _can_be_stored(stored: Sequence[str]) -> bool:
+    """Whether loops read and write a variable and its slots in these dtypes."""
+    halves = "int16" in stored
+    if stored[0] == "bfloat16" and not halves:  # rounded otherwise
+        return False
+    return stored == ("float64",) * len(stored) or WITHIN_FLOAT32.issuperset(stored)
 
 
 def update(
@@ -127,26 +158,30 @@ def update(
         bound: To which gradients are clipped, or None.
         condition: If it is 0, there is no step.
     """
-    selections = [
-        runner.select(g.dtype, g.variables, Columns([[gradients[i] for i in g.indices]]))
-        for g in groups
-    ]
     done: set[int] = set()
-    if not _may_run(runner, selections):
+    found = []
+    for group in groups:
+        chosen = [gradients[i] for i in group.indices]
+        stored = (*group.stored, dtype_of(chosen[0]))
+        if _can_be_stored(stored):
+            columns = Columns([chosen])
+            selection = runner.select(stored, group.variables, columns, group.keys)
+            found.append((group, stored, selection))
+    if not may_run(runner, [selection for *_, selection in found]):
         return done
-    for group, selection in zip(groups, selections, strict=True):
+    for group, stored, selection in found:
         if any(selection.served):
             own = scalars.for_variable(decays=group.decays)
-            nesterov, clips = own.gradient_weight is not None, bound is not None
-            body = rule_loop(group.dtype, group.amsgrad, nesterov, clips)
+            named = {name: x for name, x in own._asdict().items() if x is not None}
+            body = rule_loop(stored, tuple(named), clips=bound is not None)
             body = body._replace(conditional=condition is not None)
-            given = [x for x in (condition, *own, bound) if x is not None]
+            given = [x for x in (condition, *named.values(), bound) if x is not None]
             runner.run(body, selection, given)
             done.update(i for i, s in zip(group.indices, selection.served, strict=True) if s)
     return done
 
 
-def _may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
+def may_run(runner: LoopRunner, selections: list[Selection]) -> bool:
     """Whether there are rows for loops and no obstacle; an obstacle is logged once."""
     if not any(any(selection.served) for selection in selections):
         return False
@@ -187,111 +222,60 @@ def step_path(
 
 
 @functools.cache
-def rule_loop(dtype: str, amsgrad: bool, nesterov: bool, clips: bool) -> Loop:
-    """The rule as a loop over parameter, m, v, perhaps vhat, and gradient."""
-    state = 4 if amsgrad else 3
+def rule_loop(stored: tuple[str, ...], names: tuple[str, ...], *, clips: bool) -> Loop:
+    """The rule as a loop over parameter, m, v, perhaps vhat, perhaps a master, and gradient.
+
+    Args:
+        stored: The dtypes of these.
+        names: The fields of `StepScalars` that are given.
+        clips: Whether the bound of a gradient follows them.
+    """
+    rounds, halves = stored[1] == "bfloat16", "int16" in stored
     return Loop(
-        function=functools.partial(_rule, nesterov=nesterov, clips=clips),
-        dtype=dtype,
-        scalars=len(StepScalars._fields) - (not nesterov) + clips,
-        inputs=state + 1,
-        outputs=state,
+        functools.partial(_rule, names=names, clips=clips, rounds=rounds, halves=halves),
+        dtype=dtype_of_loop(stored),
+        scalars=len(names) + clips,
+        stored=stored,
+        outputs=len(stored) - 1,
+        keyed=rounds,
     )
 
 
+def dtype_of_loop(stored: Sequence[str]) -> str:
+    """In what a loop computes that reads arrays of these dtypes."""
+    return "float64" if stored[0] == "float64" else "float32"
+
+
 def _rule(
-    xp: Any, scalars: Sequence[Array], numbers: Sequence[Array], *, nesterov: bool, clips: bool
+    xp: Any,
+    scalars: Sequence[Array],
+    numbers: Sequence[Array],
+    position: Position,
+    *,
+    names: tuple[str, ...],
+    clips: bool,
+    rounds: bool,
+    halves: bool,
 ) -> list[Array]:
-    names = [name for name in StepScalars._fields if nesterov or name != "gradient_weight"]
     named = dict(zip(names, scalars, strict=False))
     named["adaptive"] = named["adaptive"] != 0.0
-    parameter, m, v, *vhat, gradient = numbers
+    parameter, m, v, *others, gradient = numbers
+    master = others.pop() if halves else None
     if clips:
         gradient = xp.clip(gradient, -1.0 * scalars[-1], scalars[-1])
     new = plain.stepped(
         xp,
-        lambda value, dtype: value,
-        plain.VariableState(parameter, Moments(m, v, *(vhat or [None])), None),
+        in_dtype_of_loop,
+        "",
+        plain.VariableState(parameter, Moments(m, v, *(others or [None])), master),
         gradient,
         StepScalars(**{"gradient_weight": None, **named}),
+        position=position if rounds else None,
     )
-    return [new.parameter, *(moment for moment in new.moments if moment is not None)]
+    return [x for x in (new.parameter, *new.moments, new.master) if x is not None]
 
 
-def assign_where(
-    runner: LoopRunner,
-    condition: Array,
-    assignments: list[Assignment],
-    value: Callable[..., Array],
-    scalars: Sequence[Array],
-) -> list[Assignment]:
-    """Make the assignments that loops can process, where ``condition`` holds; return the rest."""
-    groups, rest = _grouped(assignments)
-    for (dtype, outputs, inputs, places), chosen, columns in groups:
-        selection = runner.select(dtype, columns, Columns())
-        if not _may_run(runner, [selection]):
-            rest += chosen
-            continue
-        body = Loop(
-            _assigned(value, outputs, places),
-            dtype,
-            len(scalars),
-            inputs,
-            outputs,
-            conditional=True,
-        )
-        runner.run(body, selection, [condition, *scalars])
-        rest += [a for a, s in zip(chosen, selection.served, strict=True) if not s]
-    return rest
-
-
-def _grouped(
-    assignments: list[Assignment],
-) -> tuple[list[tuple[Any, list[Assignment], Columns]], list[Assignment]]:
-    """Assignments that one loop can make, with their variables; and those that none can."""
-    if isinstance(assignments, Assignments) and assignments.groups is not None:
-        groups, rest = assignments.groups
-        return groups, list(rest)
-    alike: dict[Any, list[Assignment]] = {}
-    rest = []
-    for assignment in assignments:
-        targets, sources = assignment
-        known = [v for v in (*targets, *sources) if v is not None]
-        if any(map(is_low_precision, known)):
-            rest.append(assignment)
-            continue
-        row = _row(assignment)
-        place = {id(v): i for i, v in enumerate(row)}
-        places = tuple(None if s is None else place[id(s)] for s in sources)
-        key = accumulator_dtype(targets[0]), len(targets), len(row), places
-        alike.setdefault(key, []).append(assignment)
-    groups = [
-        (key, chosen, Columns(list(column) for column in zip(*map(_row, chosen), strict=True)))
-        for key, chosen in alike.items()
-    ]
-    if isinstance(assignments, Assignments):
-        assignments.groups = groups, rest
-    return groups, list(rest)
-
-
-def _row(assignment: Assignment) -> list[Any]:
-    """The variables of an assignment, each once, the targets first."""
-    targets, sources = assignment
-    return list({id(v): v for v in (*targets, *sources) if v is not None}.values())
-
-
-@functools.cache
-def _assigned(
-    value: Callable[..., Array], outputs: int, places: tuple[int | None, ...]
-) -> Elementwise:
-    def assigned(xp: Any, scalars: Sequence[Array], numbers: Sequence[Array]) -> list[Array]:
-        sources = [None if place is None else numbers[place] for place in places]
-        return [value(xp, _value_itself, scalars, *sources)] * outputs
-
-    return assigned
-
-
-def _value_itself(value: Array, master: Array | None) -> Array:
-    """The exact value of a variable that needs no master."""
-    del master
+def in_dtype_of_loop(value: Array, dtype: Any) -> Array:
+    """Within a loop all numbers have its dtype."""
+    del dtype
     return value

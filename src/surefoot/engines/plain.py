@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import keras
 
+from surefoot.rule import rounding
+from surefoot.rule.rounding import Position
 from surefoot.rule.update import Array, Moments, StepScalars, update_moments, updated_parameter
+from surefoot.variables.variable import dtype_of
 
 Cast = Callable[[Array, Any], Array]
 
@@ -45,43 +48,79 @@ def exact_parameter(
 ) -> Array:
     """The parameter in the dtype of its moments.
 
-    The master value counts only where the variable still equals its rounding:
-    a value assigned from outside, such as loaded weights, wins.
+    A float32 master counts only where the variable still equals its rounding: a value assigned
+    from outside, such as loaded weights, wins. Lower halves make of it a value that rounds to it.
     """
     widened = cast(parameter, dtype)
     if master is None:
         return widened
+    if is_lower_half(master):
+        return rounding.joined(xp, widened, cast(master, "int32"))
     unchanged = cast(cast(master, parameter.dtype), dtype) == widened
     return xp.where(unchanged, master, widened)
+
+
+def is_lower_half(master: Any) -> bool:
+    """Whether a master has what a bfloat16 variable lacks, and not the whole float32."""
+    return dtype_of(master).startswith("int")
 
 
 def stepped(
     xp: Any,
     cast: Cast,
+    dtype: Any,
     state: VariableState,
     gradient: Array,
     scalars: StepScalars,
+    *,
     rounded: Cast | None = None,
+    position: Position | None = None,
 ) -> VariableState:
-    """One dense update of one variable; ``scalars`` are in its moments' dtype.
+    """One dense update of one variable.
 
-    ``rounded`` casts the exact result to the variable's dtype; rounding to
-    nearest by default.
+    Args:
+        xp: The namespace of its arrays.
+        cast: Casts an array to a dtype.
+        dtype: That of sums over many steps, in which all is computed.
+        state: The variable's.
+        gradient: Its gradient.
+        scalars: Those of the step, in ``dtype``.
+        rounded: Casts the exact result to the variable's dtype; by default to the nearest.
+        position: Where the numbers are, if moments are rounded to bfloat16.
     """
-    gradient = cast(gradient, state.moments.m.dtype)
-    moments = update_moments(xp, gradient, state.moments, scalars)
+    gradient = cast(gradient, dtype)
+    moments = update_moments(xp, gradient, _in_dtype(cast, state.moments, dtype), scalars)
     exact = updated_parameter(
         xp,
-        exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype),
+        exact_parameter(xp, cast, state.parameter, state.master, dtype),
         gradient,
         moments,
         scalars,
     )
+    master = None if state.master is None else exact
+    if state.master is not None and is_lower_half(state.master):
+        exact, lower = rounding.halves(xp, exact)
+        master = cast(lower, state.master.dtype)
     return VariableState(
         parameter=(rounded or cast)(exact, state.parameter.dtype),
-        moments=moments,
-        master=None if state.master is None else exact,
+        moments=_as_stored(xp, cast, moments, scalars, position),
+        master=master,
     )
+
+
+def _in_dtype(cast: Cast, moments: Moments, dtype: Any) -> Moments:
+    return Moments(*(None if x is None else cast(x, dtype) for x in moments))
+
+
+def _as_stored(
+    xp: Any, cast: Cast, moments: Moments, scalars: StepScalars, position: Position | None
+) -> Moments:
+    """The moments as they are, or rounded at random to bfloat16."""
+    if position is None:
+        return moments
+    source = position.at_step(scalars.step_low, scalars.step_high)
+    rounded = rounding.rounded_moments(xp, _in_dtype(cast, moments, "float32"), source)
+    return _in_dtype(cast, rounded, "bfloat16")
 
 
 def stochastically_rounded(
@@ -112,6 +151,15 @@ def stochastically_rounded(
     return xp.where(uniform * gap < xp.abs(error), neighbour, nearest)
 
 
-def decayed_without_gradient(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:
-    """Moments of rows without a gradient, which decay as if it were zero."""
-    return update_moments(xp, xp.zeros_like(moments.m), moments, scalars)
+def decayed_without_gradient(
+    xp: Any,
+    cast: Cast,
+    dtype: Any,
+    moments: Moments,
+    scalars: StepScalars,
+    position: Position | None,
+) -> Moments:
+    """Moments of rows without a gradient, which decay as if it were zero; see `stepped`."""
+    exact = _in_dtype(cast, moments, dtype)
+    new = update_moments(xp, xp.zeros_like(exact.m), exact, scalars)
+    return _as_stored(xp, cast, new, scalars, position)

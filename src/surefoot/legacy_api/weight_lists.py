@@ -10,7 +10,7 @@ import numpy as np
 
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import checked_updates
-from surefoot.state.named_state import as_array, converted
+from surefoot.state.named_state import converted, storable
 from surefoot.variables.slots import SlotRegistry
 
 _SQUARES = ("v of ", "vhat of ")
@@ -42,7 +42,7 @@ class WeightEntry(NamedTuple):
         return cls(
             name,
             tuple(variable.shape),
-            lambda: as_array(variable),
+            lambda: storable(variable),
             lambda array: variable.assign(check(array)),
             check,
         )

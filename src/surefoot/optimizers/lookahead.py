@@ -14,22 +14,34 @@ from surefoot.arguments.checks import positive_whole_number, proportion
 from surefoot.arguments.signatures import KerasArguments, Number
 from surefoot.base import inner_optimizers, registration
 from surefoot.base.wrapper import WrappingOptimizer, apply_unconstrained, inner_may_stay
+from surefoot.engines import plain
+from surefoot.rule.rounding import (
+    AT_RANDOM,
+    LOWER,
+    NEAREST,
+    SLOW,
+    UPPER,
+    step_halves,
+    variable_key,
+)
 from surefoot.rule.update import Array, interpolated
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import updates_done
 from surefoot.state.hyperparameters import Hyperparameter
 from surefoot.state.measurement import measured
-from surefoot.state.named_state import State, as_array
+from surefoot.state.named_state import State, as_array, storable
 from surefoot.variables.tracked import Assignment, Assignments
-from surefoot.variables.variable import distinct, identity, is_low_precision
+from surefoot.variables.variable import accumulator_dtype, distinct, identity, is_low_precision
 
 FINALIZE = ("fast", "slow")
+STORED = ("float32", "bfloat16")
 
 
 class LookaheadArguments(KerasArguments, total=False):
     """The keywords of `Lookahead`."""
 
     finalize: Literal["fast", "slow"]
+    slow_weights: Literal["float32", "bfloat16"]
 
 
 class Lookahead(WrappingOptimizer):
@@ -72,6 +84,10 @@ class Lookahead(WrappingOptimizer):
         ``finalize`` : default ``"fast"``
             Which weights the model has after ``fit``: the ``"fast"`` ones, as in
             the original, or the ``"slow"`` ones.
+        ``slow_weights`` : default ``"float32"``
+            How the slow weights are stored. In ``"bfloat16"`` they take half the
+            memory, rounded at random as `RectifiedAdam`'s ``moments``, by its
+            ``seed`` (0 if the inner optimizer has none).
         ``nonfinite`` : default ``"propagate"``
             What a NaN or infinite gradient does, see `RectifiedAdam`.
         ``shard_state`` : default False
@@ -117,10 +133,12 @@ class Lookahead(WrappingOptimizer):
                 "After `fit` a model has the slow weights or their average, not both. "
                 "Received: finalize='slow', use_ema=True"
             )
+        stored = checks.choice("slow_weights", options.pop("slow_weights", "float32"), STORED)
         base_arguments = keywords.take_base_arguments(type(self), options)
         super().__init__(0.0, name, accepted, base_arguments, *handed_on)
         self.inner_optimizer = inner
         self._finalize = finalize
+        self._stored = stored
 
     @classmethod
     def own_hyperparameters(cls) -> list[Hyperparameter]:
@@ -136,27 +154,41 @@ class Lookahead(WrappingOptimizer):
         variables = distinct(variables)
         super().build(variables)
         self.build_inner(variables)
-        followed = []
-        for variable in variables:
-            if getattr(variable, "overwrite_with_gradient", False):
-                self.slots.skip(variable)
+        self.__dict__["_slow_initializations"] = Assignments()
+        self.__dict__["_synchronizations"] = {}
+        seed = getattr(self.inner_optimizer, "seed", 0)
+        slow_form = AT_RANDOM if self._stored == "bfloat16" else NEAREST
+        for index, fast in enumerate(variables):
+            if getattr(fast, "overwrite_with_gradient", False):
+                self.slots.skip(fast)
                 continue
-            slow = self.add_variable_from_reference(variable, "slow")
-            engines.active().initialize_as_copy(slow, variable)
-            followed.append((variable, slow, self.inner_slot(variable, "master")))
-        # Past Keras's tracking, which would take the model's variables for ours.
-        self.__dict__["_slow_initializations"] = Assignments(
-            Assignment([slow], [fast, master]) for fast, slow, master in followed
-        )
-        self.__dict__["_synchronizations"] = {
-            identity(fast): Assignment(
-                sorted((v for v in (master, fast, slow) if v is not None), key=is_low_precision),
-                [fast, master, slow],
+            slow = self.add_variable_from_reference(fast, "slow", dtype=self._slow_dtype(fast))
+            engines.active().initialize_as_copy(slow, fast)
+            master = self.inner_slot(fast, "master")
+            key = variable_key(seed, index, lane=SLOW)
+            # Past Keras's tracking, which would take the model's variables for ours.
+            start = Assignment([slow], [fast, master], (slow_form,), key)
+            self._slow_initializations.append(start)
+            in_halves = master is not None and plain.is_lower_half(master)
+            forms = {
+                id(slow): slow_form,
+                id(fast): UPPER if in_halves else NEAREST,
+                id(master): LOWER if in_halves else NEAREST,
+            }
+            targets = [v for v in (master, fast, slow) if v is not None]
+            targets.sort(key=is_low_precision)
+            self._synchronizations[identity(fast)] = Assignment(
+                targets, [fast, master, slow], tuple(forms[id(v)] for v in targets), key
             )
-            for fast, slow, master in followed
-        }
         self.__dict__["_all_synchronizations"] = Assignments(self._synchronizations.values())
         self.restore_pending_slots()
+
+    def slot_dtypes(self, variable: Any) -> dict[str, str]:
+        """The slots that this optimizer has for a variable, and their dtypes."""
+        return super().slot_dtypes(variable) | {"slow": self._slow_dtype(variable)}
+
+    def _slow_dtype(self, variable: Any) -> str:
+        return "bfloat16" if self._stored == "bfloat16" else accumulator_dtype(variable)
 
     # The slow weights in the model.
 
@@ -198,7 +230,7 @@ class Lookahead(WrappingOptimizer):
     def _put_slow_weights(self, variables: list[Any]) -> None:
         steps = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(self.iterations))
         for variable in variables if steps > 0 else ():  # before, they are the fast ones
-            variable.assign(as_array(self.slots.of(variable)["slow"]))
+            variable.assign(storable(self.slots.of(variable)["slow"]))
 
     def reset_slow_weights(self) -> None:
         """Let the slow weights start anew from the model's present weights.
@@ -252,8 +284,8 @@ class Lookahead(WrappingOptimizer):
     ) -> None:
         del learning_rate
         engine, inner = engines.active(), self.inner_optimizer
-        starts, ends, slow_step_size = engine.numbers(self, "lookahead", self._conditions)
-        engine.assign_where(starts, self._slow_initializations, _fast_value, [])
+        starts, ends, *scalars = engine.numbers(self, "lookahead", self._conditions)
+        engine.assign_where(starts, self._slow_initializations, _fast_value, scalars)
         done = updates_done(inner) if inner_may_stay(inner) else None
         apply_unconstrained(inner, grads, trainable_variables)
         if done is not None:  # it may only have accumulated, or skipped
@@ -263,17 +295,21 @@ class Lookahead(WrappingOptimizer):
             dtype = keras.backend.standardize_dtype(self._iterations.dtype)
             self._iterations.assign_add(keras.ops.cast(moved, dtype) - 1)
         due = self._synchronizations_of(trainable_variables)
-        engine.assign_where(ends, due, _synchronized, [slow_step_size])
+        engine.assign_where(ends, due, _synchronized, scalars)
 
     def _conditions(self) -> list[Array]:
-        """Whether a training starts, and whether this update ends a period; the slow step size."""
+        """Whether a training starts, and whether this update ends a period; and the scalars.
+
+        These are the slow step size and, if slow weights are rounded, the halves of the step.
+        """
         engine = engines.active()
         own = self.hyperparameters.named(engine.scalar(self.hyperparameters.variable))
         whole = engine.whole_number
         count, period = whole(self.inner_optimizer.iterations), whole(own["sync_period"])
         # Not of the count after the update, which float64 may not hold.
         ends = count % period == period - 1
-        return [whole(self.iterations) == 0, ends, own["slow_step_size"]]
+        halves = step_halves(whole(self.iterations)) if self._stored == "bfloat16" else ()
+        return [whole(self.iterations) == 0, ends, own["slow_step_size"], *halves]
 
     def _synchronizations_of(self, variables: list[Any]) -> list[Assignment]:
         """As in the original, a variable that has no gradient in this update stays as it is."""
@@ -304,6 +340,7 @@ class Lookahead(WrappingOptimizer):
             "sync_period": self.hyperparameters.get(Lookahead.sync_period),
             "slow_step_size": self.hyperparameters.get(Lookahead.slow_step_size),
             "finalize": self.finalize,
+            "slow_weights": self._stored,
         }
 
     @classmethod
@@ -343,8 +380,7 @@ def _synchronized(
     xp: Any, exact: Callable[..., Any], scalars: Sequence[Any], fast: Any, master: Any, slow: Any
 ) -> Any:
     """Where slow and fast weights meet at the end of a period."""
-    (slow_step_size,) = scalars
-    return interpolated(xp, slow, exact(fast, master), slow_step_size)
+    return interpolated(xp, exact(slow, None), exact(fast, master), scalars[0])
 
 
 registration.register(Lookahead, aliases=("Addons>Lookahead", "Lookahead"))

@@ -72,7 +72,7 @@ class Nadam(MomentOptimizer):
             Decoupled weight decay (NadamW); each step multiplies a variable by
             ``1 - learning_rate * weight_decay``. A number or a schedule.
         those of `RectifiedAdam`, with its defaults
-            ``low_precision``, ``seed``, ``lazy``, ``nonfinite``,
+            ``low_precision``, ``moments``, ``seed``, ``lazy``, ``nonfinite``,
             ``shard_state``, ``lr``.
         those of every Keras optimizer : defaults as in Keras
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``,

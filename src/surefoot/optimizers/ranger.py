@@ -11,7 +11,7 @@ from surefoot.optimizers.lookahead import Lookahead, LookaheadArguments
 from surefoot.optimizers.rectified_adam import RectifiedAdam, RectifiedAdamArguments
 from surefoot.state.hyperparameters import Hyperparameter
 
-_LOOKAHEAD_ARGUMENTS = (*keywords.BASE_ARGUMENTS, "nonfinite", "finalize")
+_LOOKAHEAD_ARGUMENTS = (*keywords.BASE_ARGUMENTS, "nonfinite", "finalize", "slow_weights")
 
 
 class RangerArguments(RectifiedAdamArguments, LookaheadArguments, total=False):
@@ -50,11 +50,11 @@ class Ranger(Lookahead):
 
     Keywords:
         those of `RectifiedAdam`, with its defaults
-            ``unrectified_update``, ``decay``, ``low_precision``, ``seed``,
-            ``lazy``, ``lr``, ``shard_state``.
+            ``unrectified_update``, ``decay``, ``low_precision``, ``moments``,
+            ``seed``, ``lazy``, ``lr``, ``shard_state``.
         those of `Lookahead`, with its defaults
-            ``finalize``, ``nonfinite``, ``shard_state``, and those of every Keras
-            optimizer (``clipnorm`` and so on).
+            ``finalize``, ``slow_weights``, ``nonfinite``, ``shard_state``, and
+            those of every Keras optimizer (``clipnorm`` and so on).
 
     Raises:
         TypeError: If an argument is unknown or of a wrong kind.

@@ -93,12 +93,21 @@ class RectifiedAdam(MomentOptimizer):
             The learning rate is divided by ``1 + decay * updates``.
         ``low_precision`` : default ``"master"``
             How variables in bfloat16 and float16 are updated. ``"master"`` keeps
-            a float32 copy of each and uses it as long as the variable is equal
-            to the rounded copy. ``"stochastic"`` saves that memory and rounds up
-            or down at random, which is right on average. ``"nearest"`` rounds to
-            the nearest value and loses small updates.
+            what they lack to float32: of bfloat16 the lower 16 bits, of float16 a
+            float32 copy, which is used as long as the variable is equal to the
+            rounded copy. ``"stochastic"`` saves that memory and rounds up or down
+            at random, which is right on average. ``"nearest"`` rounds to the
+            nearest value and loses small updates.
+        ``moments`` : default ``"float32"``
+            How the moments are stored; they are computed in float32, those of
+            float64 variables in float64. In ``"bfloat16"`` they take half the
+            memory, and a step less time. They are rounded up or down at random,
+            so that their means are right; rounded to the nearest, the second
+            moment would stop moving. A file of one setting loads into the other.
         ``seed`` : default 0
-            Seed of the stochastic rounding.
+            Seed of the random bits of ``moments`` and ``low_precision``: a
+            function of seed, variable, step and element, on all backends the
+            same, so that a training can be repeated and resumed exactly.
         ``lazy`` : default False
             With a sparse gradient (TensorFlow's `tf.IndexedSlices`), update the
             moments only in the rows that have a gradient. The originals let the

@@ -40,6 +40,8 @@ class StepScalars(NamedTuple):
             rectified. A Python bool where it is known without a device, so
             that no selection is computed.
         shrink: Decoupled weight decay of this step, learning rate included.
+        step_low: The number of the step, its low and
+        step_high: its high 16 bits, where something is rounded at random; else None.
     """
 
     one_minus_beta_1: Array
@@ -50,6 +52,8 @@ class StepScalars(NamedTuple):
     epsilon: Array
     adaptive: Array
     shrink: Array
+    step_low: Array | None = None
+    step_high: Array | None = None
 
     def for_variable(self, *, decays: bool) -> StepScalars:
         """The scalars of one variable, which may be excluded from weight decay."""

@@ -9,6 +9,7 @@ changed.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,13 +19,17 @@ import numpy as np
 
 from surefoot import engines
 from surefoot.engines import plain
+from surefoot.engines.plain import is_lower_half
+from surefoot.rule.rounding import halves
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import MAX_UPDATES
 from surefoot.state.hyperparameters import HyperparameterSet
 from surefoot.variables.slots import SlotRegistry
-from surefoot.variables.variable import value_of
+from surefoot.variables.variable import dtype_of, value_of
 
 State = dict[str, np.ndarray]
+
+_LOGGER = logging.getLogger("surefoot")
 
 _HYPERPARAMETER = "hyperparameter|"
 _SLOT = "|"  # every slot name contains it, see SlotRegistry.named
@@ -226,7 +231,8 @@ def variable_mismatches(variables: Mapping[str, Any], stored: State, prefix: str
     for key, variable in variables.items():
         if key in stored:
             try:
-                converted(variable, stored[key], _kind(_dtype(variable)))
+                array = _in_halves(key, variable, stored[key])
+                converted(variable, array, _kind(_dtype(variable)))
             except ValueError as error:
                 problems.append(f"{prefix}{key} {error}")
     return problems
@@ -251,9 +257,41 @@ def range_problems(
 
 
 def assign(variables: Mapping[str, Any], stored: State) -> None:
-    """Assign the entries of ``stored`` to the variables with the same names."""
+    """Assign the entries of ``stored`` to the variables with the same names.
+
+    Slots in bfloat16 round those of a file that had more digits, and a warning says so.
+    """
+    rounded = []
     for key, variable in variables.items():
-        variable.assign(converted(variable, stored[key]))
+        value = converted(variable, _in_halves(key, variable, stored[key]))
+        variable.assign(value)
+        if dtype_of(variable) == "bfloat16" and not _is_bfloat16(value):
+            rounded.append(key)
+    if rounded:
+        _LOGGER.warning(
+            "The state that was loaded has more digits than bfloat16, in which %d slots of the "
+            "optimizer are stored: they were rounded to the nearest. First of them: '%s'.",
+            len(rounded),
+            rounded[0],
+        )
+
+
+def _in_halves(key: str, variable: Any, array: np.ndarray) -> np.ndarray:
+    """The lower half of a master that was saved as a whole float32, as masters once were."""
+    if (
+        key.split(_SLOT, maxsplit=1)[0] != "master"
+        or array.dtype.kind != "f"
+        or not is_lower_half(variable)
+    ):
+        return array
+    whole = keras.ops.convert_to_tensor(array, dtype="float32")
+    lower = halves(engines.active().arrays, whole).lower
+    return np.array(keras.ops.convert_to_numpy(lower)).astype("int16")
+
+
+def _is_bfloat16(array: np.ndarray) -> bool:
+    """Whether bfloat16, the upper half of a float32, represents all numbers of an array."""
+    return not np.any(np.asarray(array, "float32").view("uint32") & 0xFFFF)
 
 
 def converted(variable: Any, array: np.ndarray, kinds: str = "biuf") -> np.ndarray:

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 @dataclass(slots=True)
 class Tracked:
-    """One model variable with everything that the update rule needs except its gradient."""
+    """One model variable with everything that the update rule needs except its gradient.
+
+    Attributes:
+        variable: The model's.
+        m: The first moment.
+        v: The second moment.
+        vhat: The largest second moment, or None.
+        master: What a variable below float32 is the rounding of, or None.
+        decays: Whether weight decay moves it.
+        index: Its position among the variables of the optimizer.
+        key: Of the bits by which its moments are rounded.
+    """
 
     variable: Any
     m: Any
@@ -17,6 +28,7 @@ class Tracked:
     master: Any
     decays: bool
     index: int
+    key: int
 
     @property
     def moments(self) -> tuple[Any, Any, Any]:
@@ -27,11 +39,17 @@ class Tracked:
 class Assignment(NamedTuple):
     """Variables of one shape: targets of an assignment and the sources of its value, or None.
 
-    Only the last target may have a lower precision than the computed value.
+    Attributes:
+        targets: Those of 16 bits come last.
+        sources: What the value is computed from.
+        forms: In which form of `surefoot.rule.rounding.in_form` each target gets the value.
+        key: Of the bits by which it is rounded at random.
     """
 
     targets: list[Any]
     sources: list[Any]
+    forms: tuple[str, ...]
+    key: int
 
 
 class Assignments(list[Assignment]):

@@ -9,15 +9,21 @@ from typing import Any
 import keras
 
 
+def dtype_of(variable: Any) -> str:
+    """The dtype of a variable or a tensor, by Keras's name."""
+    dtype: str = keras.backend.standardize_dtype(variable.dtype)
+    return dtype
+
+
 def accumulator_dtype(variable: Any) -> str:
     """The dtype of sums over many steps: float32 or float64."""
-    dtype: str = keras.backend.standardize_dtype(variable.dtype)
+    dtype = dtype_of(variable)
     return dtype if dtype in ("float32", "float64") else "float32"
 
 
 def is_low_precision(variable: Any) -> bool:
     """Whether small updates would be lost by rounding in the variable's dtype."""
-    return accumulator_dtype(variable) != keras.backend.standardize_dtype(variable.dtype)
+    return accumulator_dtype(variable) != dtype_of(variable)
 
 
 def value_of(variable: Any) -> Any:

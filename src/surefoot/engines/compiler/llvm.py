@@ -31,17 +31,38 @@ _OPERATIONS = {
     "greater_equal": "fcmp oge T {}, {}",
     "equal": "fcmp oeq T {}, {}",
     "not_equal": "fcmp une T {}, {}",
-    "and": "and i1 {}, {}",
+    "and": "and T {}, {}",
     "select": "select i1 {}, T {}, T {}",
     "abs": "call T @fabs(T {})",
     "sqrt": "call T @sqrt(T {})",
+    "to_integer": "fptosi T {} to i32",
+    "to_bits": "bitcast T {} to i32",
 }
 
+_INTEGER_OPERATIONS = {
+    "add": "add i32 {}, {}",
+    "subtract": "sub i32 {}, {}",
+    "multiply": "mul i32 {}, {}",
+    "and": "and i32 {}, {}",
+    "exclusive_or": "xor i32 {}, {}",
+    "shift_right": "lshr i32 {}, {}",
+    "from_bits": "bitcast i32 {} to float",
+}
+
+
+def _constant(value: float, kind: str) -> str:
+    return str(value) if kind == "i32" else f"0x{struct.pack('>d', value).hex()}"
+
+
+def _operation(name: str, dtype: str) -> str:
+    return (_INTEGER_OPERATIONS if dtype == "int32" else _OPERATIONS)[name]
+
+
 REPRESENTATION = Language(
-    types={"float32": "float", "float64": "double"},
+    types={"float32": "float", "float64": "double", "int32": "i32", "bool": "i1"},
     prefix="%",
-    constant=lambda value, kind: f"0x{struct.pack('>d', value).hex()}",
-    operations=lambda name, dtype: _OPERATIONS[name],
+    constant=_constant,
+    operations=_operation,
 )
 """LLVM's intermediate representation."""
 

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from surefoot.engines.compiler import llvm, symbols
 from surefoot.engines.compiler.symbols import Language, LoopBuilder, Symbol
+from surefoot.rule.rounding import Position
 
 Array = Any
 
-Elementwise = Callable[[Any, Sequence[Array], Sequence[Array]], list[Array]]
-"""``function(xp, scalars, numbers)`` returns the new values of the first of the numbers."""
+Elementwise = Callable[[Any, Sequence[Array], Sequence[Array], Position], list[Array]]
+"""``function(xp, scalars, numbers, position)`` returns the new values of the first numbers."""
 
 WORTH_A_THREAD = 1 << 19
 """Elements whose update takes ten times as long as the start of a thread."""
@@ -31,22 +32,31 @@ class Loop(NamedTuple):
 
     Attributes:
         function: The function of `symbols`, or of the arrays of a backend.
-        dtype: float32 or float64.
+        dtype: In what it computes, float32 or float64.
         scalars: How many scalars it reads. They are of the same dtype.
-        inputs: How many arrays of a row it reads.
-        outputs: How many of these it writes: the first ones.
+        stored: The dtypes of the arrays of a row that it reads: that of the loop; bfloat16, to
+            which nothing is rounded here: the function returns numbers that bfloat16 represents;
+            or int16, numbers of which are int32 to the function.
+        outputs: How many of these arrays it writes: the first ones.
         new: Positions of the outputs that are not written in place but to new arrays, which follow
             the inputs in a row.
         conditional: Whether a condition precedes the scalars: if it is 0, the loop does nothing.
+        keyed: Whether it rounds at random, by keys of the rows.
     """
 
     function: Elementwise
     dtype: str
     scalars: int
-    inputs: int
+    stored: tuple[str, ...]
     outputs: int
     new: tuple[int, ...] = ()
     conditional: bool = False
+    keyed: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """How many arrays of a row it reads."""
+        return len(self.stored)
 
     @property
     def arrays(self) -> int:
@@ -70,8 +80,12 @@ class Loop(NamedTuple):
         builder = LoopBuilder(self.dtype, language)
         first = int(self.conditional)
         scalars = [builder.scalar(f"s{first + i}") for i in range(self.scalars)]
-        numbers = [builder.number(f"x{i}") for i in range(self.inputs)]
-        return builder, self.function(symbols, scalars, numbers)
+        numbers = [
+            builder.number(f"x{i}", "int32" if form == "int16" else None)
+            for i, form in enumerate(self.stored)
+        ]
+        position = Position(builder.scalar("key", "int32"), builder.number("place", "int32"))
+        return builder, self.function(symbols, scalars, numbers, position)
 
     def representation(self) -> str:
         """The loop in LLVM's intermediate representation: ``run``, and what it calls."""
@@ -94,25 +108,28 @@ class Loop(NamedTuple):
                 f"%a{i} = load ptr, ptr %a{i}.at",
             )
         ]
-        places = [f"%p{i} = getelementptr {kind}, ptr %a{i}, i64 %i" for i in range(self.arrays)]
-        reads = [
-            f"%x{i} = load {kind}, ptr %p{i}, !llvm.access.group !0" for i in range(self.inputs)
-        ]
+        stored = [*self.stored, *(self.stored[place] for place in self.new)]
+        reads = ["%place = trunc i64 %i to i32"]
+        for i, form in enumerate(stored):
+            reads.append(f"%p{i} = getelementptr {_KINDS.get(form, kind)}, ptr %a{i}, i64 %i")
+            if i < self.inputs:
+                reads += _read(f"%x{i}", f"%p{i}", form, kind)
         targets = {place: self.inputs + i for i, place in enumerate(self.new)}
         writes = [
-            f"store {kind} {result.name}, ptr %p{targets.get(place, place)}, !llvm.access.group !0"
+            line
             for place, result in enumerate(results)
             if place in targets or result.name != f"%x{place}"
+            for line in _written(result.name, f"%p{targets.get(place, place)}", stored[place], kind)
         ]
         return _text("numbers.ll").substitute(
             TYPE=kind,
             BITS={"float": 32, "double": 64}[kind],
-            BEFORE=_block([*loads, *builder.before_loop, *addresses]),
-            WITHIN=_block([*places, *reads, *builder.in_loop, *writes]),
+            BEFORE=_block([*loads, *_key(self.arrays), *builder.before_loop, *addresses]),
+            WITHIN=_block([*reads, *builder.in_loop, *writes]),
             IDLE=_idle(kind) if self.conditional else "ret i1 false",
         ) + _text("parallel_loop.ll").substitute(
             ARRAYS=self.arrays,
-            WIDTH=self.arrays + 1,
+            WIDTH=self.arrays + 2,
             CHUNK=CHUNK,
             WORTH_A_THREAD=WORTH_A_THREAD,
             MOST_THREADS=MOST_THREADS if llvm.has_threads() else 0,
@@ -121,10 +138,58 @@ class Loop(NamedTuple):
 
 @functools.cache
 def _returning(function: Elementwise, first: int, last: int) -> Elementwise:
-    def with_inputs(xp: Any, scalars: Sequence[Array], numbers: Sequence[Array]) -> list[Array]:
-        return [*function(xp, scalars, numbers), *numbers[first:last]]
+    def with_inputs(
+        xp: Any, scalars: Sequence[Array], numbers: Sequence[Array], position: Position
+    ) -> list[Array]:
+        return [*function(xp, scalars, numbers, position), *numbers[first:last]]
 
     return with_inputs
+
+
+_ACCESS = "!llvm.access.group !0"
+
+
+_KINDS = {"bfloat16": "i16", "int16": "i16"}
+
+
+def _read(name: str, place: str, form: str, kind: str) -> list[str]:
+    """Read a number; one in bfloat16 is the upper half of a float32."""
+    if form not in _KINDS:
+        return [f"{name} = load {kind}, ptr {place}, {_ACCESS}"]
+    half = f"{name}.half = load i16, ptr {place}, {_ACCESS}"
+    if form == "int16":
+        return [half, f"{name} = sext i16 {name}.half to i32"]
+    return [
+        half,
+        f"{name}.wide = zext i16 {name}.half to i32",
+        f"{name}.bits = shl i32 {name}.wide, 16",
+        f"{name} = bitcast i32 {name}.bits to float",
+    ]
+
+
+def _written(name: str, place: str, form: str, kind: str) -> list[str]:
+    """Write a number, of which bfloat16 takes the upper half."""
+    if form not in _KINDS:
+        return [f"store {kind} {name}, ptr {place}, {_ACCESS}"]
+    own = place + ".new"
+    store = f"store i16 {own}, ptr {place}, {_ACCESS}"
+    if form == "int16":
+        return [f"{own} = trunc i32 {name} to i16", store]
+    return [
+        f"{own}.bits = bitcast float {name} to i32",
+        f"{own}.high = lshr i32 {own}.bits, 16",
+        f"{own} = trunc i32 {own}.high to i16",
+        store,
+    ]
+
+
+def _key(arrays: int) -> list[str]:
+    """Read the key of a row, which is behind its addresses and its size."""
+    return [
+        f"%key.at = getelementptr i64, ptr %row, i64 {arrays + 1}",
+        "%key.wide = load i64, ptr %key.at",
+        "%key = trunc i64 %key.wide to i32",
+    ]
 
 
 class Obstacle(NamedTuple):
@@ -192,6 +257,7 @@ def xla_handler(loop: Loop, version: int, thread_count: int) -> str:
 
     Args:
         loop: The loop. The handler's arguments are its scalars as a vector, the condition first,
+            behind them for each row the upper and the lower half of its key if the loop is keyed,
             and row after row of arrays of one shape; its results are row after row of outputs.
         version: The version of the interface as XLA stores it: minor and major, four bytes each.
         thread_count: How many threads may share the work.
@@ -225,11 +291,35 @@ def xla_handler(loop: Loop, version: int, thread_count: int) -> str:
         total = name
     return loop.representation() + _text("xla_handler.ll").substitute(
         ARRAYS=loop.arrays,
-        WIDTH=loop.arrays + 1,
-        ROW_BYTES=8 * (loop.arrays + 1),
+        WIDTH=loop.arrays + 2,
+        ROW_BYTES=8 * (loop.arrays + 2),
+        KEY=_block(_key_of_halves(loop)),
         INPUTS=loop.inputs,
         OUTPUTS=loop.outputs,
         VERSION=version,
         THREADS=thread_count,
         ENTRIES=_block(entries),
     )
+
+
+def _key_of_halves(loop: Loop) -> list[str]:
+    """Put the key of a row, given by two whole numbers, into the table."""
+    target = f"%key.at = getelementptr i64, ptr %here, i64 {loop.arrays + 1}"
+    if not loop.keyed:
+        return [target, "store i64 0, ptr %key.at"]
+    kind = llvm.REPRESENTATION.types[loop.dtype]
+    first = int(loop.conditional) + loop.scalars
+    return [
+        target,
+        "%high.number = shl i64 %number, 1",
+        f"%high.place = add i64 %high.number, {first}",
+        f"%high.at = getelementptr {kind}, ptr %scalars, i64 %high.place",
+        f"%low.at = getelementptr {kind}, ptr %high.at, i64 1",
+        f"%high.given = load {kind}, ptr %high.at",
+        f"%low.given = load {kind}, ptr %low.at",
+        f"%high = fptosi {kind} %high.given to i64",
+        f"%low = fptosi {kind} %low.given to i64",
+        "%high.shifted = shl i64 %high, 16",
+        "%key = or i64 %high.shifted, %low",
+        "store i64 %key, ptr %key.at",
+    ]

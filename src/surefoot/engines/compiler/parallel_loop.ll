@@ -15,7 +15,8 @@
 ;
 ;   int64 run(scalar *scalars, int64 *table, int64 rows, int64 threads);   // 0
 ;
-; A row of the table holds the addresses of ARRAYS arrays and how many numbers each has. A thread
+; A row of the table holds the addresses of ARRAYS arrays, how many numbers each has, and its key. A
+; thread
 ; takes chunks as long as there are any, so that one that starts late leaves them to the others.
 ; The loop writes only into the arrays, and only there: `numbers` is the function made of the rule.
 

@@ -8,6 +8,7 @@ once, before the loop.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ class LoopBuilder:
     """The instructions of one loop.
 
     Args:
-        dtype: That of all numbers and scalars, float32 or float64.
+        dtype: That of all numbers and scalars, float32 or float64; there are integers, int32, too.
         language: In what the loop is written.
     """
 
@@ -44,32 +45,40 @@ class LoopBuilder:
         self.before_loop: list[str] = []
         self.in_loop: list[str] = []
 
-    def scalar(self, name: str) -> Symbol:
+    def scalar(self, name: str, dtype: str | None = None) -> Symbol:
         """A symbol that is the same for all numbers."""
-        return Symbol(self, self.language.prefix + name, varies=False)
+        return Symbol(self, self.language.prefix + name, dtype, varies=False)
 
-    def number(self, name: str) -> Symbol:
+    def number(self, name: str, dtype: str | None = None) -> Symbol:
         """A symbol for the number at hand of an array."""
-        return Symbol(self, self.language.prefix + name, varies=True)
+        return Symbol(self, self.language.prefix + name, dtype, varies=True)
 
-    def result(self, operation: str, operands: tuple[Symbol, ...]) -> Symbol:
-        """The result of an operation."""
+    def result(
+        self, operation: str, operands: tuple[Symbol, ...], dtype: str | None = None
+    ) -> Symbol:
+        """The result of an operation, of another dtype than the operands if that is given."""
         varies = any(operand.varies for operand in operands)
         lines = self.in_loop if varies else self.before_loop
         name = f"{self.language.prefix}{'w' if varies else 'b'}{len(lines)}"
-        instruction = self.language.operations(operation, self.dtype).replace("T", self.type)
+        kind = operands[-1].dtype  # a selection's first operand is a flag
+        instruction = self.language.operations(operation, kind)
+        instruction = re.sub(r"\bT\b", self.language.types[kind], instruction)
         lines.append(f"{name} = {instruction.format(*(o.name for o in operands))}")
-        return Symbol(self, name, varies=varies)
+        return Symbol(self, name, dtype or kind, varies=varies)
 
-    def constant(self, value: float) -> Symbol:
-        """A constant in the dtype of the loop."""
-        if self.dtype == "float32":
+    def constant(self, value: float, dtype: str | None = None) -> Symbol:
+        """A constant, in the dtype of the loop unless another is given."""
+        dtype = dtype or self.dtype
+        if dtype == "float32":
             value = struct.unpack("f", struct.pack("f", value))[0]
-        return Symbol(self, self.language.constant(value, self.type), varies=False)
+        written = self.language.constant(value, self.language.types[dtype])
+        return Symbol(self, written, dtype, varies=False)
 
-    def symbol(self, value: Any) -> Symbol:
+    def symbol(self, value: Any, dtype: str | None = None) -> Symbol:
         """A symbol as it is, a Python number as a constant."""
-        return value if isinstance(value, Symbol) else self.constant(float(value))
+        if isinstance(value, Symbol):
+            return value
+        return self.constant(int(value) if dtype == "int32" else float(value), dtype)
 
 
 class Symbol:
@@ -78,18 +87,25 @@ class Symbol:
     Attributes:
         name: What the language calls it.
         varies: Whether it differs from number to number.
-        dtype: Its dtype; that of a flag means nothing.
+        dtype: float32, float64, int32 or, for a flag, bool.
     """
 
-    def __init__(self, builder: LoopBuilder, name: str, *, varies: bool) -> None:
+    def __init__(
+        self, builder: LoopBuilder, name: str, dtype: str | None = None, *, varies: bool
+    ) -> None:
         self.builder = builder
         self.name = name
         self.varies = varies
-        self.dtype = builder.dtype
+        self.dtype = dtype or builder.dtype
 
-    def operation(self, name: str, *others: Any) -> Symbol:
-        """An operation on this symbol and others."""
-        return self.builder.result(name, (self, *map(self.builder.symbol, others)))
+    def operation(self, name: str, *others: Any, gives: str | None = None) -> Symbol:
+        """An operation on this symbol and others; it gives the same dtype unless it says so."""
+        kind = None if self.dtype == "bool" else self.dtype
+        symbols = [self.builder.symbol(other, kind) for other in others]
+        return self.builder.result(name, (self, *symbols), gives)
+
+    def _compared(self, name: str, other: Any) -> Symbol:
+        return self.operation(name, other, gives="bool")
 
     def __add__(self, other: Any) -> Symbol:
         return self.operation("add", other)
@@ -120,25 +136,28 @@ class Symbol:
         return self.operation("remainder", other)
 
     def __lt__(self, other: Any) -> Symbol:
-        return self.operation("less", other)
+        return self._compared("less", other)
 
     def __le__(self, other: Any) -> Symbol:
-        return self.operation("less_equal", other)
+        return self._compared("less_equal", other)
 
     def __gt__(self, other: Any) -> Symbol:
-        return self.operation("greater", other)
+        return self._compared("greater", other)
 
     def __ge__(self, other: Any) -> Symbol:
-        return self.operation("greater_equal", other)
+        return self._compared("greater_equal", other)
 
     def __eq__(self, other: object) -> Symbol:  # type: ignore[override]
-        return self.operation("equal", other)
+        return self._compared("equal", other)
 
     def __ne__(self, other: object) -> Symbol:  # type: ignore[override]
-        return self.operation("not_equal", other)
+        return self._compared("not_equal", other)
 
-    def __and__(self, other: Symbol) -> Symbol:
+    def __and__(self, other: Any) -> Symbol:
         return self.operation("and", other)
+
+    def __xor__(self, other: Any) -> Symbol:
+        return self.operation("exclusive_or", other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -195,8 +214,28 @@ def minimum(x: Symbol, y: Any) -> Symbol:
     return where(x < y, x, where(_isnan(x), x, y))
 
 
+def integer(x: Symbol) -> Symbol:
+    """A whole number as int32."""
+    return x.operation("to_integer", gives="int32")
+
+
+def to_bits(x: Symbol) -> Symbol:
+    """The 32 bits of a float32 as int32."""
+    return x.operation("to_bits", gives="int32")
+
+
+def from_bits(x: Symbol) -> Symbol:
+    """The float32 that has these bits."""
+    return x.operation("from_bits", gives="float32")
+
+
+def shifted_right(x: Symbol, places: int) -> Symbol:
+    """The bits of an int32, moved to the right, with zeros from the left."""
+    return x.operation("shift_right", places)
+
+
 def _isnan(x: Symbol) -> Symbol:
-    return x.operation("not_equal", x)
+    return x.operation("not_equal", x, gives="bool")
 
 
 def clip(x: Symbol, low: Any, high: Any) -> Symbol:

@@ -44,25 +44,36 @@ _OPERATIONS = {
     "sqrt": "tl.sqrt({})",
     "exp": "tl.exp({})",
     "log": "tl.log({})",
+    "exclusive_or": "{} ^ {}",
+    "to_integer": "{}.to(tl.int32)",
+    "to_bits": "{}.to(tl.int32, bitcast=True)",
+    "from_bits": "{}.to(tl.float32, bitcast=True)",
+    "shift_right": "({}.to(tl.uint32, bitcast=True) >> {}).to(tl.int32, bitcast=True)",
 }
+
+_STORED = {"bfloat16": "tl.bfloat16", "int16": "tl.int16"}
+
+_INTEGER_OPERATIONS = {"and": "{} & {}"}
 
 # In float32, Triton's own division and root are approximations.
 _ROUNDED = {"divide": "tl.div_rn({}, {})", "sqrt": "tl.sqrt_rn({})"}
 
 
 def _operation(name: str, dtype: str) -> str:
-    rounded = _ROUNDED.get(name) if dtype == "float32" else None
-    return rounded or _OPERATIONS[name]
+    own = {"float32": _ROUNDED, "int32": _INTEGER_OPERATIONS}.get(dtype, {})
+    return own.get(name) or _OPERATIONS[name]
 
 
 def _constant(value: float, kind: str) -> str:
+    if kind == "tl.int32":
+        return repr(value)  # with a bare integer, the other operand stays what it is
     # A bare number would first become a float32.
     number = repr(value) if math.isfinite(value) else f'float("{value}")'
     return f"tl.full([], {number}, {kind})"
 
 
 TRITON = Language(
-    types={"float32": "tl.float32", "float64": "tl.float64"},
+    types={name: f"tl.{name}" for name in ("float32", "float64", "int32")} | {"bool": "tl.int1"},
     prefix="",
     constant=_constant,
     operations=_operation,
@@ -87,18 +98,23 @@ def obstacle() -> Obstacle | None:
 def loop_kernel(loop: Loop) -> Any:
     """A kernel that runs a loop on rows of arrays, in place.
 
-    Its arguments are a table of int64, in each row the addresses of the arrays and how many numbers
-    each has; a table of int32, for each program its row and its block; the scalars, float64, a
-    condition first; and the alignment of the arrays in bytes.
+    Its arguments are a table of int64, in each row the addresses of the arrays, how many numbers
+    each has, and the key of the row; a table of int32, for each program its row and its block; the
+    scalars, float64, a condition first; and the alignment of the arrays in bytes.
     """
     builder, results = loop.written_in(TRITON)
     first = int(loop.conditional)
-    width = loop.arrays + 1
+    width = loop.arrays + 2
+    kinds = [_STORED.get(form, builder.type) for form in loop.stored]
     body = [
-        *(f"x{i} = tl.load(a{i} + at MASK)" for i in range(loop.inputs)),
+        "place = start.to(tl.int32) + at",
+        *(
+            f"x{i} = tl.load(a{i} + at MASK).to({'tl.int32' if form == 'int16' else builder.type})"
+            for i, form in enumerate(loop.stored)
+        ),
         *builder.in_loop,
         *(
-            f"tl.store(a{place} + at, {result.name} MASK)"
+            f"tl.store(a{place} + at, {result.name}.to({kinds[place]}) MASK)"
             for place, result in enumerate(results)
             if result.name != f"x{place}"
         ),
@@ -107,12 +123,13 @@ def loop_kernel(loop: Loop) -> Any:
         f"row = table + tl.load(programs + 2 * tl.program_id(0)) * {width}",
         "start = tl.load(programs + 2 * tl.program_id(0) + 1).to(tl.int64) * BLOCK",
         f"count = tl.load(row + {loop.arrays})",
+        f"key = tl.load(row + {loop.arrays + 1}).to(tl.int32)",
         *(f"s{i} = tl.load(scalars + {i}).to({builder.type})" for i in range(first + loop.scalars)),
         *builder.before_loop,
         *(
-            f"a{i} = tl.multiple_of(tl.load(row + {i}).to(tl.pointer_type({builder.type})), "
+            f"a{i} = tl.multiple_of(tl.load(row + {i}).to(tl.pointer_type({kind})), "
             "ALIGNMENT) + start"
-            for i in range(loop.arrays)
+            for i, kind in enumerate(kinds)
         ),
         "at = tl.arange(0, BLOCK)",
         # Without a mask, all threads read and write 16 bytes at a time.
@@ -123,7 +140,7 @@ def loop_kernel(loop: Loop) -> Any:
         *(f"    {line.replace(' MASK', ', mask=inside')}" for line in body),
     ]
     if loop.conditional:
-        lines = [*lines[: 3 + 1], "if s0 != 0.0:", *(f"    {line}" for line in lines[4:])]
+        lines = [*lines[: 4 + 1], "if s0 != 0.0:", *(f"    {line}" for line in lines[5:])]
     arguments = ["table", "programs", "scalars", "ALIGNMENT: tl.constexpr", "BLOCK: tl.constexpr"]
     return _kernel(arguments, lines)
 

@@ -8,6 +8,7 @@
 ;     table = malloc(rows * WIDTH * sizeof(int64));
 ;     for (row = 0; row < rows; row++) {
 ;       table[row][ARRAYS] = size(args[1 + INPUTS * row]);
+;       table[row][ARRAYS + 1] = the row's key, of two halves among the scalars; or 0
 ;       for (place = 0; place < INPUTS; place++)      // outputs that are not listed are the inputs'
 ;         table[row][place] = args[1 + INPUTS * row + place]->data;    // memory, by aliasing
 ;       for (place of NEW_OUTPUTS)
@@ -135,6 +136,7 @@ row.one:
   %reference.size = call i64 @size(ptr %reference)
   %size.at = getelementptr i64, ptr %here, i64 $ARRAYS
   store i64 %reference.size, ptr %size.at
+$KEY
 $ENTRIES
   %number.next = add i64 %number, 1
   br label %row

@@ -12,10 +12,10 @@ import keras
 from jax.experimental.multihost_utils import process_allgather
 from jax.experimental.sparse import JAXSparse
 
-from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines import assignment_loops, differentiation, failures, plain
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.engine import Engine
-from surefoot.engines.jax import fit, layouts, loop_runner, steps, tracing
+from surefoot.engines.jax import arrays, fit, layouts, loop_runner, steps, tracing
 from surefoot.rule.update import Array, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import value_of
@@ -26,7 +26,7 @@ class JaxEngine(Engine):
 
     SHARDS_STATE = True
     loop_runner = loop_runner
-    arrays = jnp
+    arrays = arrays
     bits = plain.BitCasts(
         lambda x: jax.lax.bitcast_convert_type(x, jnp.int16),
         jax.lax.bitcast_convert_type,
@@ -156,10 +156,6 @@ class JaxEngine(Engine):
         state = super().read_state(tracked, read)
         return state._replace(parameter=layouts.placed(state.parameter, tracked.m))
 
-    def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
-        key = jax.random.fold_in(jax.random.key(optimizer.seed), value_of(optimizer.iterations))
-        return jax.random.uniform(jax.random.fold_in(key, index), like.shape, "float32")
-
     def assign_where(
         self,
         condition: Array,
@@ -172,12 +168,13 @@ class JaxEngine(Engine):
         A loop of XLA's or a conditional would copy what goes in and out. So would selections that
         read each other's old values: barriers keep them apart, and each writes in place.
         """
-        rest = loops.assign_where(loop_runner, condition, assignments, value, scalars)
+        rest = assignment_loops.assign_where(loop_runner, condition, assignments, value, scalars)
         for assignment in rest:
-            new = self.assigned_value(assignment, value, scalars)
-            for target in assignment.targets:
-                chosen = jnp.where(condition, self.cast(new, target.dtype), target.value)
-                new = jax.lax.optimization_barrier(chosen)
+            exact = self.assigned_value(assignment, value, scalars)
+            for place, target in enumerate(assignment.targets):
+                new = self.target_value(assignment, place, exact, scalars)
+                new = jax.lax.optimization_barrier(jnp.where(condition, new, target.value))
+                exact = new if new.dtype == exact.dtype else exact
                 target.assign(new)
 
     def run_where(

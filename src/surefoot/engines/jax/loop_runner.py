@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from surefoot.engines import loops
 from surefoot.engines.compiler import loop, xla
 from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.engines.jax import arrays as namespace
 from surefoot.engines.loops import Columns, Selection, StepPath
+from surefoot.rule.rounding import Position
 from surefoot.rule.update import Array
 
 _parameters_not_donated: ContextVar[bool] = ContextVar("parameters_not_donated", default=False)
@@ -64,7 +66,9 @@ def step_path() -> StepPath:
     return loops.step_path(obstacle(), others="fused kernel, compiled by XLA")
 
 
-def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
+def select(
+    stored: Sequence[str], variables: Columns, tensors: Columns, keys: Sequence[int]
+) -> Selection:
     """Rows of traced arrays that are alike: see `LoopRunner`. XLA owns their memory."""
     rows = list(zip(*variables, *tensors, strict=True))
     count = len(variables)
@@ -72,13 +76,13 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
     served = [
         all(
             isinstance(a, jax.core.Tracer) and a.dtype.name == dtype and a.shape == row[0].shape
-            for a in row
+            for a, dtype in zip(row, stored, strict=True)
         )
         for row in arrays
     ]
     chosen = [
-        (list(row[:count]), of_row)
-        for row, of_row, s in zip(rows, arrays, served, strict=True)
+        (list(row[:count]), of_row, key)
+        for row, of_row, key, s in zip(rows, arrays, keys, served, strict=True)
         if s
     ]
     return Selection(served, chosen)
@@ -92,9 +96,14 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
         body = body._replace(new=() if body.conditional else (0,))
     else:
         body = body.also_returning(len(rows[0][0]))
+    if body.keyed:
+        scalars = [
+            *scalars,
+            *(half for *_, key in rows for half in divmod(key % (1 << 32), 1 << 16)),
+        ]
     vector = jnp.stack([jnp.asarray(s).astype(body.dtype) for s in scalars])
-    results = _called(body)(vector, *itertools.chain(*(arrays for _, arrays in rows)))
-    for index, (variables, _) in enumerate(rows):
+    results = _called(body)(vector, *itertools.chain(*(of_row for _, of_row, _ in rows)))
+    for index, (variables, *_) in enumerate(rows):
         new = results[body.outputs * index : body.outputs * (index + 1)]
         for variable, value in zip(variables, new, strict=False):
             variable.assign(value)
@@ -125,13 +134,21 @@ def _called(body: Loop) -> Any:
     def without_loop(vector: Array, *arrays: Array) -> list[Array]:
         scalars = list(vector)
         first = int(body.conditional)
+        keys = scalars[first + body.scalars :]
         results = []
         for start in range(0, len(arrays), body.inputs):
-            row = arrays[start : start + body.inputs]
-            new = body.function(jnp, scalars[first:], row)
+            row = [
+                x.astype("int32" if x.dtype == jnp.int16 else body.dtype)
+                for x in arrays[start : start + body.inputs]
+            ]
+            high, low = keys[:2] or [jnp.zeros(())] * 2
+            keys = keys[2:]
+            key = namespace.integer(high) * (1 << 16) + namespace.integer(low)
+            position = Position(key, namespace.places(row[0]))
+            new = body.function(namespace, scalars[first : first + body.scalars], row, position)
             if body.conditional:
                 new = [jnp.where(scalars[0] != 0, a, b) for a, b in zip(new, row, strict=False)]
-            results += new
+            results += [x.astype(a.dtype) for x, a in zip(new, arrays[start:], strict=False)]
         return results
 
     differentiable = jax.custom_jvp(call)

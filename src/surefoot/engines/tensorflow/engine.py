@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 
-from surefoot.engines import differentiation, failures, loops, plain
+from surefoot.engines import assignment_loops, differentiation, failures, loops, plain
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.engine import Engine
-from surefoot.engines.tensorflow import jit_compile, loop_runner, shapes, sparse, steps
+from surefoot.engines.tensorflow import arrays, jit_compile, loop_runner, shapes, sparse, steps
 from surefoot.rule.update import Array, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import is_low_precision, value_of
@@ -24,15 +23,7 @@ class TensorFlowEngine(Engine):
 
     SPARSE_GRADIENTS = True
     loop_runner = loop_runner
-    arrays = SimpleNamespace(
-        abs=tf.abs,
-        isfinite=tf.math.is_finite,
-        maximum=tf.maximum,
-        ones_like=tf.ones_like,
-        sqrt=tf.sqrt,
-        where=tf.where,
-        zeros_like=tf.zeros_like,
-    )
+    arrays = arrays
     bits = plain.BitCasts(lambda x: tf.bitcast(x, tf.int16), tf.bitcast)
 
     # Numbers and where they are.
@@ -204,11 +195,6 @@ class TensorFlowEngine(Engine):
             return state._replace(parameter=fitting)
         return state
 
-    def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
-        step = tf.cast(value_of(optimizer.iterations), tf.int64)
-        seed = tf.stack([tf.constant(optimizer.seed * 1_000_003 + index, tf.int64), step])
-        return tf.random.stateless_uniform(tf.shape(like), seed)
-
     def assign_where(
         self,
         condition: Array,
@@ -220,15 +206,18 @@ class TensorFlowEngine(Engine):
 
         def assign(rest: list[Assignment], *, selects: bool) -> None:
             for assignment in rest:
-                new = self.assigned_value(assignment, value, scalars)
-                for target in map(value_of, assignment.targets):
-                    new = tf.cast(new, target.dtype)
+                exact = self.assigned_value(assignment, value, scalars)
+                for place, target in enumerate(assignment.targets):
+                    new = self.target_value(assignment, place, exact, scalars)
                     if selects:
-                        new = jit_compile.kept_apart(tf.where(condition, new, target))
-                    target.assign(new)
+                        new = jit_compile.kept_apart(tf.where(condition, new, value_of(target)))
+                        exact = new if new.dtype == exact.dtype else exact
+                    self.assign(target, new)
 
         def assign_in_loops(*, selects: bool) -> None:
-            rest = loops.assign_where(loop_runner, condition, assignments, value, scalars)
+            rest = assignment_loops.assign_where(
+                loop_runner, condition, assignments, value, scalars
+            )
             if rest:
                 jit_compile.run(lambda: assign(rest, selects=selects))
 

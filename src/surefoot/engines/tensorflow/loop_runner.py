@@ -24,7 +24,7 @@ from surefoot.engines.tensorflow import jit_compile
 from surefoot.rule.update import Array
 from surefoot.variables.variable import value_of
 
-_ELEMENTS = {"float32": "f32", "float64": "f64"}
+_ELEMENTS = {"bfloat16": "bf16", "float32": "f32", "float64": "f64", "int16": "i16"}
 
 
 def obstacle(selection: Selection | None = None) -> Obstacle | None:
@@ -43,13 +43,15 @@ def step_path() -> StepPath:
     return loops.step_path(
         obstacle(),
         others="fused kernel, compiled by XLA",
-        served=select("float32", Columns([[variable]]), Columns()).served[0],
+        served=select(["float32"], Columns([[variable]]), Columns(), [0]).served[0],
         device=value_of(variable).device,
         elsewhere="fused kernel, compiled by XLA",
     )
 
 
-def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
+def select(
+    stored: Sequence[str], variables: Columns, tensors: Columns, keys: Sequence[int]
+) -> Selection:
     """Rows of dense tensors in the memory of this process, that are alike: see `LoopRunner`."""
     count = len(variables)
     rows = [
@@ -60,10 +62,13 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
         all(isinstance(t, tf.Variable) and _is_here(t) for t in row[:count])
         and not any(isinstance(t, tf.IndexedSlices) for t in row[count:])
         and row[0].shape.is_fully_defined()
-        and all(t.dtype.name == dtype and t.shape == row[0].shape for t in row)
+        and all(t.shape == row[0].shape for t in row)
+        and [t.dtype.name for t in row] == list(stored)
         for row in rows
     ]
-    chosen = [(row[:count], row[count:]) for row, s in zip(rows, served, strict=True) if s]
+    chosen = [
+        (row[:count], row[count:], key) for row, key, s in zip(rows, keys, served, strict=True) if s
+    ]
     return Selection(served, chosen)
 
 
@@ -79,10 +84,13 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     body = body.also_returning(len(rows[0][0]))
     threads = tf.config.threading.get_intra_op_parallelism_threads() or loop.cores()
     name = _HANDLERS.name_for(body, interface.version, threads)
-    shapes = tuple(tuple(variables[0].shape) for variables, _ in rows)
+    shapes = tuple(tuple(variables[0].shape) for variables, *_ in rows)
     vector = tf.stack([tf.cast(s, body.dtype) for s in scalars])
-    handles = [v.handle for variables, _ in rows for v in variables]
-    tensors = [tensor for _, given in rows for tensor in given]
+    if body.keyed:
+        halves = [half for *_, key in rows for half in divmod(key % (1 << 32), 1 << 16)]
+        vector = tf.concat([vector, tf.constant(halves, body.dtype)], 0)
+    handles = [v.handle for variables, *_ in rows for v in variables]
+    tensors = [tensor for _, given, _ in rows for tensor in given]
     if jit_compile.is_traced_for_xla():
         _call(name, body, shapes, vector, handles, tensors)
         return
@@ -96,19 +104,21 @@ def _compiled(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> Any
 
     One for all optimizers that need the same: XLA never forgets what it has compiled.
     """
-    dtype = tf.as_dtype(body.dtype)
     count = len(shapes) * body.outputs
 
     def call(vector: tf.Tensor, *given: tf.Tensor) -> None:
         _call(name, body, shapes, vector, list(given[:count]), list(given[count:]))
 
-    read_only = body.inputs - body.outputs
     with tf.init_scope():  # not a part of what is being traced
         return tf.function(call, jit_compile=True, autograph=False).get_concrete_function(
-            tf.TensorSpec([body.scalars + int(body.conditional)], dtype),
+            tf.TensorSpec([_vector_size(body, len(shapes))], body.dtype),
             *[tf.TensorSpec([], tf.resource)] * count,
-            *[tf.TensorSpec(shape, dtype) for shape in shapes for _ in range(read_only)],
+            *[tf.TensorSpec(s, dtype) for s in shapes for dtype in body.stored[body.outputs :]],
         )
+
+
+def _vector_size(body: Loop, rows: int) -> int:
+    return body.scalars + int(body.conditional) + (2 * rows if body.keyed else 0)
 
 
 def _call(
@@ -122,14 +132,14 @@ def _call(
     """Read the variables, row after row, call the loop, and assign what it returns."""
     from tensorflow.compiler.tf2xla.python import xla as operations
 
-    dtype = tf.as_dtype(body.dtype)
+    dtypes = list(map(tf.as_dtype, body.stored[: body.outputs]))
     of_row = len(handles) // len(shapes)
     rest = len(tensors) // len(shapes)
     values = [
         value
         for row in range(len(shapes))
         for value in [
-            *(_read(handle, dtype) for handle in handles[of_row * row : of_row * (row + 1)]),
+            *map(_read, handles[of_row * row : of_row * (row + 1)], dtypes),
             *tensors[rest * row : rest * (row + 1)],
         ]
     ]
@@ -137,7 +147,7 @@ def _call(
         [vector, *values],
         version=operations.call_module_maximum_supported_version(),
         module=_program(name, body, shapes),
-        Tout=[dtype] * len(handles),
+        Tout=dtypes * len(shapes),
         Sout=[shape for shape in shapes for _ in range(body.outputs)],
         platforms=["CPU"],
     )
@@ -147,11 +157,9 @@ def _call(
 
 def _program(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> str:
     """A program in StableHLO that calls a handler, with results in the memory of arguments."""
-    element = _ELEMENTS[body.dtype]
-    kinds = ["tensor<" + "".join(f"{size}x" for size in s) + f"{element}>" for s in shapes]
-    scalars = body.scalars + int(body.conditional)
-    arguments = [f"tensor<{scalars}x{element}>", *(k for k in kinds for _ in range(body.inputs))]
-    results = [k for k in kinds for _ in range(body.outputs)]
+    scalars = _kind([_vector_size(body, len(shapes))], body.dtype)
+    arguments = [scalars, *(_kind(shape, dtype) for shape in shapes for dtype in body.stored)]
+    results = [_kind(shape, dtype) for shape in shapes for dtype in body.stored[: body.outputs]]
     declared = ", ".join(f"%a{i}: {kind}" for i, kind in enumerate(arguments))
     given = ", ".join(f"%a{i}" for i in range(len(arguments)))
     several = len(results) > 1
@@ -172,6 +180,10 @@ def _program(name: str, body: Loop, shapes: tuple[tuple[int, ...], ...]) -> str:
     return {returned} : {kinds_of_results}
   }}
 }}"""
+
+
+def _kind(shape: Sequence[int], dtype: str) -> str:
+    return "tensor<" + "".join(f"{size}x" for size in shape) + f"{_ELEMENTS[dtype]}>"
 
 
 # Made directly: the checks of TensorFlow's own functions take longer than to make an operation.

@@ -12,7 +12,7 @@ from surefoot.engines.engine import Engine
 from surefoot.engines.tensorflow.shapes import shape
 from surefoot.rule.update import StepScalars
 from surefoot.variables.tracked import Tracked
-from surefoot.variables.variable import value_of, variable_path
+from surefoot.variables.variable import accumulator_dtype, value_of, variable_path
 
 
 def update_rows(
@@ -26,15 +26,20 @@ def update_rows(
 
     If the optimizer is lazy, moments too change only where touched.
     """
-    values, rows = summed_duplicates(gradient)
-    scalars = engine.scalars_for(tracked, scalars)
+    values, rows = summed_duplicates(engine.upcast_one(gradient))
     # Of the variable itself: reading it as a whole copies it.
     touched = engine.read_state(tracked, lambda variable: tf.gather(value_of(variable), rows))
-    rounded = engine.stochastic_cast(optimizer, tracked, values)
-    new = plain.stepped(engine.arrays, engine.cast, touched, values, scalars, rounded)
+    new = engine.stepped(optimizer, scalars, tracked, touched, values, _places(values, rows))
     if not optimizer.lazy:
         moments = engine.read_state(tracked).moments
-        resting = plain.decayed_without_gradient(engine.arrays, moments, scalars)
+        resting = plain.decayed_without_gradient(
+            engine.arrays,
+            engine.cast,
+            accumulator_dtype(tracked.variable),
+            moments,
+            engine.scalars_for(tracked, scalars),
+            engine.position_of_moments(tracked, moments.m),
+        )
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 engine.assign(slot, moment)
@@ -43,6 +48,14 @@ def update_rows(
         value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
 
     engine.write_state(tracked, new, write)
+
+
+def _places(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """The places in a table of the numbers of some of its rows."""
+    of_row = tf.reduce_prod(tf.shape(values)[1:])
+    within = tf.reshape(tf.range(of_row), tf.shape(values)[1:])
+    first = tf.cast(rows, tf.int32) * of_row
+    return tf.reshape(first, [-1, *[1] * (values.shape.rank - 1)]) + within
 
 
 def summed_duplicates(gradient: tf.IndexedSlices) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,11 +10,12 @@ import keras
 import numpy as np
 import torch
 
-from surefoot.engines import loops, plain
+from surefoot.engines import assignment_loops, loops, plain
 from surefoot.engines.compiler import symbols
 from surefoot.engines.contract import RuleOptimizer, SteppedOptimizer
 from surefoot.engines.engine import Engine
 from surefoot.engines.torch import (
+    arrays,
     device_scalars,
     fused_kernels,
     gpu,
@@ -41,7 +42,7 @@ class TorchEngine(TorchGradients, Engine):
     COUNTER = Counter
 
     loop_runner = loop_runner
-    arrays = torch
+    arrays = arrays
     bits = plain.BitCasts(
         lambda x: x.view(torch.int16),
         lambda x, dtype: x.to(torch.int16).view(dtype),
@@ -177,7 +178,7 @@ class TorchEngine(TorchGradients, Engine):
         pairs: Iterable[tuple[Tracked, Any]],
     ) -> None:
         """By operations of PyTorch; on a device, many small tensors at a time."""
-        if plain.is_stateless() or optimizer.low_precision == "stochastic":
+        if plain.is_stateless() or optimizer.rounds_at_random:
             super().update_plainly(optimizer, scalars, pairs)
             return
 
@@ -191,7 +192,7 @@ class TorchEngine(TorchGradients, Engine):
             parameter, m, v, vhat, master, gradient = (packs.gathered(column) for column in columns)
             state = plain.VariableState(parameter, Moments(m, v, vhat), master)
             gradient = self.clip_values(gradient, optimizer.clipvalue)
-            new = self._stepped(pack[0][0], scalars, state, gradient)
+            new = self.stepped(optimizer, scalars, pack[0][0], state, gradient)
             for column, value in zip(columns, _flat(new), strict=False):
                 packs.scatter(column, value)
 
@@ -200,22 +201,19 @@ class TorchEngine(TorchGradients, Engine):
         self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
         gradient = torch.as_tensor(gradient).detach()
-        rounded = self.stochastic_cast(optimizer, tracked, gradient)
-        state = self.read_state(tracked)
-        new = self._stepped(tracked, _host_numbers(scalars), state, gradient, rounded)
-        self.write_state(tracked, new)
+        super().update_variable(optimizer, _host_numbers(scalars), tracked, gradient)
 
-    def _stepped(
+    def stepped(
         self,
-        tracked: Tracked,
+        optimizer: RuleOptimizer,
         scalars: StepScalars,
+        tracked: Tracked,
         state: plain.VariableState,
         gradient: torch.Tensor,
-        rounded: plain.Cast | None = None,
+        places: torch.Tensor | None = None,
     ) -> plain.VariableState:
-        """One step of a variable, or of several that are like ``tracked``."""
-        own = self.scalars_for(tracked, scalars)
-        new = plain.stepped(self.arrays, self.cast, state, gradient, own, rounded)
+        """Also of several variables that are like ``tracked``, if nothing is rounded at random."""
+        new = super().stepped(optimizer, scalars, tracked, state, gradient, places)
         holds = gpu.condition()
         if holds is None:
             return new
@@ -234,15 +232,6 @@ class TorchEngine(TorchGradients, Engine):
             own = own._replace(adaptive=own.adaptive != 0.0)
         return StepScalars(*(_beside(x, variable) for x in own))
 
-    def uniform(self, optimizer: RuleOptimizer, index: int, like: Array) -> Array:
-        if like.device.type != "cpu":
-            return device_scalars.uniform(
-                like, hash((optimizer.seed, index)), self.scalar(optimizer.iterations)
-            )
-        step = int(self.scalar(optimizer.iterations))
-        generator = torch.Generator().manual_seed(hash((optimizer.seed, step, index)) % 2**63)
-        return torch.rand(like.shape, generator=generator)
-
     @torch.no_grad()
     def assign_where(
         self,
@@ -260,32 +249,33 @@ class TorchEngine(TorchGradients, Engine):
             condition = holds * condition
         rest: Iterable[list[Assignment]] = [[a] for a in assignments]
         if not plain.is_stateless():
-            left = loops.assign_where(loop_runner, condition, assignments, value, scalars)
+            left = assignment_loops.assign_where(
+                loop_runner, condition, assignments, value, scalars
+            )
             rest = packs.packed_assignments(left)
         for pack in rest:
-            targets = [list(c) for c in zip(*(a.targets for a in pack), strict=True)]
-            sources = [list(c) for c in zip(*(a.sources for a in pack), strict=True)]
-            self._assign_pack(condition, targets, sources, value, scalars)
+            self._assign_pack(condition, pack, value, scalars)
 
     def _assign_pack(
         self,
         condition: Array,
-        targets: list[list[Any]],
-        sources: list[list[Any]],
+        pack: list[Assignment],
         value: Callable[..., Array],
         scalars: Sequence[Array],
     ) -> None:
-        first = value_of(targets[0][0])
-        dtype = accumulator_dtype(targets[0][0])
-        given = [_beside(self.cast(s, dtype), first) for s in scalars]
+        first = value_of(pack[0].targets[0])
+        dtype = accumulator_dtype(first)
+        scalars = [_beside(s, first) for s in scalars]
+        columns = zip(*(a.sources for a in pack), strict=True)
         values = [
             packs.gathered([None if v is None else self.read(v) for v in column])
-            for column in sources
+            for column in columns
         ]
-        new = value(self.arrays, self.exact_value, given, *values)
-        for column in targets:
+        exact = self.computed(dtype, value, scalars, values)
+        targets = zip(*(a.targets for a in pack), strict=True)
+        for place, column in enumerate(targets):
             olds = [self.read(v) for v in column]
-            new = self.cast(new, olds[0].dtype)
+            new = self.target_value(pack[0], place, exact, scalars)
             if isinstance(condition, torch.Tensor):
                 holds = _beside(condition != 0, first)
                 new = torch.where(holds, new, packs.gathered(olds))

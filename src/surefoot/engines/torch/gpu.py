@@ -23,6 +23,9 @@ from surefoot.engines.torch.memory import table_of
 _ALIGNED = 16
 """Bytes that a thread reads at once, where all arrays begin at a multiple of that."""
 
+_LEAST_ALIGNED = 2
+"""Bytes of the smallest number."""
+
 _MOST_TABLES = 64
 
 
@@ -52,9 +55,11 @@ def _trial(device: torch.device) -> Obstacle | None:
     numbers = torch.arange(3.0, device=device)
     try:
         table = table_of([[numbers]])
-        placed = None if table is None else place(table, device)
-        if placed is not None:
-            run(Loop(_multiplied, "float32", scalars=1, inputs=1, outputs=1), placed, [2.0])
+        if table is not None:
+            placed = place(np.column_stack([table, [0]]), device)
+            trial = Loop(_multiplied, "float32", scalars=1, stored=("float32",), outputs=1)
+            if placed is not None:
+                run(trial, placed, [2.0])
         found = numbers.tolist()
     except Exception as error:  # of Triton, of a compiler, of the driver
         return Obstacle(f"Triton fails on {device} ({type(error).__name__}: {error})")
@@ -66,8 +71,10 @@ def _trial(device: torch.device) -> Obstacle | None:
     return None
 
 
-def _multiplied(xp: Any, scalars: Sequence[Any], numbers: Sequence[Any]) -> list[Any]:
-    del xp
+def _multiplied(
+    xp: Any, scalars: Sequence[Any], numbers: Sequence[Any], position: Any
+) -> list[Any]:
+    del xp, position
     return [scalars[0] * numbers[0]]
 
 
@@ -78,7 +85,8 @@ class Placed(NamedTuple):
     """Where the numbers of rows of tensors are, as kernels read it.
 
     Attributes:
-        table: Int64; for each row the addresses of its tensors, and how many numbers each has.
+        table: Int64; for each row the addresses of its tensors, how many numbers each has, and
+            its key.
         programs: Int32; for each program of a kernel its row, and its block in that row.
         alignment: Of all addresses, in bytes.
     """
@@ -100,7 +108,7 @@ _captured: list[Any] = []
 
 
 def place(table: np.ndarray, device: torch.device) -> Placed | None:
-    """Upload a table of addresses; see `surefoot.engines.torch.memory.table_of`.
+    """Upload a table of addresses, numbers and keys of rows.
 
     Returns:
         None if a graph is being captured before such a step has been made outside of it.
@@ -117,7 +125,7 @@ def place(table: np.ndarray, device: torch.device) -> Placed | None:
             _tables.clear()
             _programs.clear()
             _spare.clear()
-        numbers = table[:, -1]
+        numbers = table[:, -2]
         program_key = device, stream, numbers.tobytes()
         programs = _programs.get(program_key)  # once: another thread may clear them
         if programs is None:
@@ -135,7 +143,7 @@ def _name(table: np.ndarray) -> tuple[Any, ...]:
 
 
 def _placed_in_graph(table: np.ndarray, device: torch.device) -> Placed | None:
-    numbers = table[:, -1].tobytes()
+    numbers = table[:, -2].tobytes()
     uploaded = list(_programs.items())
     programs = next((p for (d, _, n), p in uploaded if (d, n) == (device, numbers)), None)
     memory = _spare.pop(_name(table), None)
@@ -162,7 +170,7 @@ def _programs_for(numbers: np.ndarray) -> np.ndarray:
 
 
 def _alignment(table: np.ndarray) -> int:
-    return 4 if np.any(table[:, :-1] % _ALIGNED) else _ALIGNED
+    return _LEAST_ALIGNED if np.any(table[:, :-2] % _ALIGNED) else _ALIGNED
 
 
 def run(body: Loop, placed: Placed, scalars: Sequence[torch.Tensor | float]) -> None:

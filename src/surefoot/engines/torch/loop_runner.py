@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
     Attributes:
         columns: The tensors, which are held for as long as a loop runs.
-        table: Where their numbers are: see `surefoot.engines.torch.memory`.
+        table: Where their numbers are: see `surefoot.engines.torch.memory`; and the keys of rows.
         placed: The same in the memory of a GPU, or None.
     """
 
@@ -64,27 +64,30 @@ def step_path() -> StepPath:
     )
 
 
-def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
+def select(
+    stored: Sequence[str], variables: Columns, tensors: Columns, keys: Sequence[int]
+) -> Selection:
     """Find the memory of all rows: see `LoopRunner`; `surefoot.engines.torch.memory` decides.
 
     Raises:
         RuntimeError: If there is a row that PyTorch could not update, either.
     """
-    del dtype
+    dtypes = [getattr(torch, dtype) for dtype in stored]
     columns = [*map(held_tensors, variables), *tensors]
-    part = _part(columns, variables)
+    part = _part(columns, dtypes, keys, variables)
     if part is not None:
         return Selection([True] * len(part.table), [part])
     rows = list(zip(*columns, strict=True))
     for row in rows:
         require_memory(row)
     # One by one; of those that overlap each other none.
-    right = [table_of([[tensor] for tensor in row]) is not None for row in rows]
+    right = [table_of([[tensor] for tensor in row], None, dtypes) is not None for row in rows]
     served = [False] * len(rows)
     parts = []
     for device in dict.fromkeys(row[0].device for row in rows):
         indices = [i for i, row in enumerate(rows) if right[i] and row[0].device == device]
-        part = _part([[column[i] for i in indices] for column in columns]) if indices else None
+        chosen = [[column[i] for i in indices] for column in columns]
+        part = _part(chosen, dtypes, [keys[i] for i in indices]) if indices else None
         if part is not None:
             parts.append(part)
             for i in indices:
@@ -92,10 +95,16 @@ def select(dtype: str, variables: Columns, tensors: Columns) -> Selection:
     return Selection(served, parts)
 
 
-def _part(columns: list[list[torch.Tensor]], variables: Columns | None = None) -> Part | None:
-    table = table_of(columns, variables)
+def _part(
+    columns: list[list[torch.Tensor]],
+    dtypes: list[torch.dtype],
+    keys: Sequence[int],
+    variables: Columns | None = None,
+) -> Part | None:
+    table = table_of(columns, variables, dtypes)
     if table is None:
         return None
+    table = np.ascontiguousarray(np.column_stack([table, np.array(keys, np.int64)]))
     device = columns[0][0].device
     if device.type == "cpu" or gpu.obstacle(device) is not None:
         return Part(columns, table, None)

@@ -28,6 +28,7 @@ _WITH_MEMORY = frozenset({torch.Tensor, torch.nn.Parameter})
 """Other types may only stand for tensors that are elsewhere."""
 
 _DTYPES = (torch.float32, torch.float64)
+_STORED_DTYPES = (*_DTYPES, torch.bfloat16, torch.int16)
 _DEVICES = ("cpu", "cuda")
 
 
@@ -61,30 +62,35 @@ def is_in_memory(tensor: torch.Tensor) -> bool:
     return type(tensor) in _WITH_MEMORY
 
 
-def table_of(columns: Sequence[Column], variables: Columns | None = None) -> np.ndarray | None:
+def table_of(
+    columns: Sequence[Column],
+    variables: Columns | None = None,
+    dtypes: Sequence[torch.dtype] | None = None,
+) -> np.ndarray | None:
     """Where the numbers of some rows of tensors are, if they may be read and written there.
 
     Args:
         columns: Columns of equal length.
+        dtypes: What the tensors of each column have to be. Defaults to one dtype for all.
         variables: Those whose tensors are the first columns: usually they are where they were in
             the step before.
 
     Returns:
         For each row the addresses of its tensors and how many numbers each of them has, as
-        integers. None if that is not so: unless all are contiguous tensors of one dtype, float32
-        or float64, in this process's memory or on one CUDA device, those of a row of one shape,
-        whose storage is there and is not shared with another of these tensors.
+        integers. None if that is not so: unless all are contiguous tensors of these dtypes, in this
+        process's memory or on one CUDA device, those of a row of one shape, whose storage is there
+        and is not shared with another of these tensors.
     """
     tensors = list(itertools.chain(*columns))
     # Each question is asked of all tensors by a function of PyTorch: a function of ours called for
     # each of them would take longer than the step of a small model.
     try:
-        kind = _kind_of(columns, tensors)
+        kind = _kind_of(columns, tensors, dtypes)
         if kind is None:
             return None
         known: Resident | None = None if variables is None else variables.known
         first = 0 if known is None or not known.holds(tensors) else len(known.tensors)
-        new = _resident(tensors[first:], kind.sizes[first:], kind.itemsize)
+        new = _resident(tensors[first:], kind.sizes[first:], kind.itemsizes[first:])
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
     if variables is not None and not first:
@@ -130,7 +136,9 @@ class Resident(NamedTuple):
         )
 
 
-def _resident(tensors: list[torch.Tensor], sizes: np.ndarray, itemsize: int) -> Resident | None:
+def _resident(
+    tensors: list[torch.Tensor], sizes: np.ndarray, itemsizes: np.ndarray
+) -> Resident | None:
     """Tensors with their memory; None if some of it is missing."""
     count = len(tensors)
     addresses = np.fromiter(map(torch.Tensor.data_ptr, tensors), np.int64, count)
@@ -138,7 +146,7 @@ def _resident(tensors: list[torch.Tensor], sizes: np.ndarray, itemsize: int) -> 
     stored = list(map(torch.UntypedStorage.nbytes, storages))
     offsets = np.fromiter(map(torch.Tensor.storage_offset, tensors), np.int64, count)
     # Zeros without memory have the address 0.
-    missing = (offsets * itemsize + sizes > stored) | (addresses == 0)
+    missing = (offsets * itemsizes + sizes > stored) | (addresses == 0)
     if np.any(missing & (sizes > 0)):
         return None
     return Resident(tensors, addresses, storages, stored)
@@ -148,12 +156,14 @@ class _Kind(NamedTuple):
     """Tensors that may be handed over if they are where they should be.
 
     Attributes:
-        itemsize: Bytes of a number.
+        dtypes: Those of the columns.
+        itemsizes: The bytes of a number of every tensor.
         numbers: How many numbers the tensors of each row have.
         sizes: The bytes of every tensor.
     """
 
-    itemsize: int
+    dtypes: tuple[torch.dtype, ...]
+    itemsizes: np.ndarray
     numbers: np.ndarray
     sizes: np.ndarray
 
@@ -164,21 +174,28 @@ _kinds: dict[tuple[int, int, int], tuple[Callable[..., bool], _Kind]] = {}
 _MOST_KINDS = 64
 
 
-def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | None:
+def _kind_of(
+    columns: Sequence[Column],
+    tensors: list[torch.Tensor],
+    dtypes: Sequence[torch.dtype] | None = None,
+) -> _Kind | None:
     """What kind of tensors these are, remembered from step to step; None if not of a right one."""
+    first = columns[0]
+    right = _DTYPES if dtypes is None else _STORED_DTYPES
+    dtypes = tuple(dtypes or [first[0].dtype] * len(columns))
     # A guess by which to find it again; whether it is right is asked.
     key = len(columns), len(tensors), id(tensors[0]) if tensors else 0
     known = _kinds.get(key)
-    if known is not None and known[0](*tensors):
+    if known is not None and known[1].dtypes == dtypes and known[0](*tensors):
         return known[1]
-    first = columns[0]
-    dtype, device, shapes = first[0].dtype, first[0].device, list(map(_shape, first))
+    device, shapes = first[0].device, list(map(_shape, first))
+    of_each = [dtype for dtype in dtypes for _ in first]
     if not (
-        dtype in _DTYPES
+        set(dtypes).issubset(right)
         and device.type in _DEVICES
         and list(map(_shape, tensors)) == shapes * len(columns)
         and _WITH_MEMORY.issuperset(map(type, tensors))
-        and {dtype}.issuperset(map(_dtype, tensors))
+        and list(map(_dtype, tensors)) == of_each
         and {device}.issuperset(map(_device, tensors))
         and not any(map(torch.Tensor.is_neg, tensors))
         and not any(map(torch.Tensor._is_zerotensor, tensors))
@@ -186,8 +203,8 @@ def _kind_of(columns: Sequence[Column], tensors: list[torch.Tensor]) -> _Kind | 
     ):
         return None
     numbers = np.fromiter(map(torch.Tensor.numel, first), np.int64, len(first))
-    sizes = np.tile(numbers, len(columns)) * dtype.itemsize
-    kind = _Kind(dtype.itemsize, numbers, sizes)
+    itemsizes = np.array([dtype.itemsize for dtype in of_each])
+    kind = _Kind(dtypes, itemsizes, numbers, np.tile(numbers, len(columns)) * itemsizes)
     make_guard = _guards()
     if make_guard is not None:
         if len(_kinds) >= _MOST_KINDS:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from surefoot.rule.rounding import AT_RANDOM
 from surefoot.variables.tracked import Assignment
 from surefoot.variables.variable import value_of
 
@@ -70,10 +71,14 @@ def _tensors_of(assignment: Assignment) -> list[torch.Tensor | None]:
 
 
 def _places_of(assignment: Assignment) -> Any:
-    """Which targets are sources, and which of them are None."""
-    targets, sources = assignment
+    """Which targets are sources, which of them are None; and the forms of the targets.
+
+    Random bits depend on places in a variable, which a pack would not tell: there the key, too.
+    """
+    targets, sources, forms, key = assignment
     first = {id(v): i for i, v in reversed(list(enumerate((*targets, *sources))))}
-    return len(targets), tuple(None if v is None else first[id(v)] for v in sources)
+    places = tuple(None if v is None else first[id(v)] for v in sources)
+    return len(targets), places, forms, key if AT_RANDOM in forms else None
 
 
 def _storages(row: Sequence[torch.Tensor]) -> set[int] | None:
