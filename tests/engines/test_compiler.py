@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import surefoot
+from surefoot.base.shadow import _value_of_weight
 from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
-from surefoot.optimizers.lookahead import _fast_value, _synchronized
 from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.once
@@ -162,9 +163,9 @@ def every_loop() -> Iterator[tuple[str, Loop]]:
             name = f"rule-{dtype}-{amsgrad}-{nesterov}-{clips}"
             yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
         # The slow weights from the fast ones, and where both meet.
-        start = loops._assigned(_fast_value, 1, (1, None))
+        start = loops._assigned(_value_of_weight, 1, (1, None))
         yield f"start-{dtype}", Loop(start, dtype, 0, 2, 1, conditional=True)
-        meet = loops._assigned(_synchronized, 2, (0, None, 1))
+        meet = loops._assigned(surefoot.Lookahead.shadow_value, 2, (0, None, 1))
         yield f"meet-{dtype}", Loop(meet, dtype, 1, 2, 2, conditional=True)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import surefoot
+from surefoot.base.shadow import _value_of_weight
 from surefoot.engines import loops
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop
-from surefoot.optimizers.lookahead import _fast_value, _synchronized
 from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.backends("torch")
@@ -48,9 +48,15 @@ def rule_loops() -> Iterator[tuple[str, Loop]]:
         yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
 
 
+MEET = surefoot.Lookahead.shadow_value
 LOOPS = dict(rule_loops()) | {
     f"lookahead {dtype}": Loop(
-        loops._assigned(_synchronized, 2, (0, None, 1)), dtype, 1, 2, 2, conditional=True
+        loops._assigned(surefoot.Lookahead.shadow_value, 2, (0, None, 1)),
+        dtype,
+        1,
+        2,
+        2,
+        conditional=True,
     )
     for dtype in ("float32", "float64")
 }
@@ -117,7 +123,7 @@ def test_addresses_that_are_not_aligned(interpreter: None) -> None:
     from surefoot.engines.torch import gpu
     from surefoot.engines.torch.memory import table_of
 
-    body = Loop(loops._assigned(_fast_value, 1, (1, None)), "float32", 0, 2, 1)
+    body = Loop(loops._assigned(_value_of_weight, 1, (1, None)), "float32", 0, 2, 1)
     whole = torch.zeros(4000)
     target, source = whole[1:3002], torch.arange(3001.0)
     table = table_of([[target], [source]])
@@ -192,7 +198,7 @@ def test_conditions_of_lookahead(interpreter: None) -> None:
     optimizer.build([keras.Variable(np.ones(3, "float32"))])
     for step in (0, 1, 2, 3, 5, 6, 2**40 - 1, 2**53 - 1):
         optimizer.iterations = step
-        found = gpu_scalars.numbers({}, "lookahead", torch.device("cpu"), optimizer._conditions)
+        found = gpu_scalars.numbers({}, "slow", torch.device("cpu"), optimizer._numbers)
         assert [float(x) for x in found] == [step == 0, (step + 1) % 3 == 0, 0.5]
 
 

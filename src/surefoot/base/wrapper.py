@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 
-from surefoot.base import inner_optimizers
+from surefoot.arguments import checks, keywords
+from surefoot.base import inner_optimizers, registration
+from surefoot.base.inner_step import inner_may_stay
 from surefoot.base.optimizer import BaseOptimizer
 from surefoot.legacy_api.notebooks import tensor
 from surefoot.legacy_api.weight_lists import CallableList, WeightEntry
@@ -21,6 +23,24 @@ class WrappingOptimizer(BaseOptimizer):
     """An optimizer around an ``inner_optimizer``, one of this library or of Keras."""
 
     inner_optimizer: Any
+
+    def __init__(
+        self, optimizer: Any, name: str, hyperparameters: dict[str, Any], options: dict[str, Any]
+    ):
+        inner = inner_optimizers.deserialized_optimizer(optimizer)
+        for argument in ("learning_rate", "lr", "decay", "weight_decay"):
+            if argument in options:
+                raise ValueError(
+                    f"`{argument}` is the inner optimizer's; set it there. "
+                    f"Received: {argument}={options[argument]!r}"
+                )
+        checks.check_name(name)
+        declared = self.declared_hyperparameters()
+        accepted = {h.name: h.accept(hyperparameters[h.name]) for h in declared}
+        handed_on = options.pop("nonfinite", "propagate"), options.pop("shard_state", False)
+        base_arguments = keywords.take_base_arguments(type(self), options)
+        super().__init__(0.0, name, accepted, base_arguments, *handed_on)
+        self.inner_optimizer = inner
 
     def build_inner(self, variables: list[Any]) -> None:
         """Build the inner optimizer for ``variables``, if that has not been done."""
@@ -208,12 +228,18 @@ class WrappingOptimizer(BaseOptimizer):
         inner = self.inner_optimizer
         return inner.surplus_weights() if isinstance(inner, BaseOptimizer) else 0
 
+    def leading_weights(self) -> list[Any]:
+        """None: in the originals, only the iterations come before the slots."""
+        return []
+
     def inner_slot(self, variable: Any, slot_name: str) -> Any:
-        """A slot of the inner optimizer, or None."""
+        """A slot of the inner optimizer, or of the one inside that, or None."""
         inner = self.inner_optimizer
         if not isinstance(inner, BaseOptimizer):
             return None
-        return inner.slots.of(variable).get(slot_name)
+        found = inner.slots.of(variable).get(slot_name)
+        deeper = found is None and isinstance(inner, WrappingOptimizer)
+        return inner.inner_slot(variable, slot_name) if deeper else found
 
     def _named_singles(self) -> dict[str, Any]:
         singles = super()._named_singles()
@@ -248,45 +274,42 @@ class WrappingOptimizer(BaseOptimizer):
         super().restore(own)
         inner_optimizers.restore(self.inner_optimizer, inner)
 
+    # Configuration.
 
-def inner_may_stay(inner: Any) -> bool:
-    """Whether an update of an inner optimizer may change no weights."""
-    return not (isinstance(inner, BaseOptimizer) and inner.always_moves())
+    def get_config(self) -> dict[str, Any]:
+        """The configuration that `from_config` reads; ``optimizer`` is the inner one's."""
+        config: dict[str, Any] = super().get_config()
+        for key in ("learning_rate", "weight_decay"):
+            config.pop(key, None)
+        config["optimizer"] = keras.saving.serialize_keras_object(self.inner_optimizer)
+        for hyperparameter in self.hyperparameters.declared:
+            config[hyperparameter.name] = self.hyperparameters.get(hyperparameter)
+        return config
 
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Any:
+        """Create an optimizer from a config: ours, or TensorFlow Addons'.
 
-def apply_unconstrained(optimizer: Any, grads: list[Any], variables: list[Any]) -> None:
-    """Run the update of an optimizer inside of a wrapper, which has prepared ``grads``.
+        Args:
+            config: What `get_config` returned, here or in the original. It is not changed.
+            custom_objects: Names to objects, for an inner optimizer of the user's.
 
-    The constraints of variables are left to the wrapper, which moves them once
-    more. An optimizer with an ``apply`` of its own is asked to do what it does.
-    """
-    is_ours = isinstance(optimizer, BaseOptimizer)
-    if not is_ours and type(optimizer).apply is not keras.optimizers.Optimizer.apply:
-        # Of all variables, which Keras's `MultiOptimizer` insists on.
-        given = {id(v): g for g, v in zip(grads, variables, strict=True)}
-        known = optimizer._trainable_variables
-        grads = [given.get(id(v)) for v in known]
-        if keras.backend.backend() != "jax":
-            optimizer.apply(grads, known)
-            return
-        # A `LossScaleOptimizer` has branches, which on JAX may only return what they compute.
-        state = [*known, *optimizer.variables]
-        values = [v.value for v in state]
-        new = optimizer.stateless_apply(values[len(known) :], grads, values[: len(known)])
-        for variable, value in zip(state, [*new[0], *new[1]], strict=True):
-            variable.assign(value)
-        return
+        Returns:
+            An optimizer of this class.
 
-    def update() -> None:
-        scale = optimizer.loss_scale_factor
-        scaled = grads if scale is None else [g / scale for g in grads]
-        optimizer._backend_apply_gradients(scaled, variables)
-        optimizer._iterations.assign_add(1)
+        Raises:
+            TypeError: If the config has an unknown entry.
+            ValueError: If an entry is out of range.
+        """
+        with registration.also_known(custom_objects):
+            return cls(**cls.default_inner_config() | config)
 
-    if is_ours:
-        optimizer.apply_if_finite(grads, variables, update)
-    else:
-        update()
+    @classmethod
+    def default_inner_config(cls) -> dict[str, Any]:
+        """What a config may leave out: `keras.optimizers.get` passes an empty one."""
+        return {"optimizer": "RectifiedAdam"}
 
 
 def _split(state: State) -> tuple[State, State]:
