@@ -7,6 +7,7 @@ loop over variables), so that an algebra mistake in the package's folded rule sh
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 
@@ -232,24 +233,128 @@ class Lookahead(Reference):
         return True
 
 
+class Averaged(Reference):
+    """What MovingAverage and SWA share: the inner optimizer trains, and an average follows."""
+
+    slots = ("average",)
+
+    def __init__(self, inner: Reference, **shared: object) -> None:
+        super().__init__(inner.parameters, **shared)  # type: ignore[arg-type]
+        self.parameters = inner.parameters
+        self.inner = inner
+
+    def mixed(self, average: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+        """The average after this update."""
+        raise NotImplementedError
+
+    def _update(self, gradients: Sequence[Gradient]) -> bool:
+        if not self.inner.apply(gradients):
+            return False
+        trios = zip(self.slot["average"], self.parameters, gradients, strict=True)
+        for average, parameter, gradient in trios:
+            if gradient is not None:
+                average[...] = self.mixed(average, parameter)
+        return True
+
+
+class MovingAverage(Averaged):
+    """An exponential average that begins at the first values."""
+
+    def __init__(
+        self,
+        inner: Reference,
+        average_decay: float = 0.99,
+        num_updates: int | None = None,
+        start_step: int = 0,
+        dynamic_decay: bool = False,
+        **shared: object,
+    ) -> None:
+        super().__init__(inner, **shared)
+        if num_updates is not None:
+            average_decay = min(average_decay, (1 + num_updates) / (10 + num_updates))
+        self.average_decay = average_decay
+        self.start_step = start_step
+        self.dynamic_decay = dynamic_decay
+        for average, parameter in zip(self.slot["average"], self.parameters, strict=True):
+            average[...] = parameter
+
+    def mixed(self, average: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+        """See `Averaged`."""
+        t = self.updates - self.start_step
+        decay = 0.0 if t < 0 else self.average_decay
+        if self.dynamic_decay:
+            decay = min(decay, max(1 + t, 0) / max(10 + t, 1))
+        return decay * average + (1 - decay) * parameter
+
+
+class SWA(Averaged):
+    """Izmailov et al. 2018, algorithm 1, with a period of updates instead of epochs."""
+
+    def __init__(
+        self,
+        inner: Reference,
+        start_averaging: int = 0,
+        average_period: int = 10,
+        **shared: object,
+    ) -> None:
+        super().__init__(inner, **shared)
+        self.start_averaging = start_averaging
+        self.average_period = average_period
+
+    def mixed(self, average: np.ndarray, parameter: np.ndarray) -> np.ndarray:
+        """See `Averaged`."""
+        models, rest = divmod(self.updates - self.start_averaging, self.average_period)
+        if models < 0 or rest:
+            return average
+        return (average * models + parameter) / (models + 1)
+
+
+class MultiOptimizer(Reference):
+    """Optimizers that each train some of the variables; one without a gradient does not step."""
+
+    def __init__(self, parts: Sequence[tuple[Reference, set[int]]], **shared: object) -> None:
+        super().__init__(parts[0][0].parameters, **shared)  # type: ignore[arg-type]
+        self.parts = parts
+        for part, _ in parts:
+            part.parameters = self.parameters
+
+    def _update(self, gradients: Sequence[Gradient]) -> bool:
+        for part, own in self.parts:
+            chosen = [g if i in own else None for i, g in enumerate(gradients)]
+            if any(g is not None for g in chosen):
+                part.apply(chosen)
+        return True
+
+
 _MOVING_AVERAGE = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 
 
-def ranger(
-    parameters: Sequence[np.ndarray],
-    sync_period: int = 6,
-    slow_step_size: float = 0.5,
-    **rectified_adam: object,
-) -> Lookahead:
+def ranger(parameters: Sequence[np.ndarray], **options: object) -> Reference:
     """RectifiedAdam inside Lookahead; the moving average is of what leaves the latter."""
-    outer = {k: v for k, v in rectified_adam.items() if k in ("nonfinite", *_MOVING_AVERAGE)}
-    inner = {k: v for k, v in rectified_adam.items() if k not in outer}
-    return Lookahead(
-        RectifiedAdam(parameters, **inner),  # type: ignore[arg-type]
-        sync_period,
-        slow_step_size,
-        **outer,
-    )
+    return around_rectified_adam(Lookahead, parameters, **options)
+
+
+def around_rectified_adam(
+    wrapper: Callable[..., Reference], parameters: Sequence[np.ndarray], **options: object
+) -> Reference:
+    """A wrapper around RectifiedAdam: keywords of the wrapper are its own."""
+    known = {*inspect.signature(wrapper).parameters, "nonfinite", *_MOVING_AVERAGE}
+    outer = {k: v for k, v in options.items() if k in known}
+    inner = {k: v for k, v in options.items() if k not in known}
+    return wrapper(RectifiedAdam(parameters, **inner), **outer)  # type: ignore[arg-type]
+
+
+def cyclical(
+    low: float, high: float, half: float, scale: Callable[[float], float], by_cycle: bool
+) -> Callable[[int], float]:
+    """Smith 2017, section 3: a triangle wave whose height is scaled."""
+
+    def rate(iterations: int) -> float:
+        cycle = math.floor(1 + iterations / (2 * half))
+        height = max(0.0, 1 - abs(iterations / half - 2 * cycle + 1))
+        return low + (high - low) * height * scale(cycle if by_cycle else iterations)
+
+    return rate
 
 
 def exponential_decay(initial: float, steps: float, rate: float) -> Callable[[int], float]:
