@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.optimizers.lookahead import Lookahead
 from surefoot.optimizers.moving_average import MovingAverage
+from surefoot.optimizers.multi_optimizer import MultiOptimizer
 from surefoot.optimizers.nadam import Nadam
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
@@ -20,7 +21,15 @@ from surefoot.schedules import ExponentialCyclicalLearningRate as ExponentialCyc
 from surefoot.schedules import Triangular2CyclicalLearningRate as Triangular2CyclicalLearningRate
 from surefoot.schedules import TriangularCyclicalLearningRate as TriangularCyclicalLearningRate
 
-__all__ = ["SWA", "Lookahead", "MovingAverage", "Nadam", "Ranger", "RectifiedAdam"]
+__all__ = [
+    "SWA",
+    "Lookahead",
+    "MovingAverage",
+    "MultiOptimizer",
+    "Nadam",
+    "Ranger",
+    "RectifiedAdam",
+]
 
 if not TYPE_CHECKING:
 
