@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,7 +81,8 @@ def keras_optimizers() -> dict[str, Entry]:
         **{
             name: Entry(optimizer, ours=True)
             for name, optimizer in family.items()
-            if optimizer is not surefoot.Lookahead  # measured as a part of Ranger
+            # Wrappers are measured as a part of Ranger.
+            if "learning_rate" in inspect.signature(optimizer).parameters
         },
         "RectifiedAdam weight_decay": Entry(lambda: rectified(weight_decay=1e-2), ours=True),
         "RectifiedAdam clipvalue": Entry(lambda: rectified(clipvalue=1.0), ours=True),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import reference
-from reference_base import Number, Reference, Rows
+from reference_base import Gradient, Number, Reference, Rows
 
 DIRECTORY = Path(__file__).parent / "data" / "trajectories"
 
@@ -27,6 +27,7 @@ class Case:
     sparse: bool
     slot_names: tuple[str, ...]
     recorded_config: dict[str, Any]
+    dtype: str = "float64"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,16 +48,16 @@ class Case:
         """Parameters before the first step."""
         return [self._arrays[f"start/{v}"] for v in self.variables]
 
-    def gradients(self, step: int) -> list[np.ndarray | Rows]:
-        """Gradients of the given step, counted from 1."""
-        return [
-            self._arrays[f"grad/{step}/{v}"]
-            if f"grad/{step}/{v}" in self._arrays
-            else Rows(
-                self._arrays[f"grad/{step}/{v}/indices"], self._arrays[f"grad/{step}/{v}/values"]
-            )
-            for v in self.variables
-        ]
+    def gradients(self, step: int) -> list[Gradient]:
+        """Gradients of the given step, counted from 1; None where there was none."""
+
+        def gradient(key: str) -> Gradient:
+            rows = f"{key}/indices"
+            if rows in self._arrays:
+                return Rows(self._arrays[rows], self._arrays[f"{key}/values"])
+            return self._arrays.get(key)
+
+        return [gradient(f"grad/{step}/{v}") for v in self.variables]
 
     def parameters(self, step: int) -> list[np.ndarray]:
         """Parameters after the given step, counted from 1."""
@@ -74,7 +75,7 @@ class Case:
 
 
 def _read_index() -> list[Case]:
-    index = json.loads((DIRECTORY / "index.json").read_text())
+    indices = [json.loads(path.read_text()) for path in sorted(DIRECTORY.glob("*.json"))]
     return [
         Case(
             name=entry["name"],
@@ -83,7 +84,9 @@ def _read_index() -> list[Case]:
             sparse=entry["sparse"],
             slot_names=tuple(entry["slot_names"]),
             recorded_config=entry["config"],
+            dtype=entry.get("dtype", "float64"),
         )
+        for index in indices
         for entry in index["cases"]
     ]
 
@@ -96,6 +99,16 @@ SPARSE = [case for case in CASES if case.sparse]
 def _number(entry: float | dict[str, Any]) -> Number:
     if isinstance(entry, dict):
         schedule = entry["config"]
+        if "step_size" in schedule:
+            scales = {"Triangular2": lambda x: 0.5 ** (x - 1), "Triangular": lambda x: 1.0}
+            name = entry["class_name"].removesuffix("CyclicalLearningRate")
+            return reference.cyclical(
+                schedule["initial_learning_rate"],
+                schedule["maximal_learning_rate"],
+                schedule["step_size"],
+                scales.get(name, lambda x: schedule["gamma"] ** x),
+                schedule["scale_mode"] == "cycle",
+            )
         return reference.exponential_decay(
             schedule["initial_learning_rate"], schedule["decay_steps"], schedule["decay_rate"]
         )
@@ -104,16 +117,24 @@ def _number(entry: float | dict[str, Any]) -> Number:
 
 def reference_of(case: Case) -> Reference:
     """The NumPy reference set up as the recorded run was."""
-    return _reference_from(case.optimizer, case.config, case.start())
+    return _reference_from(case.optimizer, case.config, case.start(), case.variables)
 
 
-def _reference_from(kind: str, config: dict[str, Any], start: list[np.ndarray]) -> Reference:
+def _reference_from(
+    kind: str, config: dict[str, Any], start: list[np.ndarray], variables: list[str]
+) -> Reference:
+    def inside(inner: dict[str, Any]) -> Reference:
+        return _reference_from(inner["class_name"], inner["config"], start, variables)
+
     del config["name"]
-    if kind == "Lookahead":
-        inner = config.pop("optimizer")
-        return reference.Lookahead(
-            _reference_from(inner["class_name"], inner["config"], start), **config
-        )
+    if kind == "MultiOptimizer":
+        parts = [
+            (inside(spec["optimizer"]), {variables.index(w.split(":")[0]) for w in spec["weights"]})
+            for spec in config["optimizer_specs"]
+        ]
+        return reference.MultiOptimizer(parts)
+    if "optimizer" in config:
+        return getattr(reference, kind)(inside(config.pop("optimizer")), **config)
     if kind == "Nadam":
         config["schedule_decay"] = config.pop("decay")
     elif kind in ("SGD", "Adam") and (config.pop("decay") or config.pop("amsgrad", False)):

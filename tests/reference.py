@@ -7,12 +7,14 @@ loop over variables), so that an algebra mistake in the package's folded rule sh
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from reference_base import Gradient, Number, Reference, value_at
+from reference_wrappers import SWA, Lookahead, MovingAverage, MultiOptimizer, cyclical  # noqa: F401
 
 
 class SGD(Reference):
@@ -199,57 +201,22 @@ class Nadam(Adam):
         parameter[touched] -= rate * change[touched]
 
 
-class Lookahead(Reference):
-    """Zhang et al. 2019, algorithm 1: k fast steps, then the slow weights move by alpha."""
-
-    slots = ("slow",)
-
-    def __init__(
-        self,
-        inner: Reference,
-        sync_period: int = 6,
-        slow_step_size: float = 0.5,
-        **shared: object,
-    ) -> None:
-        super().__init__(inner.parameters, **shared)  # type: ignore[arg-type]
-        self.parameters = inner.parameters
-        self.inner = inner
-        self.sync_period = sync_period
-        self.slow_step_size = slow_step_size
-
-    def _update(self, gradients: Sequence[Gradient]) -> bool:
-        pairs = list(zip(self.slot["slow"], self.parameters, strict=True))
-        if self.updates == 0:
-            for slow, fast in pairs:
-                slow[...] = fast
-        if not self.inner.apply(gradients):
-            return False
-        if (self.updates + 1) % self.sync_period == 0:
-            for (slow, fast), gradient in zip(pairs, gradients, strict=True):
-                if gradient is not None:
-                    slow[...] = slow + self.slow_step_size * (fast - slow)
-                    fast[...] = slow
-        return True
-
-
 _MOVING_AVERAGE = ("use_ema", "ema_momentum", "ema_overwrite_frequency")
 
 
-def ranger(
-    parameters: Sequence[np.ndarray],
-    sync_period: int = 6,
-    slow_step_size: float = 0.5,
-    **rectified_adam: object,
-) -> Lookahead:
+def ranger(parameters: Sequence[np.ndarray], **options: object) -> Reference:
     """RectifiedAdam inside Lookahead; the moving average is of what leaves the latter."""
-    outer = {k: v for k, v in rectified_adam.items() if k in ("nonfinite", *_MOVING_AVERAGE)}
-    inner = {k: v for k, v in rectified_adam.items() if k not in outer}
-    return Lookahead(
-        RectifiedAdam(parameters, **inner),  # type: ignore[arg-type]
-        sync_period,
-        slow_step_size,
-        **outer,
-    )
+    return around_rectified_adam(Lookahead, parameters, **options)
+
+
+def around_rectified_adam(
+    wrapper: Callable[..., Reference], parameters: Sequence[np.ndarray], **options: object
+) -> Reference:
+    """A wrapper around RectifiedAdam: keywords of the wrapper are its own."""
+    known = {*inspect.signature(wrapper).parameters, "nonfinite", *_MOVING_AVERAGE}
+    outer = {k: v for k, v in options.items() if k in known}
+    inner = {k: v for k, v in options.items() if k not in known}
+    return wrapper(RectifiedAdam(parameters, **inner), **outer)  # type: ignore[arg-type]
 
 
 def exponential_decay(initial: float, steps: float, rate: float) -> Callable[[int], float]:

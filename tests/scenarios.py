@@ -6,6 +6,7 @@ Numbers are float32 values, so that the reference means what a float32 variable 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import reference
 import surefoot
 from reference_base import Number, Reference
+from surefoot.arguments.keywords import BASE_ARGUMENTS
 
 SHAPES = ((4, 3), (3,), ())
 STEPS = 14
@@ -52,7 +54,12 @@ class Scenario:
             key: value.given() if isinstance(value, Both) else value
             for key, value in self.options.items()
         }
-        return getattr(surefoot, self.kind)(**options)
+        made = getattr(surefoot, self.kind)
+        parameters = inspect.signature(made).parameters
+        if "optimizer" not in parameters:
+            return made(**options)
+        own = {k: options.pop(k) for k in list(options) if k in (*parameters, *BASE_ARGUMENTS)}
+        return made(surefoot.RectifiedAdam(**options), **own)
 
     def reference(self, start: Sequence[np.ndarray]) -> Reference:
         """The NumPy reference."""
@@ -61,7 +68,11 @@ class Scenario:
             for key, value in self.options.items()
         }
         options.pop("loss_scale_factor", None)
-        build = reference.ranger if self.kind == "Ranger" else getattr(reference, self.kind)
+        if self.kind == "Ranger":
+            return reference.ranger(start, **options)
+        build = getattr(reference, self.kind)
+        if "inner" in inspect.signature(build).parameters:
+            return reference.around_rectified_adam(build, start, **options)
         return build(start, **options)
 
     def start(self) -> list[np.ndarray]:
@@ -204,10 +215,31 @@ SYNCED: dict[str, dict[str, Any]] = {
     "gradient_missing_at_the_end": {"options": {"sync_period": 3}, "missing": {3: (0,), 6: (1, 2)}},
 }
 
+EXPONENTIAL: dict[str, dict[str, Any]] = {
+    "plain": {"options": {"average_decay": 0.75}},
+    "start_step": {"options": {"average_decay": 0.75, "start_step": 4}},
+    "dynamic": {"options": {"dynamic_decay": True, "start_step": 2, "weight_decay": 0.125}},
+    "num_updates": {"options": {"num_updates": 6}},
+    "accumulation": {"options": {"average_decay": 0.5, "gradient_accumulation_steps": 2}},
+    "gradient_missing": {"options": {"average_decay": 0.5}, "missing": {1: (2,), 3: (0,), 9: (1,)}},
+    "changed": {"changes": {4: {"average_decay": 0.5}, 7: {"start_step": 9}}},
+}
+
+MEAN: dict[str, dict[str, Any]] = {
+    "plain": {"options": {"average_period": 3}},
+    "period_one": {"options": {"average_period": 1, "start_averaging": 5}},
+    "ema": {"options": {"average_period": 2, "use_ema": True, "ema_momentum": 0.75}},
+    "accumulation": {"options": {"average_period": 2, "gradient_accumulation_steps": 3}},
+    "gradient_missing": {"options": {"average_period": 2}, "missing": {1: (2,), 3: (0,), 9: (1,)}},
+    "changed": {"changes": {4: {"average_period": 3}, 9: {"start_averaging": 4}}},
+}
+
 SCENARIOS = (
     _named("RectifiedAdam", SHARED | RECTIFIED)
     + _named("Nadam", SHARED | NESTEROV)
     + _named("Ranger", {n: SHARED[n] for n in ("plain", "clipnorm", "accumulation")} | SYNCED)
+    + _named("MovingAverage", EXPONENTIAL)
+    + _named("SWA", MEAN)
     + _named(
         "Ranger",
         {n: SHARED[n] for n in ("ema_overwrite", "gradient_missing", "changed", "loss_scale")}

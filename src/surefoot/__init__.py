@@ -21,21 +21,25 @@ __version__ = "0.1.0"
 __all__ = [
     "OptimizerDiagnostics",
     "__version__",
+    "callbacks",
     "diagnostics",
     "memory",
     "optimizers",
+    "schedules",
 ]
 
 _missing = missing_backend()
 
 # The command answers `--help` at once, without Keras, and loads the optimizers when it needs them.
 if _missing is None and not is_command():
-    from surefoot import diagnostics, optimizers
+    from surefoot import callbacks, diagnostics, optimizers, schedules
     from surefoot.diagnostics import OptimizerDiagnostics
     from surefoot.memory_plan import memory
     from surefoot.optimizers import *  # noqa: F403
+    from surefoot.schedules import *  # noqa: F403
 
     __all__ += optimizers.__all__
+    __all__ += schedules.__all__
 
 if not TYPE_CHECKING:
 
@@ -45,10 +49,11 @@ if not TYPE_CHECKING:
         if _missing is not None:
             raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")
         if "OptimizerDiagnostics" not in globals():
-            loaded = importlib.import_module("surefoot.optimizers")
+            importlib.import_module("surefoot.callbacks")
             module = importlib.import_module("surefoot.diagnostics")
+            loaded = map(importlib.import_module, ("surefoot.optimizers", "surefoot.schedules"))
+            names = {each: getattr(part, each) for part in loaded for each in part.__all__}
             plan = importlib.import_module("surefoot.memory_plan")
-            names = {other: getattr(loaded, other) for other in loaded.__all__}
             others = {"OptimizerDiagnostics": module.OptimizerDiagnostics, "memory": plan.memory}
             globals().update(names, **others)
             __all__.extend(names)

@@ -16,11 +16,12 @@ import pytest
 
 import numpy_arrays
 import random_rounding
+import surefoot
+from surefoot.base.shadow import _value_of_weight
 from surefoot.engines import loops
 from surefoot.engines.assignment_loops import assignment_loop
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
-from surefoot.optimizers.lookahead import _fast_value, _synchronized
 from surefoot.rule import rounding
 from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
 from surefoot.rule.update import StepScalars
@@ -207,12 +208,12 @@ def every_loop() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
         master = ["int16"] * halves
         places = (1, 2 if halves else None)
         stored = (slots, dtype, *master)
-        body = assignment_loop(_fast_value, stored, (form,), places, len(scalars))
+        body = assignment_loop(_value_of_weight, stored, (form,), places, len(scalars))
         yield f"start-{state}", (body, [1.0, *scalars])
         stored = (dtype, *master, slots)
         forms = (UPPER, LOWER, form) if halves else (NEAREST, form)
         places = (0, 1 if halves else None, len(stored) - 1)
-        body = assignment_loop(_synchronized, stored, forms, places, len(scalars))
+        body = assignment_loop(surefoot.Lookahead.shadow_value, stored, forms, places, len(scalars))
         yield f"meet-{state}", (body, [1.0, *scalars])
 
 

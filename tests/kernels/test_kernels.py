@@ -16,11 +16,11 @@ import pytest
 
 import numpy_arrays
 import surefoot
+from surefoot.base.shadow import _value_of_weight
 from surefoot.engines import loops
 from surefoot.engines.assignment_loops import assignment_loop
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop
-from surefoot.optimizers.lookahead import _fast_value, _synchronized
 from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
 from surefoot.rule.update import StepScalars
 
@@ -73,7 +73,7 @@ def all_loops() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
         forms = (UPPER, LOWER, form) if split else (NEAREST, form)
         stored = (dtype, *["int16"] * split, slots)
         places = (0, 1 if split else None, len(stored) - 1)
-        body = assignment_loop(_synchronized, stored, forms, places, len(scalars))
+        body = assignment_loop(surefoot.Lookahead.shadow_value, stored, forms, places, len(scalars))
         yield f"lookahead {dtype} {slots}", (body, scalars)
 
 
@@ -152,7 +152,7 @@ def test_addresses_that_are_not_aligned(interpreter: None) -> None:
     from surefoot.engines.torch.memory import table_of
 
     both = ("float32", "float32")
-    body = assignment_loop(_fast_value, both, (NEAREST,), (1, None), 0)
+    body = assignment_loop(_value_of_weight, both, (NEAREST,), (1, None), 0)
     whole = torch.zeros(4000)
     target, source = whole[1:3002], torch.arange(3001.0)
     table = table_of([[target], [source]])

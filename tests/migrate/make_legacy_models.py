@@ -152,6 +152,15 @@ CASES = {
     ),
     "adam_loss_scaled": ("regressor", lambda: SCALED(new.Adam(5e-3), dynamic_growth_steps=6)),
     "ranger_mixed": ("mixed_regressor", lambda: LOOKAHEAD(RADAM(5e-3), 4)),
+    "swa_adam": ("regressor", lambda: tfa.optimizers.SWA(legacy.Adam(1e-2), 3, 2)),
+    "moving_average_text": (
+        "text_classifier",
+        lambda: tfa.optimizers.MovingAverage(RADAM(1e-2), 0.9, start_step=2, dynamic_decay=True),
+    ),
+    "radam_cyclical": (
+        "regressor",
+        lambda: RADAM(tfa.optimizers.Triangular2CyclicalLearningRate(1e-3, 1e-2, step_size=4)),
+    ),
     # tf.keras 2, OptimizerV2
     "sgd_legacy": ("regressor", lambda: legacy.SGD(0.05)),
     "sgd_momentum_legacy": (
@@ -232,6 +241,14 @@ def weights_by_layer(model, prefix=""):
     return found
 
 
+def averages(model, optimizer):
+    """The averages of the weights, if the optimizer has them; it puts them into the model."""
+    if not hasattr(optimizer, "assign_average_vars"):
+        return {}
+    optimizer.assign_average_vars(model.trainable_variables)
+    return {f"averages/{BATCHES}/{name}": v for name, v in weights_by_layer(model).items()}
+
+
 def write_checkpoint(model, optimizer, prefix):
     tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(prefix))
 
@@ -296,6 +313,7 @@ def record(case, folder):
                 write_checkpoint(model, optimizer, folder / f"{case}_checkpoint" / "ckpt")
             cut_graphs(folder / f"{case}_savedmodel" / "saved_model.pb", architecture)
             shutil.rmtree(folder / f"{case}_savedmodel" / "assets", ignore_errors=True)
+    arrays |= averages(model, optimizer)
     np.savez_compressed(folder / f"{case}_expected.npz", **arrays)
     return {
         "model": architecture,

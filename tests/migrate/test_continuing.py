@@ -15,6 +15,7 @@ from migrate.legacy_files import (
     CASES,
     GOLDEN_CASES,
     OWN,
+    RECORDED,
     RELATIVE,
     SAVED_AFTER,
     assert_golden,
@@ -41,6 +42,27 @@ def test_ten_more_batches_give_the_originals_weights(case: str) -> None:
         train(model, recorded, step)
         assert_weights(model, recorded, step + 1)
     assert int(model.optimizer.iterations) == BATCHES
+    if any(key.startswith("averages/") for key in recorded):
+        model.optimizer.assign_average_vars(model.trainable_variables)
+        averages = {
+            k.replace("averages/", "after/"): recorded[k] for k in recorded if "averages/" in k
+        }
+        assert_weights(model, averages, BATCHES)
+
+
+def test_multi_optimizer_goes_on_without_a_state() -> None:
+    """The original saved none; the parts keep to the weights that they had."""
+    path = RECORDED / "foreign" / "multi.h5"
+    model, report = surefoot.migrate.load_model(path, return_report=True)
+    assert any("starts anew" in note for note in report.notes)
+    surefoot.migrate.check(model, path.with_name("multi_recorded.npz"))
+    sgd, adam = model.optimizer.optimizers
+    assert [int(o.iterations) for o in (model.optimizer, sgd, adam)] == [3, 0, 0]
+    before = [w.copy() for w in model.get_weights()]
+    model.train_on_batch(np.ones((8, 5), "float32"), np.ones((8, 1), "float32"))
+    assert all(np.any(a != b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert len(sgd._trainable_variables) == 2
+    assert len(adam._trainable_variables) == 4
 
 
 def test_nadam_of_2_11_goes_on_nearly() -> None:

@@ -31,11 +31,7 @@ CASES = {
     "lamb": "'LAMB'",
     "addons_adamw": "'AdamW'",
     "novograd": "'NovoGrad'",
-    "swa": "'SWA'",
-    "moving_average": "'MovingAverage'",
-    "multi": "'MultiOptimizer'",
     "lookahead_lamb": "'LAMB'",
-    "cyclical": "'Addons>Triangular2CyclicalLearningRate'",
     "adagrad": "'Adagrad'",
     "adagrad_legacy": "'Adagrad'",
 }

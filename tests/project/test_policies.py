@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import pytest
 
+import golden
 import scenarios
 import surefoot
 import surefoot.migrate
@@ -36,8 +37,10 @@ LAYERS = (
     ("state",),
     ("legacy_api",),
     ("base",),
+    ("schedules",),
     ("optimizers",),
-    ("diagnostics", "agreement", "default_backend"),
+    ("memory_plan",),
+    ("callbacks", "diagnostics", "agreement", "default_backend"),
     ("__init__",),
     ("compare", "migrate", "info"),
     ("cli",),
@@ -171,7 +174,7 @@ def test_signature_docstring_and_config_name_the_same(
     ]
     assert documented("Args", docstring) == parameters
     assert documented("Raises", docstring)
-    made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
+    made = optimizer.from_config({})
     assert set(made.get_config()) >= {name for name in parameters if name != "**kwargs"}
     # What stands under **kwargs is explained there by name.
     undocumented = {
@@ -214,7 +217,7 @@ def test_type_checkers_know_the_arguments(optimizer: type[keras.optimizers.Optim
     module = sys.modules[optimizer.__module__]
     keywords = getattr(module, f"{optimizer.__name__}Arguments").__optional_keys__
     *parameters, _ = inspect.signature(optimizer).parameters
-    made = optimizer("adam") if optimizer is surefoot.Lookahead else optimizer()
+    made = optimizer.from_config({})
     assert set(made.get_config()) - set(parameters) <= keywords
     for name in keywords:
         optimizer.from_config({name: made.get_config().get(name, 0)})  # Unknown, it would raise.
@@ -229,5 +232,6 @@ def test_every_optimizer_is_described_and_checked(
     assert page.read_text().startswith(f"# {optimizer.__name__}\n")
     assert optimizer.__name__ in (ROOT / "CHANGELOG.md").read_text()
     kinds = {scenario.kind for scenario in scenarios.SCENARIOS}
+    kinds |= {case.optimizer for case in golden.CASES}
     # Lookahead is checked as a part of Ranger.
     assert any(issubclass(getattr(surefoot, kind), optimizer) for kind in kinds)

@@ -10,7 +10,6 @@ import keras
 
 from surefoot.base.registration import PACKAGE
 from surefoot.legacy_api import tf_keras
-from surefoot.legacy_api.methods import wrapped_optimizers
 from surefoot.state.counter import widen_counter
 from surefoot.state.named_state import (
     NamedState,
@@ -22,6 +21,7 @@ from surefoot.state.named_state import (
     storable,
     variable_mismatches,
 )
+from surefoot.variables.keras_optimizer import wrapped_optimizers
 from surefoot.variables.variable import variable_path
 
 

@@ -67,9 +67,9 @@ class KerasStep(keras.optimizers.Optimizer):
         engine = engines.active()
         clips = self.clipnorm or self.global_clipnorm
         clips = clips or (self.clipvalue and not self.clips_in_update())
-        if clips or self.measurement.active or not self.widens_gradients():
-            # Norms of float16 gradients overflow; at 300 already its squares do.
-            grads = engine.upcast(grads)
+        # Norms of float16 gradients overflow; at 300 already its squares do.
+        narrow = self.widens_gradients() and not clips and not self.measurement.active
+        grads = engine.upcast(grads, only_special=narrow)
         self.measurement.record_gradient_norm(grads)
         return list(engine.clip(self, grads, super()._clip_gradients))
 

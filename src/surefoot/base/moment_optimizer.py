@@ -135,19 +135,17 @@ class MomentOptimizer(RatedOptimizer):
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
                 continue
-            for slot_name, dtype in self._own_slot_dtypes(variable).items():
-                self.add_variable_from_reference(variable, slot_name, dtype=dtype)
+            for slot_name, dtype in self.slot_dtypes(variable).items():
+                if slot_name in (*self.moment_names, "master"):  # the others are Keras's
+                    self.add_variable_from_reference(variable, slot_name, dtype=dtype)
         self._track_variables(variables)
         self.restore_pending_slots()
 
     def slot_dtypes(self, variable: Any) -> dict[str, str]:
         """The slots that this optimizer has for a variable, and their dtypes."""
-        return super().slot_dtypes(variable) | self._own_slot_dtypes(variable)
-
-    def _own_slot_dtypes(self, variable: Any) -> dict[str, str]:
         exact = accumulator_dtype(variable)
         moments = "bfloat16" if self.moments == "bfloat16" else exact
-        dtypes = dict.fromkeys(self.moment_names, moments)
+        dtypes = super().slot_dtypes(variable) | dict.fromkeys(self.moment_names, moments)
         if self.low_precision == "master" and is_low_precision(variable):
             # A bfloat16 variable is the upper half of its master already.
             dtypes["master"] = "int16" if dtype_of(variable) == "bfloat16" else exact

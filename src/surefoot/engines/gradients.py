@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
 from surefoot.engines.contract import SteppedOptimizer
+from surefoot.engines.variable_step import VariableStep
 from surefoot.rule.update import Array
 from surefoot.variables.variable import value_of
 
 
-class GradientEngine(ABC):
+class GradientEngine(VariableStep):
     """The part of `surefoot.engines.engine` that is about gradients."""
-
-    def read(self, variable: Any) -> Array:
-        """A variable's value, which is not differentiated."""
-        return value_of(variable)
 
     @abstractmethod
     def gradients(
@@ -38,9 +35,21 @@ class GradientEngine(ABC):
     def as_tensor(self, gradient: Any) -> Any:
         """A gradient as a tensor, which may be sparse."""
 
-    def upcast(self, gradients: list[Any]) -> list[Any]:
-        """Gradients in at least float32; None stays None."""
-        return [None if g is None else self.upcast_one(g) for g in gradients]
+    def upcast(self, gradients: list[Any], *, only_special: bool = False) -> list[Any]:
+        """Gradients in at least float32; None stays None.
+
+        Args:
+            gradients: The gradients.
+            only_special: Whether to leave those alone that `is_dense` tells, of any dtype.
+        """
+        return [
+            g if g is None or (only_special and self.is_dense(g)) else self.upcast_one(g)
+            for g in gradients
+        ]
+
+    @abstractmethod
+    def is_dense(self, gradient: Any) -> bool:
+        """Whether a gradient is a tensor with all its numbers, as they are."""
 
     @abstractmethod
     def upcast_one(self, gradient: Any) -> Any:

@@ -22,14 +22,12 @@ HEIRS: dict[str, dict[str, str]] = {
         "LAMB": "`keras.optimizers.Lamb`; `epsilon` was 1e-6, and `weight_decay` is applied apart "
         "from the adapted step there (`optax.lamb` in a loop of JAX adds it as before)",
         "LazyAdam": f"{NONE} among Adams; `surefoot.RectifiedAdam(lazy=True)` has lazy moments",
-        "MovingAverage": "`use_ema=True, ema_momentum=0.99` of each optimizer in "
-        "`keras.optimizers`, with `keras.callbacks.SwapEMAWeights`",
-        "SWA AveragedOptimizerWrapper": f"{NONE}; `use_ema=True` of each optimizer in "
-        "`keras.optimizers` averages exponentially",
-        "MultiOptimizer": "`keras.optimizers.MultiOptimizer`, which takes a map from variables",
+        "MovingAverage SWA MultiOptimizer": "`surefoot.MovingAverage`, `surefoot.SWA`, "
+        "`surefoot.MultiOptimizer`: the same",
+        "AveragedOptimizerWrapper": f"{NONE}; `surefoot.MovingAverage` and `surefoot.SWA` are the "
+        "optimizers that were built on it",
         "CyclicalLearningRate TriangularCyclicalLearningRate Triangular2CyclicalLearningRate "
-        "ExponentialCyclicalLearningRate": f"{NONE}; write a subclass of "
-        "`keras.optimizers.schedules.LearningRateSchedule`",
+        "ExponentialCyclicalLearningRate": "the same name in `surefoot`: the same",
         "AdaBelief": f"{NONE} in Keras; `optax.adabelief` in a loop of JAX",
         "NovoGrad": f"{NONE} in Keras; `optax.novograd` in a loop of JAX",
         "Yogi": f"{NONE} in Keras; `optax.yogi` in a loop of JAX",
@@ -97,8 +95,7 @@ HEIRS: dict[str, dict[str, str]] = {
         "GeometricMean HarmonicMean": f"{NONE}; `keras.metrics.Mean` of logarithms or reciprocals",
     },
     "callbacks": {
-        "AverageModelCheckpoint": "`keras.callbacks.SwapEMAWeights` before "
-        "`keras.callbacks.ModelCheckpoint`, with an optimizer that has `use_ema=True`",
+        "AverageModelCheckpoint": "`surefoot.callbacks.AverageModelCheckpoint`: the same",
         "TQDMProgressBar": "`tqdm.keras.TqdmCallback` of the package tqdm",
         "TimeStopping": f"{NONE}; write a `keras.callbacks.Callback` that sets `stop_training`",
     },

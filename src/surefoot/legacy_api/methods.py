@@ -16,6 +16,7 @@ from surefoot.legacy_api.weight_lists import WeightLists
 from surefoot.state.attachment import require_attached
 from surefoot.state.counter import checked_updates, updates_done
 from surefoot.state.named_state import permanent_assignment
+from surefoot.variables.keras_optimizer import wrapped_optimizers
 from surefoot.variables.variable import variable_path
 
 _SYNCHRONIZATIONS = ("AUTO", "NONE", "ON_WRITE", "ON_READ")
@@ -27,12 +28,6 @@ def reset_accumulators(accumulators: Iterable[Any]) -> None:
     for accumulator in accumulators:
         if accumulator is not None:
             accumulator.assign(keras.ops.zeros_like(accumulator.value))
-
-
-def wrapped_optimizers(optimizer: Any) -> list[Any]:
-    """The optimizers inside a Lookahead, a `LossScaleOptimizer` or a `MultiOptimizer`."""
-    parts = [*getattr(optimizer, "optimizers", ()), getattr(optimizer, "inner_optimizer", None)]
-    return [part for part in parts if part is not None]
 
 
 def set_updates(optimizer: Any, updates: int) -> None:

@@ -8,11 +8,28 @@ stands; ``from surefoot.optimizers import Nadam`` replaces
 from typing import TYPE_CHECKING
 
 from surefoot.optimizers.lookahead import Lookahead
+from surefoot.optimizers.moving_average import MovingAverage
+from surefoot.optimizers.multi_optimizer import MultiOptimizer
 from surefoot.optimizers.nadam import Nadam
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.optimizers.swa import SWA
 
-__all__ = ["Lookahead", "Nadam", "Ranger", "RectifiedAdam"]
+# TensorFlow Addons had its schedules in this module.
+from surefoot.schedules import CyclicalLearningRate as CyclicalLearningRate
+from surefoot.schedules import ExponentialCyclicalLearningRate as ExponentialCyclicalLearningRate
+from surefoot.schedules import Triangular2CyclicalLearningRate as Triangular2CyclicalLearningRate
+from surefoot.schedules import TriangularCyclicalLearningRate as TriangularCyclicalLearningRate
+
+__all__ = [
+    "SWA",
+    "Lookahead",
+    "MovingAverage",
+    "MultiOptimizer",
+    "Nadam",
+    "Ranger",
+    "RectifiedAdam",
+]
 
 if not TYPE_CHECKING:
 

@@ -48,7 +48,7 @@ def prevent_counter_overflow(optimizer: Any) -> None:
     periods = [
         (one.gradient_accumulation_steps or 1)
         * (one.ema_overwrite_frequency or 1)
-        * getattr(one, "sync_period", 1)
+        * getattr(one, "period", 1)
         for one in chain
     ]
     for counter in counters:

@@ -47,8 +47,15 @@ def put_variables(optimizer: Any, variables: list[Any]) -> None:
     tracker.stored_ids["variables"] = {id(v) for v in variables}
 
 
+def wrapped_optimizers(optimizer: Any) -> list[Any]:
+    """The optimizers inside a wrapper, a `LossScaleOptimizer` or a `MultiOptimizer`."""
+    parts = [*getattr(optimizer, "optimizers", ()), getattr(optimizer, "inner_optimizer", None)]
+    return [part for part in parts if part is not None]
+
+
 def with_inner_optimizers(optimizer: Any) -> Iterator[Any]:
-    """``optimizer`` and its inner optimizers, the outermost first."""
-    while optimizer is not None:
+    """``optimizer`` and all optimizers inside, the outermost first."""
+    if optimizer is not None:
         yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
+        for part in wrapped_optimizers(optimizer):
+            yield from with_inner_optimizers(part)

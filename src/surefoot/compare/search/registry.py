@@ -20,7 +20,13 @@ from surefoot.compare.errors import UsageError
 from surefoot.compare.search.expression import Call, Expression
 from surefoot.compare.search.schedule import Schedule
 
-_OURS = surefoot.optimizers.__all__
+
+def _has_one_rate(optimizer: Any) -> bool:
+    """Whether it takes a learning rate, or the optimizer that does."""
+    return bool({"learning_rate", "optimizer"} & inspect.signature(optimizer).parameters.keys())
+
+
+_OURS = [name for name in surefoot.optimizers.__all__ if _has_one_rate(getattr(surefoot, name))]
 _SHORT = {"radam": "rectifiedadam"}
 
 

@@ -124,6 +124,9 @@ class JaxEngine(Engine):
             gradient = gradient.todense()
         return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
 
+    def is_dense(self, gradient: Any) -> bool:
+        return isinstance(gradient, jax.Array)
+
     def report_nonfinite(self, finite: Array, names: list[str], optimizer_name: str) -> Array:
         """Raise at once where the flags are known, else from a callback of the step."""
 

@@ -107,6 +107,9 @@ class TensorFlowEngine(Engine):
             gradient = tf.convert_to_tensor(gradient)
         return tf.cast(gradient, tf.float32) if gradient.dtype.size < 4 else gradient
 
+    def is_dense(self, gradient: Any) -> bool:
+        return isinstance(gradient, tf.Tensor)
+
     def dense_values(self, gradient: Any) -> Array:
         return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 

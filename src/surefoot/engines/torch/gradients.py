@@ -60,13 +60,16 @@ class TorchGradients(GradientEngine):
     def as_tensor(self, gradient: Any) -> Any:
         return gradient if isinstance(gradient, torch.Tensor) else torch.as_tensor(gradient)
 
-    def upcast(self, gradients: list[Any]) -> list[Any]:
+    def upcast(self, gradients: list[Any], *, only_special: bool = False) -> list[Any]:
         given = [g for g in gradients if g is not None]
-        if are_plain(given):
+        if are_plain(given, also_narrow=only_special):
             return gradients
         if any(g.device.type != "cpu" for g in given):
             gradients = _wider(gradients)
-        return super().upcast(gradients)
+        return super().upcast(gradients, only_special=only_special)
+
+    def is_dense(self, gradient: Any) -> bool:
+        return isinstance(gradient, torch.Tensor) and are_plain([gradient], also_narrow=True)
 
     def upcast_one(self, gradient: Any) -> Any:
         """Dense, and as it is in memory."""

@@ -49,12 +49,15 @@ def held_tensors(variables: Iterable[object]) -> list[torch.Tensor]:
     return list(map(held_tensor, variables)) if is_missing else tensors
 
 
-def are_plain(tensors: Sequence[torch.Tensor]) -> bool:
+def are_plain(tensors: Sequence[torch.Tensor], *, also_narrow: bool = False) -> bool:
     """Whether the numbers of all these tensors are what stands in memory, one behind the other.
 
-    Tensors of several dtypes are not recognized.
+    Tensors of several dtypes are not recognized, and bfloat16 ones only if ``also_narrow``.
     """
-    return not tensors or _kind_of([tensors], list(tensors)) is not None
+    if not tensors:
+        return True
+    dtypes = [tensors[0].dtype] if also_narrow else None
+    return _kind_of([tensors], list(tensors), dtypes) is not None
 
 
 def is_in_memory(tensor: torch.Tensor) -> bool:

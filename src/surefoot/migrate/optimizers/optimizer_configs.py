@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,6 +43,12 @@ FOR_TABLES: dict[type, type] = {
     keras.optimizers.RMSprop: TableRMSprop,
     LegacyRMSprop: TableLegacyRMSprop,
 }
+# Optimizers of TensorFlow Addons around one other.
+WRAPPERS: dict[str, type] = {
+    "Lookahead": surefoot.Lookahead,
+    "MovingAverage": surefoot.MovingAverage,
+    "SWA": surefoot.SWA,
+}
 NAMES_TABLES = (TableRectifiedAdam, TableNadam, TableMomentumSGD, TableMomentumRMSprop)
 
 
@@ -59,7 +66,8 @@ class OptimizerBuilder:
         self.notes: list[str] = []
         self._makers: dict[tuple[str, bool], Callable[[Config], Any]] = {
             ("RectifiedAdam", True): lambda c: self._construct(surefoot.RectifiedAdam, c),
-            ("Lookahead", True): self._lookahead,
+            **{(n, True): functools.partial(self._wrapper, c) for n, c in WRAPPERS.items()},
+            ("MultiOptimizer", True): self._multi_optimizer,
             ("Nadam", True): self._nadam,
             ("SGD", True): self._legacy_sgd,
             ("Adam", True): lambda c: self._construct(keras.optimizers.Adam, self._undecayed(c)),
@@ -128,25 +136,39 @@ class OptimizerBuilder:
         config["schedule_decay"] = config.pop("decay", 0.004)
         return self._construct(surefoot.Nadam, config)
 
-    def _lookahead(self, config: Config) -> Any:
+    def _wrapper(self, cls: type, config: Config) -> Any:
         config = dict(config)
         inner = config.pop("optimizer", None)
         if not isinstance(inner, dict) or "class_name" not in inner:
-            raise MigrationError(f"Lookahead has no inner optimizer. Received: {inner!r}.")
+            raise MigrationError(f"{cls.__name__} has no inner optimizer. Received: {inner!r}.")
         name = short_class_name(inner.get("registered_name") or inner["class_name"])
-        if name == "Lookahead":
-            raise MigrationError("A Lookahead inside a Lookahead cannot be converted.")
+        if name in WRAPPERS or name == "MultiOptimizer":
+            # Inside of two, the original's innermost one did not count its steps.
+            raise MigrationError(f"A {name} inside a {cls.__name__} cannot be converted.")
         arguments = dict(inner["config"])
         for key in CLIPPING:
-            # The original Lookahead did not use the inner optimizer's clipping.
+            # The originals did not use the inner optimizer's clipping.
             value = arguments.pop(key, None)
             if value is not None:
                 self.notes.append(
-                    f"Lookahead: {key}={value} of the inner {name} was left out; TensorFlow Addons "
-                    "never applied it. To apply it, set it in Lookahead."
+                    f"{cls.__name__}: {key}={value} of the inner {name} was left out; TensorFlow "
+                    f"Addons never applied it. To apply it, set it in {cls.__name__}."
                 )
         made = self._build(name, arguments, is_legacy_optimizer(arguments))
-        return construct(surefoot.Lookahead, {"optimizer": made, **config})
+        return construct(cls, {"optimizer": made, **config})
+
+    def _multi_optimizer(self, config: Config) -> Any:
+        self.notes.append(
+            "MultiOptimizer: TensorFlow Addons did not save the state of the optimizers inside. It "
+            "starts anew, as it did when TensorFlow Addons loaded such a file."
+        )
+        specs = []
+        for spec in config.get("optimizer_specs") or ():
+            inner = spec["optimizer"]
+            name = short_class_name(inner.get("registered_name") or inner["class_name"])
+            made = self._build(name, inner["config"], is_legacy_optimizer(inner["config"]))
+            specs.append({"optimizer": made, "weights": spec["weights"]})
+        return construct(surefoot.MultiOptimizer, {**config, "optimizer_specs": specs})
 
     def _undecayed(self, config: Config) -> Config:
         """The arguments with `decay` converted to a schedule."""

@@ -10,6 +10,9 @@ import keras
 import numpy as np
 
 import surefoot
+from surefoot.base.averaging import AVERAGE
+from surefoot.base.optimizer import BaseOptimizer
+from surefoot.base.shadow import ShadowOptimizer
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.layers.weight_matching import Pairing
 from surefoot.migrate.readers.description import Array, SavedLayer, SavedOptimizer
@@ -103,7 +106,9 @@ class StateTransfer:
                     continue
                 restored[id(variable)] = variable
                 filled.add(id(target))
-                self._plan(target.assign, value)
+                is_mean = isinstance(self._optimizer, surefoot.SWA) and slot == AVERAGE
+                unbegun = is_mean and not value.any()  # there it is the negative zero
+                self._plan(target.assign, -np.abs(value) if unbegun else value)
                 self.rows.append((f"{slot} of {key}", target.path, tuple(value.shape)))
         missing = [
             target.path
@@ -136,8 +141,8 @@ class StateTransfer:
 
     def _slot(self, variable: Any, slot: str) -> Any:
         owner = self._optimizer
-        if isinstance(owner, surefoot.Lookahead):
-            if slot == "slow":
+        if isinstance(owner, ShadowOptimizer):
+            if slot == owner.SHADOW:
                 return owner.get_slot(variable, slot)
             owner = owner.inner_optimizer
         if isinstance(owner, MANAGED):
@@ -147,8 +152,9 @@ class StateTransfer:
     def _all_slots(self, variable: Any) -> list[Any]:
         """Every slot that the new optimizer has for a variable."""
         owner = self._optimizer
-        found = [self._slot(variable, "slow")] if isinstance(owner, surefoot.Lookahead) else []
-        inner = owner.inner_optimizer if found else owner
+        wraps = isinstance(owner, ShadowOptimizer)
+        found = [self._slot(variable, owner.SHADOW)] if wraps else []
+        inner = owner.inner_optimizer if wraps else owner
         if isinstance(inner, MANAGED):
             names = [name for name in inner.get_slot_names() if name != "master"]
         else:
@@ -161,7 +167,9 @@ class StateTransfer:
     def _plan_step(self) -> None:
         step = self._saved.iterations
         optimizer = self._optimizer
-        if isinstance(optimizer, surefoot.Lookahead | surefoot.RectifiedAdam | surefoot.Nadam):
+        if isinstance(optimizer, surefoot.MultiOptimizer):  # whose parts start anew
+            self._plan(optimizer._iterations.assign, step)
+        elif isinstance(optimizer, BaseOptimizer):
             self._plan(lambda value: setattr(optimizer, "iterations", value), step)
         else:
             self._plan(optimizer.iterations.assign, step)
@@ -169,7 +177,7 @@ class StateTransfer:
 
     def _plan_scalars(self) -> None:
         owner = self._optimizer
-        if isinstance(owner, surefoot.Lookahead):
+        if isinstance(owner, ShadowOptimizer):
             owner = owner.inner_optimizer
         step = self._saved.iterations or 0
         if isinstance(owner, surefoot.Nadam):

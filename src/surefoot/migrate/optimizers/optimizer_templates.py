@@ -8,12 +8,15 @@ are taken from the optimizer with which the user's code compiled the model.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import keras
 
 import surefoot
+from surefoot.base.averaging import AveragingOptimizer
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.optimizers.optimizer_configs import WRAPPERS
 from surefoot.migrate.readers.description import Config, SavedOptimizer
 
 # Arguments of Keras 3 that the old classes lack.
@@ -21,7 +24,7 @@ NEW_ARGUMENTS = ("loss_scale_factor", "gradient_accumulation_steps")
 CLASSES: dict[tuple[str, bool], Any] = {
     ("RectifiedAdam", True): surefoot.RectifiedAdam,
     ("Nadam", True): surefoot.Nadam,
-    ("Lookahead", True): surefoot.Lookahead,
+    **{(name, True): cls for name, cls in WRAPPERS.items()},
     ("SGD", True): keras.optimizers.SGD,
     ("Adam", True): keras.optimizers.Adam,
     ("RMSprop", True): keras.optimizers.RMSprop,
@@ -90,7 +93,7 @@ def completed(
         if isinstance(inner, dict):
             names.append(str(inner.get("class_name", "")).rsplit(">", 1)[-1])
     else:
-        names = _inferred(saved, source)
+        names = _inferred(saved, template, source)
         if names == ["Adam"] and not saved.legacy and isinstance(template, keras.optimizers.AdamW):
             names = ["AdamW"]  # which has the same state
     if template is not None:
@@ -120,12 +123,18 @@ def _nested(names: list[str]) -> str:
     return "(".join(names) + ")" * (len(names) - 1)
 
 
-def _inferred(saved: SavedOptimizer, source: str) -> list[str]:
-    """The old class names, inferred from hyperparameters and slots."""
+def _inferred(saved: SavedOptimizer, template: Any, source: str) -> list[str]:
+    """The old class names, inferred from hyperparameters and slots.
+
+    A checkpoint does not tell MovingAverage from SWA; the template does.
+    """
     inner = saved.config.get("optimizer")
     slots = set(saved.slots)
+    wrapper = []
     if inner:
-        slots.discard("slow")
+        averages = type(template).__name__ if isinstance(template, AveragingOptimizer) else "SWA"
+        wrapper = ["Lookahead" if "slow" in slots else averages]
+        slots -= {"slow", "average"}
         known = set(inner["config"])
     else:
         known = set(saved.config)
@@ -145,7 +154,7 @@ def _inferred(saved: SavedOptimizer, source: str) -> list[str]:
             f"Received: an optimizer with the hyperparameters {sorted(known)} and the slots "
             f"{sorted(slots)}. Accepted: {', '.join(sorted({known for known, _ in CLASSES}))}."
         )
-    return [*(["Lookahead"] if inner else []), name]
+    return [*wrapper, name]
 
 
 def _without_template(
@@ -181,9 +190,10 @@ def _merged(template: Any, names: list[str], stored: Config, source: str) -> Con
     """The template's arguments with old names, replaced by the file's where it has them."""
     config = {k: v for k, v in template.get_config().items() if k not in NEW_ARGUMENTS}
     config.pop("tables", None)
-    if names[0] == "Lookahead":
+    if names[0] in WRAPPERS:
         inner = _merged(template.inner_optimizer, names[1:], stored["optimizer"]["config"], source)
-        own = {k: config[k] for k in ("name", "sync_period", "slow_step_size")}
+        arguments = inspect.signature(WRAPPERS[names[0]]).parameters
+        own = {key: value for key, value in config.items() if key in arguments}
         return {**own, "optimizer": {"class_name": names[1], "config": inner}}
     if names[0] == "Nadam" and "schedule_decay" in config:
         config["decay"] = config.pop("schedule_decay")

@@ -24,7 +24,8 @@ from surefoot.migrate.readers.object_graph import Node, ObjectGraph
 from surefoot.migrate.readers.slot_names import sort_named_state
 
 DEFAULT_MODEL = "model"
-INNER = "lh_base_optimizer"
+# Under which names Lookahead, and MovingAverage and SWA have the optimizer inside.
+INNER = ("lh_base_optimizer", "awg_optimizer")
 
 
 def read_checkpoint(prefix: str, model: str, optimizer: str) -> SavedModel:
@@ -120,7 +121,8 @@ def read_graph_optimizer(
     loss_scale = _present_scale(graph, node, loss_scale)
     legacy = "_iterations" not in node.children
     hyperparameters = _scalars(graph, node)
-    inner = graph.child(node, INNER)
+    inside = (graph.child(node, name) for name in INNER)
+    inner = next((found for found in inside if found is not None), None)
     iterations = hyperparameters.pop("iter", hyperparameters.pop("_iterations", None))
     scalars = {
         name: hyperparameters.pop(stored)
