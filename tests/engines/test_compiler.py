@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import mmap
 import sys
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rule_loops import rule_loops
 from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
 from surefoot.optimizers.lookahead import _fast_value, _synchronized
-from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.once
 
@@ -157,10 +156,9 @@ class GuardedMemory:
 
 def every_loop() -> Iterator[tuple[str, Loop]]:
     """The loops that the library makes, in both dtypes."""
+    for name, rule in rule_loops():
+        yield name, rule.loop
     for dtype in ("float32", "float64"):
-        for amsgrad, nesterov, clips in itertools.product([False, True], repeat=3):
-            name = f"rule-{dtype}-{amsgrad}-{nesterov}-{clips}"
-            yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
         # The slow weights from the fast ones, and where both meet.
         start = loops._assigned(_fast_value, 1, (1, None))
         yield f"start-{dtype}", Loop(start, dtype, 0, 2, 1, conditional=True)
@@ -169,23 +167,13 @@ def every_loop() -> Iterator[tuple[str, Loop]]:
 
 
 LOOPS = dict(every_loop())
+RULES = dict(rule_loops())
 SIZES = [*range(71), *(2**k + d for k in range(7, 13) for d in (-1, 0, 1))]
 
 
-def scalars_for(body: Loop) -> list[float]:
-    if body.conditional:
-        return [1.0, *[0.25] * body.scalars]
-    names = [n for n in StepScalars._fields if n != "gradient_weight"]
-    values = dict(zip(names, (0.1, 0.01, 0.05, 1.5, 1e-7, 1.0, 0.01), strict=True))
-    nesterov = [0.02] if body.scalars >= 8 and body in nesterov_loops() else []
-    ordered = [*list(values.values())[:2], *nesterov, *list(values.values())[2:]]
-    return [*ordered, *[0.5] * (body.scalars - len(ordered))]
-
-
-def nesterov_loops() -> set[Loop]:
-    return {
-        b for name, b in LOOPS.items() if name.startswith("rule") and name.split("-")[3] == "True"
-    }
+def scalars_for(name: str) -> list[float]:
+    body = LOOPS[name]
+    return [1.0, *[0.25] * body.scalars] if body.conditional else RULES[name].scalars
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
@@ -197,7 +185,7 @@ def test_no_number_beside_the_arrays_is_touched(name: str, at_the_end: bool) -> 
     pages = 1 + (max(SIZES) * 8) // PAGE
     memory = [GuardedMemory(pages) for _ in range(body.inputs)]
     random = np.random.default_rng(0)
-    scalars = np.array(scalars_for(body), body.dtype)
+    scalars = np.array(scalars_for(name), body.dtype)
     own = list(scalars[int(body.conditional) :])
     for size in SIZES:
         arrays = [m.array(size, body.dtype, at_the_end=at_the_end) for m in memory]

@@ -5,7 +5,6 @@ The interpreter runs the text of a kernel on NumPy's arrays. `make test-gpu` run
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import surefoot
+from rule_loops import rule_loops
 from surefoot.engines import loops
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop
@@ -40,15 +40,8 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     triton_kernels.scalars_kernel.cache_clear()
 
 
-def rule_loops() -> Iterator[tuple[str, Loop]]:
-    for dtype, amsgrad, nesterov, clips in itertools.product(
-        ("float32", "float64"), *[(False, True)] * 3
-    ):
-        name = f"{dtype}{' amsgrad' * amsgrad}{' nesterov' * nesterov}{' clips' * clips}"
-        yield name, loops.rule_loop(dtype, amsgrad, nesterov, clips)
-
-
-LOOPS = dict(rule_loops()) | {
+RULES = dict(rule_loops())
+LOOPS = {name: rule.loop for name, rule in RULES.items()} | {
     f"lookahead {dtype}": Loop(
         loops._assigned(_synchronized, 2, (0, None, 1)), dtype, 1, 2, 2, conditional=True
     )
@@ -56,23 +49,17 @@ LOOPS = dict(rule_loops()) | {
 }
 
 
-def scalars_for(body: Loop) -> list[float]:
+def scalars_for(name: str) -> list[float]:
     """Scalars of a step, in their order, as many as the loop reads."""
-    step = StepScalars(0.1, 0.001, 0.02, 0.01, 1.3, 1e-7, 1.0, 0.001)
-    bound = 0.7
-    for nesterov, clips in itertools.product((False, True), repeat=2):
-        fields = step if nesterov else step._replace(gradient_weight=None)
-        found = [x for x in (*fields, bound if clips else None) if x is not None]
-        if body.function == loops.rule_loop(body.dtype, body.inputs == 5, nesterov, clips).function:
-            return found
-    return [0.5]
+    return RULES[name].scalars if name in RULES else [0.5]
 
 
-def columns_for(body: Loop, rng: np.random.Generator) -> list[list[np.ndarray]]:
+def columns_for(name: str, rng: np.random.Generator) -> list[list[np.ndarray]]:
+    body = LOOPS[name]
     columns = [[rng.normal(size=n).astype(body.dtype) for n in SIZES] for _ in range(body.inputs)]
     for place, column in enumerate(columns):
         column[0][place :: len(columns)][: len(SPECIAL)] = SPECIAL
-        if 2 <= place < len(columns) - 1:  # second moments
+        if name in RULES and place in RULES[name].squares:
             column[:] = [np.abs(x) for x in column]
     return columns
 
@@ -88,13 +75,13 @@ def test_loop_is_the_rule_bit_for_bit(interpreter: None, name: str, holds: float
 
     body = LOOPS[name]._replace(conditional=holds is not None)
     rng = np.random.default_rng(5)
-    columns = columns_for(body, rng)
+    columns = columns_for(name, rng)
     tensors = [[torch.tensor(x) for x in column] for column in columns]
     table = table_of(tensors)
     assert table is not None
     placed = gpu.place(table, torch.device("cpu"))
     assert placed is not None
-    numbers = scalars_for(body)
+    numbers = scalars_for(name)
     given = [torch.tensor(x, dtype=torch.float64) for x in numbers]
     if holds is not None:
         given = [torch.tensor(holds, dtype=torch.float64), *given]

@@ -9,7 +9,7 @@ backend in use, which applies `surefoot.rule.update` to all variables at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -18,6 +18,7 @@ from surefoot.arguments import checks, keywords
 from surefoot.arguments.schedules import is_rounding_of, serialized
 from surefoot.base import registration
 from surefoot.base.learning_rate import RatedOptimizer
+from surefoot.engines.contract import SparseStep
 from surefoot.rule.update import Array, StepScalars
 from surefoot.state.measurement import measured
 from surefoot.variables.tracked import Tracked
@@ -46,6 +47,15 @@ class MomentOptimizer(RatedOptimizer):
         ValueError: If an argument is out of range, or two contradict.
     """
 
+    SPARSE_STEP: ClassVar[SparseStep] = "moments"
+    """What a sparse gradient changes besides the rows that it has."""
+
+    FIRST_MOMENT: ClassVar[str] = "m"
+    """The name of the first moment's slot."""
+
+    BY_NORM: ClassVar[bool] = False
+    """Whether a step depends on the norms of whole tensors."""
+
     def __init__(
         self,
         learning_rate: Any,
@@ -62,7 +72,7 @@ class MomentOptimizer(RatedOptimizer):
             "low_precision", kwargs.pop("low_precision", "master"), LOW_PRECISION
         )
         seed = checks.check_seed(kwargs.pop("seed", 0))
-        lazy = checks.check_flag("lazy", kwargs.pop("lazy", False))
+        lazy = checks.check_flag("lazy", kwargs.pop("lazy", False)) if self.takes_lazy() else False
         if lazy and not engines.active().SPARSE_GRADIENTS:
             raise ValueError(
                 "`lazy=True` is for sparse gradients, which this backend does not have: "
@@ -126,7 +136,7 @@ class MomentOptimizer(RatedOptimizer):
                 self.slots.skip(variable)
                 continue
             for slot_name in self.moment_names:
-                self.add_variable_from_reference(variable, slot_name)
+                self.add_moment(variable, slot_name)
             if self.low_precision == "master" and is_low_precision(variable):
                 self.add_variable_from_reference(variable, "master")
         self._track_variables(variables)
@@ -140,7 +150,22 @@ class MomentOptimizer(RatedOptimizer):
     @property
     def lazy(self) -> bool:
         """Whether a sparse gradient leaves untouched rows' moments alone."""
-        return self._lazy
+        return self.sparse_step in ("nothing", "undecayed")
+
+    @property
+    def sparse_step(self) -> SparseStep:
+        """What a sparse gradient changes besides the rows that it has."""
+        return "nothing" if self._lazy else self.SPARSE_STEP
+
+    @property
+    def keeps_first_moment(self) -> bool:
+        """Whether there is a first moment; else gradients stand for it."""
+        return self.FIRST_MOMENT in self.moment_names
+
+    @classmethod
+    def takes_lazy(cls) -> bool:
+        """Whether ``lazy`` is an argument."""
+        return cls.SPARSE_STEP in ("moments", "all")
 
     @property
     def seed(self) -> int:
@@ -156,6 +181,15 @@ class MomentOptimizer(RatedOptimizer):
     def moment_names(self) -> list[str]:
         """The slots of the rule, in the originals' order."""
         return ["m", "v", "vhat"] if self._amsgrad else ["m", "v"]
+
+    def add_moment(self, variable: Any, slot_name: str) -> None:
+        """Add a slot of the rule, which starts at zero and is shaped like ``variable``."""
+        self.add_variable_from_reference(variable, slot_name)
+
+    def steps_by_norm(self, variable: Any) -> bool:
+        """Whether the step of a variable depends on the norms of whole tensors."""
+        del variable
+        return self.BY_NORM
 
     def rule_state(self) -> list[Any]:
         """The slots that only the rule writes, so that a step may reuse their memory."""
@@ -177,12 +211,13 @@ class MomentOptimizer(RatedOptimizer):
             tracked.append(
                 Tracked(
                     variable=variable,
-                    m=slots.get("m"),
+                    m=slots.get(self.FIRST_MOMENT),
                     v=slots.get("v"),
                     vhat=slots.get("vhat"),
                     master=slots.get("master"),
                     decays=self._decays(variable),
                     index=index,
+                    by_norm=self.steps_by_norm(variable),
                 )
             )
         self.__dict__["tracked_variables"] = tracked
@@ -267,11 +302,8 @@ class MomentOptimizer(RatedOptimizer):
         for hyperparameter in self.hyperparameters.declared:
             value = self.hyperparameters.get(hyperparameter)
             config[hyperparameter.name] = serialized(value)
-        return config | {
-            "low_precision": self.low_precision,
-            "seed": self.seed,
-            "lazy": self.lazy,
-        }
+        lazy = {"lazy": self.lazy} if self.takes_lazy() else {}
+        return config | {"low_precision": self.low_precision, "seed": self.seed} | lazy
 
     @classmethod
     def from_config(

@@ -231,7 +231,7 @@ class Engine(GradientEngine):
     def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
         """The scalars of one variable in its accumulators' dtype; flags and None as they are."""
         dtype = accumulator_dtype(tracked.variable)
-        own = scalars.for_variable(decays=tracked.decays)._asdict().items()
+        own = scalars.for_variable(decays=tracked.decays, by_norm=tracked.by_norm)._asdict().items()
         return StepScalars(
             **{k: v if v is None or k == "adaptive" else self.cast(v, dtype) for k, v in own}
         )

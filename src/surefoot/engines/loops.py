@@ -85,23 +85,32 @@ class StepPath(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Variables whose step is the same loop with the same scalars."""
+    """Variables whose step is the same loop with the same scalars.
+
+    Attributes:
+        dtype: That of their accumulators.
+        decays: Whether weight decay applies to them.
+        moments: Whether they have an m, a v and a vhat.
+        indices: Their positions among those of the step.
+        variables: They and their moments.
+    """
 
     dtype: str
     decays: bool
-    amsgrad: bool
+    moments: tuple[bool, ...]
     indices: list[int]
     variables: Columns
 
 
 def groups_of(tracked: list[Tracked]) -> list[Group]:
     """Group the variables that one call of a loop can update together."""
-    groups: dict[tuple[str, bool, bool], Group] = {}
+    groups: dict[Any, Group] = {}
     for index, entry in enumerate(tracked):
-        if is_low_precision(entry.variable):
+        if is_low_precision(entry.variable) or entry.by_norm:
             continue
         row = [v for v in (entry.variable, *entry.moments) if v is not None]
-        key = accumulator_dtype(entry.variable), entry.decays, entry.vhat is not None
+        moments = tuple(v is not None for v in entry.moments)
+        key = accumulator_dtype(entry.variable), entry.decays, moments
         group = groups.setdefault(key, Group(*key, [], Columns([] for _ in row)))
         group.indices.append(index)
         for column, variable in zip(group.variables, row, strict=True):
@@ -127,6 +136,8 @@ def update(
         bound: To which gradients are clipped, or None.
         condition: If it is 0, there is no step.
     """
+    if scalars.tanh_weight is not None:  # no processor computes that in a few instructions
+        return set()
     selections = [
         runner.select(g.dtype, g.variables, Columns([[gradients[i] for i in g.indices]]))
         for g in groups
@@ -137,8 +148,8 @@ def update(
     for group, selection in zip(groups, selections, strict=True):
         if any(selection.served):
             own = scalars.for_variable(decays=group.decays)
-            nesterov, clips = own.gradient_weight is not None, bound is not None
-            body = rule_loop(group.dtype, group.amsgrad, nesterov, clips)
+            names = tuple(name for name, x in own._asdict().items() if x is not None)
+            body = rule_loop(group.dtype, group.moments, names, bound is not None)
             body = body._replace(conditional=condition is not None)
             given = [x for x in (condition, *own, bound) if x is not None]
             runner.run(body, selection, given)
@@ -187,33 +198,48 @@ def step_path(
 
 
 @functools.cache
-def rule_loop(dtype: str, amsgrad: bool, nesterov: bool, clips: bool) -> Loop:
-    """The rule as a loop over parameter, m, v, perhaps vhat, and gradient."""
-    state = 4 if amsgrad else 3
+def rule_loop(dtype: str, moments: tuple[bool, ...], names: tuple[str, ...], clips: bool) -> Loop:
+    """The rule as a loop over a parameter, its moments and its gradient.
+
+    Args:
+        dtype: float32 or float64.
+        moments: Whether there is an m, a v and a vhat.
+        names: Which of the `StepScalars` there are.
+        clips: Whether a bound of the gradient follows them.
+    """
+    state = 1 + sum(moments)
     return Loop(
-        function=functools.partial(_rule, nesterov=nesterov, clips=clips),
+        function=functools.partial(_rule, moments=moments, names=names, clips=clips),
         dtype=dtype,
-        scalars=len(StepScalars._fields) - (not nesterov) + clips,
+        scalars=len(names) + clips,
         inputs=state + 1,
         outputs=state,
     )
 
 
 def _rule(
-    xp: Any, scalars: Sequence[Array], numbers: Sequence[Array], *, nesterov: bool, clips: bool
+    xp: Any,
+    scalars: Sequence[Array],
+    numbers: Sequence[Array],
+    *,
+    moments: tuple[bool, ...],
+    names: tuple[str, ...],
+    clips: bool,
 ) -> list[Array]:
-    names = [name for name in StepScalars._fields if nesterov or name != "gradient_weight"]
-    named = dict(zip(names, scalars, strict=False))
+    named = dict.fromkeys(StepScalars._fields) | dict(zip(names, scalars, strict=False))
     named["adaptive"] = named["adaptive"] != 0.0
-    parameter, m, v, *vhat, gradient = numbers
+    parameter, *kept, gradient = numbers
     if clips:
         gradient = xp.clip(gradient, -1.0 * scalars[-1], scalars[-1])
+    values = iter(kept)
     new = plain.stepped(
         xp,
         lambda value, dtype: value,
-        plain.VariableState(parameter, Moments(m, v, *(vhat or [None])), None),
+        plain.VariableState(
+            parameter, Moments(*(next(values) if there else None for there in moments)), None
+        ),
         gradient,
-        StepScalars(**{"gradient_weight": None, **named}),
+        StepScalars(**named),
     )
     return [new.parameter, *(moment for moment in new.moments if moment is not None)]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from surefoot.rule.update import Array, Moments, StepScalars, update_moments, updated_parameter
+from surefoot.variables.variable import accumulator_dtype
 
 Cast = Callable[[Array, Any], Array]
 
@@ -68,15 +69,11 @@ def stepped(
     ``rounded`` casts the exact result to the variable's dtype; rounding to
     nearest by default.
     """
-    gradient = cast(gradient, state.moments.m.dtype)
-    moments = update_moments(xp, gradient, state.moments, scalars)
-    exact = updated_parameter(
-        xp,
-        exact_parameter(xp, cast, state.parameter, state.master, moments.m.dtype),
-        gradient,
-        moments,
-        scalars,
-    )
+    dtype = accumulator_dtype(state.parameter)
+    gradient = cast(gradient, dtype)
+    before = exact_parameter(xp, cast, state.parameter, state.master, dtype)
+    moments = update_moments(xp, before, gradient, state.moments, scalars)
+    exact = updated_parameter(xp, before, gradient, moments, scalars)
     return VariableState(
         parameter=(rounded or cast)(exact, state.parameter.dtype),
         moments=moments,
@@ -114,4 +111,6 @@ def stochastically_rounded(
 
 def decayed_without_gradient(xp: Any, moments: Moments, scalars: StepScalars) -> Moments:
     """Moments of rows without a gradient, which decay as if it were zero."""
-    return update_moments(xp, xp.zeros_like(moments.m), moments, scalars)
+    like = moments.v if moments.m is None else moments.m
+    zero = xp.zeros_like(like)
+    return update_moments(xp, zero, zero, moments, scalars._replace(belief_epsilon=None))

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 @dataclass(slots=True)
 class Tracked:
-    """One model variable with everything that the update rule needs except its gradient."""
+    """One model variable with everything that the update rule needs except its gradient.
+
+    Attributes:
+        variable: The variable.
+        m: Its first moment, or None.
+        v: Its second moment, or None.
+        vhat: The largest second moment so far, or None.
+        master: Its exact value, or None.
+        decays: Whether weight decay applies to it.
+        index: Its position among all variables.
+        by_norm: Whether its step depends on the norms of whole tensors.
+    """
 
     variable: Any
     m: Any
@@ -17,11 +28,18 @@ class Tracked:
     master: Any
     decays: bool
     index: int
+    by_norm: bool = False
 
     @property
     def moments(self) -> tuple[Any, Any, Any]:
         """The slots of the rule: m, v and, with amsgrad, vhat."""
         return self.m, self.v, self.vhat
+
+    @property
+    def full_slot(self) -> Any:
+        """A slot of the variable's shape; the variable itself if there is none."""
+        slots = (self.m, self.v, self.variable)
+        return next(s for s in slots if s is not None)
 
 
 class Assignment(NamedTuple):

@@ -177,7 +177,9 @@ class TorchEngine(TorchGradients, Engine):
         pairs: Iterable[tuple[Tracked, Any]],
     ) -> None:
         """By operations of PyTorch; on a device, many small tensors at a time."""
-        if plain.is_stateless() or optimizer.low_precision == "stochastic":
+        pairs = list(pairs)
+        apart = optimizer.low_precision == "stochastic" or any(entry.by_norm for entry, _ in pairs)
+        if plain.is_stateless() or apart:
             super().update_plainly(optimizer, scalars, pairs)
             return
 
