@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import reference
-from reference_base import Number, Reference, Rows
+from reference_base import Gradient, Number, Reference, Rows
 
 DIRECTORY = Path(__file__).parent / "data" / "trajectories"
 
@@ -47,16 +48,14 @@ class Case:
         """Parameters before the first step."""
         return [self._arrays[f"start/{v}"] for v in self.variables]
 
-    def gradients(self, step: int) -> list[np.ndarray | Rows]:
+    def gradients(self, step: int) -> list[Gradient]:
         """Gradients of the given step, counted from 1."""
-        return [
-            self._arrays[f"grad/{step}/{v}"]
-            if f"grad/{step}/{v}" in self._arrays
-            else Rows(
-                self._arrays[f"grad/{step}/{v}/indices"], self._arrays[f"grad/{step}/{v}/values"]
-            )
-            for v in self.variables
-        ]
+        return [self._gradient(f"grad/{step}/{v}") for v in self.variables]
+
+    def _gradient(self, name: str) -> Gradient:
+        if f"{name}/indices" in self._arrays:
+            return Rows(self._arrays[f"{name}/indices"], self._arrays[f"{name}/values"])
+        return self._arrays.get(name)
 
     def parameters(self, step: int) -> list[np.ndarray]:
         """Parameters after the given step, counted from 1."""
@@ -104,15 +103,15 @@ def _number(entry: float | dict[str, Any]) -> Number:
 
 def reference_of(case: Case) -> Reference:
     """The NumPy reference set up as the recorded run was."""
-    return _reference_from(case.optimizer, case.config, case.start())
+    return _reference_from(case.optimizer, case.config, case)
 
 
-def _reference_from(kind: str, config: dict[str, Any], start: list[np.ndarray]) -> Reference:
+def _reference_from(kind: str, config: dict[str, Any], case: Case) -> Reference:
     del config["name"]
     if kind == "Lookahead":
         inner = config.pop("optimizer")
         return reference.Lookahead(
-            _reference_from(inner["class_name"], inner["config"], start), **config
+            _reference_from(inner["class_name"], inner["config"], case), **config
         )
     if kind == "Nadam":
         config["schedule_decay"] = config.pop("decay")
@@ -121,4 +120,13 @@ def _reference_from(kind: str, config: dict[str, Any], start: list[np.ndarray]) 
     for name in ("learning_rate", "weight_decay"):
         if name in config:
             config[name] = _number(config[name])
-    return getattr(reference, kind)(start, **config)
+    if "exclude_from_weight_decay" in config:
+        config["excluded"] = _matching(case, config.pop("exclude_from_weight_decay"))
+    return getattr(reference, kind)(case.start(), **config)
+
+
+def _matching(case: Case, patterns: list[str] | None) -> frozenset[int]:
+    """The positions of the variables whose name matches one of the patterns."""
+    return frozenset(
+        i for i, name in enumerate(case.variables) for p in patterns or () if re.search(p, name)
+    )

@@ -15,7 +15,7 @@ import numpy as np
 
 import reference
 import surefoot
-from reference_base import Number, Reference
+from reference_base import Reference
 
 SHAPES = ((4, 3), (3,), ())
 STEPS = 14
@@ -31,7 +31,7 @@ class Both:
     """An argument that the package takes in one form and the reference in another."""
 
     given: Callable[[], Any]
-    means: Number
+    means: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,8 @@ class Scenario:
             for key, value in self.options.items()
         }
         options.pop("loss_scale_factor", None)
+        if "exclude_from_weight_decay" in options:
+            options["excluded"] = options.pop("exclude_from_weight_decay")
         build = reference.ranger if self.kind == "Ranger" else getattr(reference, self.kind)
         return build(start, **options)
 
@@ -86,21 +88,23 @@ class Scenario:
                 setattr(holder if hasattr(holder, name) else holder.inner, name, value)
 
 
-def _named(kind: str, scenarios: dict[str, dict[str, Any]]) -> list[Scenario]:
+BASE = {
+    "learning_rate": f32(0.03),
+    "beta_1": f32(0.9),
+    "beta_2": f32(0.95),
+    "epsilon": f32(1e-7),
+}
+
+
+def _named(
+    kind: str, scenarios: dict[str, dict[str, Any]], base: dict[str, Any] = BASE
+) -> list[Scenario]:
     return [
-        Scenario(f"{kind}-{name}", kind, **_defaults(settings))
+        Scenario(
+            f"{kind}-{name}", kind, **settings | {"options": base | settings.get("options", {})}
+        )
         for name, settings in scenarios.items()
     ]
-
-
-def _defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    options = {
-        "learning_rate": f32(0.03),
-        "beta_1": f32(0.9),
-        "beta_2": f32(0.95),
-        "epsilon": f32(1e-7),
-    }
-    return settings | {"options": options | settings.get("options", {})}
 
 
 def _schedule() -> keras.optimizers.schedules.LearningRateSchedule:
@@ -204,6 +208,25 @@ SYNCED: dict[str, dict[str, Any]] = {
     "gradient_missing_at_the_end": {"options": {"sync_period": 3}, "missing": {3: (0,), 6: (1, 2)}},
 }
 
+# What others share with those above is checked there with every option.
+SOME: dict[str, dict[str, Any]] = {
+    name: SHARED[name]
+    for name in ("plain", "clipvalue", "accumulation", "ema_overwrite", "gradient_missing")
+}
+DECAYED: dict[str, dict[str, Any]] = {
+    "decay_schedule": {
+        "options": {"decay": 0.125, "learning_rate": SCHEDULE, "weight_decay": SCHEDULE}
+    },
+    "excluded": {
+        "options": {
+            "weight_decay": 0.25,
+            "exclude_from_weight_decay": Both(lambda: ["variable_1", "_2$"], frozenset({1, 2})),
+        }
+    },
+}
+ADAMW = BASE | {"weight_decay": 0.0625}
+SGDW = {"learning_rate": f32(0.03), "weight_decay": 0.0625, "momentum": f32(0.9)}
+
 SCENARIOS = (
     _named("RectifiedAdam", SHARED | RECTIFIED)
     + _named("Nadam", SHARED | NESTEROV)
@@ -212,6 +235,24 @@ SCENARIOS = (
         "Ranger",
         {n: SHARED[n] for n in ("ema_overwrite", "gradient_missing", "changed", "loss_scale")}
         | {n: RECTIFIED[n] for n in ("amsgrad", "warmup", "decay_schedule_warmup")},
+    )
+    + _named(
+        "AdamW",
+        SOME | DECAYED | {n: SHARED[n] for n in ("changed", "weight_decay_callable")},
+        ADAMW,
+    )
+    + _named("AdamW", {"amsgrad": RECTIFIED["amsgrad"]}, ADAMW)
+    + _named("SGDW", SOME | DECAYED, SGDW)
+    + _named(
+        "SGDW",
+        {
+            "changed": {
+                "options": {"nesterov": True},
+                "changes": {3: {"momentum": 0.75}, 5: {"learning_rate": 0.25, "decay": 0.5}},
+            },
+            "plain_descent": {"options": {"momentum": 0.0}, "changes": {5: {"weight_decay": 0.5}}},
+        },
+        SGDW,
     )
 )
 

@@ -13,6 +13,8 @@ import surefoot
 import tolerances
 from loops import BACKEND, COMPILED, EAGER_AND_COMPILED, MODES, Loop, to_numpy
 
+pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
+
 CASES = golden.CASES if BACKEND == "tensorflow" else golden.DENSE
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for varia
 THROUGH_THE_ENGINES = [
     s
     for s in SCENARIOS
-    if s.name.split("-")[1] in ("plain", "amsgrad", "changed", "gradient_missing")
+    if s.name.split("-")[1] in ("plain", "amsgrad", "changed", "gradient_missing", "plain_descent")
 ]
 # The other options run in one mode each, in turns, so that over the optimizers each meets
 # several: what they change are the scalars and gradients that all modes share.

@@ -7,12 +7,14 @@ stands; ``from surefoot.optimizers import Nadam`` replaces
 
 from typing import TYPE_CHECKING
 
+from surefoot.optimizers.adamw import AdamW
 from surefoot.optimizers.lookahead import Lookahead
 from surefoot.optimizers.nadam import Nadam
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.optimizers.sgdw import SGDW
 
-__all__ = ["Lookahead", "Nadam", "Ranger", "RectifiedAdam"]
+__all__ = ["SGDW", "AdamW", "Lookahead", "Nadam", "Ranger", "RectifiedAdam"]
 
 if not TYPE_CHECKING:
 
