@@ -22,7 +22,7 @@ class DecayLists(DecayedRate):
     def __init__(
         self, *args: Any, exclude_from_weight_decay: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
-        patterns = _listed(exclude_from_weight_decay)
+        patterns = listed("exclude_from_weight_decay", exclude_from_weight_decay)
         excluded = None if patterns is None else exclusion_test(None, patterns)
         super().__init__(*args, **kwargs)
         self.__dict__.update(_excluded=excluded, _excluded_names=patterns, _decay_list=None)
@@ -91,10 +91,14 @@ class DecayLists(DecayedRate):
         }
 
 
-def _listed(patterns: Iterable[str] | None) -> list[str] | None:
+def listed(name: str, patterns: Iterable[str] | None) -> list[str] | None:
+    """An argument that is a list of regular expressions; None if it is empty.
+
+    Raises:
+        TypeError: If it is a string.
+    """
     if isinstance(patterns, str):
         raise TypeError(
-            "`exclude_from_weight_decay` must be a list of regular expressions. "
-            f"Received: exclude_from_weight_decay={patterns!r}"
+            f"`{name}` must be a list of regular expressions. Received: {name}={patterns!r}"
         )
     return list(patterns) if patterns else None

@@ -104,17 +104,22 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
     # State.
 
     def add_variable_from_reference(
-        self, reference_variable: Any, name: str | None = None, initializer: Any = "zeros"
+        self,
+        reference_variable: Any,
+        name: str | None = None,
+        initializer: Any = "zeros",
+        *,
+        scalar: bool = False,
     ) -> Any:
-        """Add a slot: a variable shaped like ``reference_variable``, at least float32."""
-        slot_name = name or "var"
-        with engines.active().colocated(reference_variable):
+        """Add a slot, at least float32, like ``reference_variable`` or ``scalar``."""
+        slot_name, engine = name or "var", engines.active()
+        with engine.colocated(reference_variable):
             variable = self._add_unregistered(
-                shape=engines.active().shape(reference_variable),
+                shape=() if scalar else engine.shape(reference_variable),
                 initializer=initializer,
                 dtype=accumulator_dtype(reference_variable),
                 name=self.slots.variable_name(reference_variable, slot_name),
-                layout=engines.active().slot_layout(reference_variable, self.shard_state),
+                layout=None if scalar else engine.slot_layout(reference_variable, self.shard_state),
             )
         self.slots.add(reference_variable, slot_name, variable)
         return variable
@@ -216,7 +221,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
     def _shape_of(self, variable: Any) -> tuple[int, ...]:
         shape = engines.active().shape(variable)
         for slot in self.slots.of(variable).values():
-            if tuple(slot.shape) != shape:
+            if tuple(slot.shape) not in (shape, ()):  # NovoGrad has a number for each variable
                 raise ValueError(
                     f"The variable '{variable_path(variable)}' had the shape {tuple(slot.shape)} "
                     f"when the optimizer '{self.name}' was built for it, and has to keep it. "

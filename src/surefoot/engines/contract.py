@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from surefoot.variables.tracked import Tracked
 
@@ -58,6 +58,9 @@ class RuleOptimizer(SteppedOptimizer, Protocol):
     """What an engine asks of an optimizer whose step is the rule."""
 
     tracked_variables: list[Tracked]
+
+    BY_NORM: ClassVar[bool]
+    """Whether steps depend on the norms of whole tensors."""
 
     @property
     def low_precision(self) -> str:
