@@ -101,6 +101,10 @@ def _number(entry: float | dict[str, Any]) -> Number:
     return entry
 
 
+LISTS = {"exclude_from_weight_decay": "excluded", "exclude_from_layer_adaptation": "unadapted"}
+"""Arguments that are lists of patterns, and what the references call the variables they match."""
+
+
 def reference_of(case: Case) -> Reference:
     """The NumPy reference set up as the recorded run was."""
     return _reference_from(case.optimizer, case.config, case)
@@ -120,8 +124,9 @@ def _reference_from(kind: str, config: dict[str, Any], case: Case) -> Reference:
     for name in ("learning_rate", "weight_decay"):
         if name in config:
             config[name] = _number(config[name])
-    if "exclude_from_weight_decay" in config:
-        config["excluded"] = _matching(case, config.pop("exclude_from_weight_decay"))
+    for name, ours in LISTS.items():
+        if name in config:
+            config[ours] = _matching(case, config.pop(name))
     return getattr(reference, kind)(case.start(), **config)
 
 

@@ -12,17 +12,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from reference_adam import SGD, Adam, RectifiedAdam
-from reference_addons import SGDW, AdamW
+from reference_addons import LAMB, SGDW, AdaBelief, AdamW, LazyAdam, NovoGrad, Yogi
 from reference_base import Gradient, Number, Reference, value_at
 
 __all__ = [
+    "LAMB",
     "SGD",
     "SGDW",
+    "AdaBelief",
     "Adam",
     "AdamW",
+    "LazyAdam",
     "Lookahead",
     "Nadam",
+    "NovoGrad",
     "RectifiedAdam",
+    "Yogi",
     "exponential_decay",
     "ranger",
 ]

@@ -114,6 +114,9 @@ class RectifiedAdam(Adam):
             return rate + (self.min_lr - rate) * min(t - warmup, remaining) / remaining
         return rate
 
+    def _second_moment(self, i: int, gradient: np.ndarray, touched: np.ndarray) -> np.ndarray:
+        return self._average_into("v", i, self.beta_2, gradient**2, touched)
+
     def rectification(self, t: int) -> float | None:
         """The paper's r_t, or None while the variance is not tractable."""
         longest = 2 / (1 - self.beta_2) - 1
@@ -129,7 +132,7 @@ class RectifiedAdam(Adam):
         t = self.updates + 1
         parameter = self.parameters[i]
         m = self._average_into("m", i, self.beta_1, gradient, touched)
-        second = self._average_into("v", i, self.beta_2, gradient**2, touched)
+        second = self._second_moment(i, gradient, touched)
         if self.amsgrad:
             largest = self.slot["vhat"][i]
             new = np.maximum(largest, second)

@@ -15,6 +15,7 @@ import numpy as np
 
 import reference
 import surefoot
+from golden import LISTS
 from reference_base import Reference
 
 SHAPES = ((4, 3), (3,), ())
@@ -61,8 +62,7 @@ class Scenario:
             for key, value in self.options.items()
         }
         options.pop("loss_scale_factor", None)
-        if "exclude_from_weight_decay" in options:
-            options["excluded"] = options.pop("exclude_from_weight_decay")
+        options = {LISTS.get(key, key): value for key, value in options.items()}
         build = reference.ranger if self.kind == "Ranger" else getattr(reference, self.kind)
         return build(start, **options)
 
@@ -224,6 +224,8 @@ DECAYED: dict[str, dict[str, Any]] = {
         }
     },
 }
+BELIEF = BASE | {"beta_2": f32(0.9)}  # rectified from the sixth step on
+YOGI = {"learning_rate": f32(0.03), "beta1": f32(0.9), "beta2": f32(0.95)}
 ADAMW = BASE | {"weight_decay": 0.0625}
 SGDW = {"learning_rate": f32(0.03), "weight_decay": 0.0625, "momentum": f32(0.9)}
 
@@ -253,6 +255,65 @@ SCENARIOS = (
             "plain_descent": {"options": {"momentum": 0.0}, "changes": {5: {"weight_decay": 0.5}}},
         },
         SGDW,
+    )
+    + _named(
+        "AdaBelief",
+        SOME
+        | {n: RECTIFIED[n] for n in ("amsgrad", "decay_schedule_warmup", "all_changed")}
+        | {"changed": SHARED["changed"], "not_rectified": {"options": {"rectify": False}}},
+        BELIEF,
+    )
+    + _named(
+        "Yogi",
+        {n: s for n, s in SOME.items() if n != "accumulation"}
+        | {
+            "accumulation": {"options": {"gradient_accumulation_steps": 3}},
+            "changed": {
+                "changes": {
+                    3: {"learning_rate": 0.125, "decay": 0.25},
+                    5: {"beta_1": 0.75, "beta_2": 0.875},
+                    7: {"l1_regularization_strength": 0.5, "l2_regularization_strength": 0.25},
+                    9: {"epsilon": 0.5},
+                }
+            },
+            "plain_descent": {
+                "options": {
+                    "beta1": 0.0,
+                    "l1_regularization_strength": 0.25,
+                    "learning_rate": SCHEDULE,
+                }
+            },
+            "tanh": {"options": {"activation": "tanh", "initial_accumulator_value": 0.25}},
+        },
+        YOGI,
+    )
+    + _named(
+        "LazyAdam",
+        {n: s for n, s in SOME.items() if n != "accumulation"} | {"decay": RECTIFIED["decay"]},
+    )
+    + _named(
+        "LAMB",
+        SOME
+        | DECAYED
+        | {
+            "changed": SHARED["changed"],
+            "adapted": {
+                "options": {
+                    "weight_decay": 0.25,
+                    "exclude_from_layer_adaptation": Both(lambda: ["_0"], frozenset({0})),
+                }
+            },
+        },
+    )
+    + _named(
+        "NovoGrad",
+        SOME
+        | {
+            "amsgrad": {"options": {"amsgrad": True, "weight_decay": 0.125, "decay": 0.125}},
+            "changed": SHARED["changed"]
+            | {"options": {"learning_rate": SCHEDULE}, "changes": {5: {"grad_averaging": True}}},
+            "averaging": {"options": {"grad_averaging": True}} | {"missing": {1: (0,)}},
+        },
     )
 )
 

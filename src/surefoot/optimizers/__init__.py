@@ -7,14 +7,31 @@ stands; ``from surefoot.optimizers import Nadam`` replaces
 
 from typing import TYPE_CHECKING
 
+from surefoot.optimizers.adabelief import AdaBelief
 from surefoot.optimizers.adamw import AdamW
+from surefoot.optimizers.lamb import LAMB
+from surefoot.optimizers.lazy_adam import LazyAdam
 from surefoot.optimizers.lookahead import Lookahead
 from surefoot.optimizers.nadam import Nadam
+from surefoot.optimizers.novograd import NovoGrad
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
 from surefoot.optimizers.sgdw import SGDW
+from surefoot.optimizers.yogi import Yogi
 
-__all__ = ["SGDW", "AdamW", "Lookahead", "Nadam", "Ranger", "RectifiedAdam"]
+__all__ = [
+    "LAMB",
+    "SGDW",
+    "AdaBelief",
+    "AdamW",
+    "LazyAdam",
+    "Lookahead",
+    "Nadam",
+    "NovoGrad",
+    "Ranger",
+    "RectifiedAdam",
+    "Yogi",
+]
 
 if not TYPE_CHECKING:
 
