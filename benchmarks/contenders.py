@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +70,16 @@ class Entry:
         return Contender(name, self.ours, build, self.floor, self.bytes_per_parameter, self.period)
 
 
+def _as_it_comes(optimizer: Any) -> Entry:
+    """One of ours with its defaults, and a small number where there is none."""
+    parameters = inspect.signature(optimizer).parameters.values()
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    make = functools.partial(optimizer, **{p.name: 1e-4 for p in needed})
+    # The parameter is read and written, its gradient is read.
+    state = 8 * len(getattr(make(), "moment_names", ("m", "v")))
+    return Entry(make, ours=True, bytes_per_parameter=12 + state)
+
+
 def keras_optimizers() -> dict[str, Entry]:
     """Ours, and Keras's own of the same kind."""
     import keras
@@ -79,7 +90,7 @@ def keras_optimizers() -> dict[str, Entry]:
     family = {name: getattr(surefoot, name) for name in surefoot.optimizers.__all__}
     return {
         **{
-            name: Entry(optimizer, ours=True)
+            name: _as_it_comes(optimizer)
             for name, optimizer in family.items()
             # Wrappers are measured as a part of Ranger.
             if "learning_rate" in inspect.signature(optimizer).parameters

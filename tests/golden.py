@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,15 +50,13 @@ class Case:
         return [self._arrays[f"start/{v}"] for v in self.variables]
 
     def gradients(self, step: int) -> list[Gradient]:
-        """Gradients of the given step, counted from 1; None where there was none."""
+        """Gradients of the given step, counted from 1."""
+        return [self._gradient(f"grad/{step}/{v}") for v in self.variables]
 
-        def gradient(key: str) -> Gradient:
-            rows = f"{key}/indices"
-            if rows in self._arrays:
-                return Rows(self._arrays[rows], self._arrays[f"{key}/values"])
-            return self._arrays.get(key)
-
-        return [gradient(f"grad/{step}/{v}") for v in self.variables]
+    def _gradient(self, name: str) -> Gradient:
+        if f"{name}/indices" in self._arrays:
+            return Rows(self._arrays[f"{name}/indices"], self._arrays[f"{name}/values"])
+        return self._arrays.get(name)
 
     def parameters(self, step: int) -> list[np.ndarray]:
         """Parameters after the given step, counted from 1."""
@@ -115,6 +114,10 @@ def _number(entry: float | dict[str, Any]) -> Number:
     return entry
 
 
+LISTS = {"exclude_from_weight_decay": "excluded", "exclude_from_layer_adaptation": "unadapted"}
+"""Arguments that are lists of patterns, and what the references call the variables they match."""
+
+
 def reference_of(case: Case) -> Reference:
     """The NumPy reference set up as the recorded run was."""
     return _reference_from(case.optimizer, case.config, case.start(), case.variables)
@@ -142,4 +145,14 @@ def _reference_from(
     for name in ("learning_rate", "weight_decay"):
         if name in config:
             config[name] = _number(config[name])
+    for name, ours in LISTS.items():
+        if name in config:
+            config[ours] = _matching(variables, config.pop(name))
     return getattr(reference, kind)(start, **config)
+
+
+def _matching(variables: list[str], patterns: list[str] | None) -> frozenset[int]:
+    """The positions of the variables whose name matches one of the patterns."""
+    return frozenset(
+        i for i, name in enumerate(variables) for p in patterns or () if re.search(p, name)
+    )

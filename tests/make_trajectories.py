@@ -1,12 +1,8 @@
-"""Records what wrappers and schedules of TensorFlow Addons compute, step by step.
+"""Records what optimizers of TensorFlow Addons computed, into ``tests/data/trajectories``.
 
-Run it with the original libraries (`make bench-tfa` sets them up), in this directory:
-
-    ../.venv-tfa/bin/python make_trajectories.py [CASE ...]
-
-It writes ``data/trajectories/CASE.npz`` and ``data/trajectories/wrappers.json``, and
-``data/schedules.json``. Variables are float64 where the original can: in SWA, float32 numbers of
-its own meet the variables, and a schedule that scales by iterations multiplies by float64 ones.
+Run it with the Python of ``make bench-tfa`` (TensorFlow 2.14, TensorFlow Addons 0.23), from the
+root of the repository: ``.venv-tfa/bin/python tests/make_trajectories.py [CASE ...]``. It replaces
+the cases named, by default all of ``CASES``; other recordings stay as they are.
 """
 
 import json
@@ -17,210 +13,200 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
 
-DATA = pathlib.Path(__file__).parent / "data"
-ADDONS, LEGACY = tfa.optimizers, tf.keras.optimizers.legacy
+FOLDER = pathlib.Path(__file__).parent / "data" / "trajectories"
 SHAPES = {"kernel": (4, 3), "bias": (3,), "embedding": (6, 2)}
+STEPS = 10
+MISSING = {3: ("bias",), 4: ("bias", "kernel"), 7: ("embedding",)}
 
 
-def sgd(rate=0.05):
-    return LEGACY.SGD(rate, momentum=0.9)
+def exponential(start):
+    return tf.keras.optimizers.schedules.ExponentialDecay(start, 10, 0.5)
 
 
-def several(kernel, bias, embedding):
-    """The bias is nobody's, and stays as it is."""
-    del bias
-    parts = [(sgd(), kernel), (ADDONS.RectifiedAdam(0.02), embedding)]
-    return ADDONS.MultiOptimizer(
-        optimizer_specs=[{"optimizer": part, "weights": [own.name]} for part, own in parts]
-    )
-
-
-# The optimizer; then, where it is not the usual: dtype, sparse, missing gradients by step, steps.
+# By name of the case: the class, its arguments, and what its config leaves out.
 CASES = {
-    "moving_average_sgd": (lambda: ADDONS.MovingAverage(sgd(), average_decay=0.9), {}),
-    "moving_average_adam_dynamic": (
-        lambda: ADDONS.MovingAverage(
-            LEGACY.Adam(0.02), start_step=4, dynamic_decay=True, clipvalue=0.5
-        ),
-        {"steps": 30},
-    ),
-    "moving_average_radam_sparse": (
-        lambda: ADDONS.MovingAverage(ADDONS.RectifiedAdam(0.05), 0.75, num_updates=3),
-        {"sparse": True},
-    ),
-    "moving_average_missing": (
-        lambda: ADDONS.MovingAverage(sgd(), average_decay=0.5),
-        {"missing": {1: ("bias",), 2: ("bias",), 5: ("kernel", "embedding"), 6: ("kernel",)}},
-    ),
-    "lookahead_moving_average": (
-        lambda: ADDONS.Lookahead(ADDONS.MovingAverage(sgd(), 0.5), sync_period=3),
-        {},
-    ),
-    "swa_sgd": (
-        lambda: ADDONS.SWA(sgd(), start_averaging=3, average_period=4),
-        {"dtype": "float32", "steps": 24},
-    ),
-    "swa_radam_sparse": (
-        lambda: ADDONS.SWA(ADDONS.RectifiedAdam(0.05), average_period=1),
-        {"dtype": "float32", "sparse": True},
-    ),
-    "swa_missing": (
-        lambda: ADDONS.SWA(sgd(), 2, 3),
+    "adamw": ("AdamW", {"weight_decay": 0.01, "learning_rate": 0.02}),
+    "adamw_all": (
+        "AdamW",
         {
-            "dtype": "float32",
-            "missing": {3: ("bias",), 6: ("kernel",), 7: ("embedding",), 9: ("bias", "kernel")},
+            "weight_decay": exponential(0.01),
+            "learning_rate": 0.02,
+            "beta_1": 0.8,
+            "beta_2": 0.95,
+            "epsilon": 1e-3,
+            "amsgrad": True,
+            "decay": 0.1,
+            "exclude_from_weight_decay": ["bias"],
         },
     ),
-    "swa_lookahead": (
-        lambda: ADDONS.SWA(ADDONS.Lookahead(sgd(), sync_period=3), 1, 2),
-        {"dtype": "float32"},
+    "adamw_sparse": ("AdamW", {"weight_decay": 0.01, "learning_rate": 0.05, "amsgrad": True}),
+    "adamw_lookahead": ("AdamW", {"weight_decay": 0.01, "learning_rate": 0.02}),
+    "sgdw": ("SGDW", {"weight_decay": 0.01, "learning_rate": 0.05, "decay": 0.1}),
+    "sgdw_momentum": (
+        "SGDW",
+        {"weight_decay": exponential(0.01), "learning_rate": exponential(0.02), "momentum": 0.5},
     ),
-    "multi": (several, {"missing": {4: ("kernel",)}}),
-    "radam_triangular": (
-        lambda: ADDONS.RectifiedAdam(
-            ADDONS.TriangularCyclicalLearningRate(0.001, 0.05, step_size=4)
-        ),
-        {"steps": 30},
+    "sgdw_nesterov": (
+        "SGDW",
+        {"weight_decay": 0.01, "learning_rate": 0.05, "momentum": 0.9, "nesterov": True},
     ),
-    "radam_triangular2": (
-        lambda: ADDONS.RectifiedAdam(
-            ADDONS.Triangular2CyclicalLearningRate(0.01, 0.05, step_size=3)
-        ),
-        {},
+    "sgdw_sparse": ("SGDW", {"weight_decay": 0.01, "learning_rate": 0.05}),
+    "sgdw_momentum_sparse": (
+        "SGDW",
+        {"weight_decay": 0.01, "learning_rate": 0.05, "momentum": 0.9, "nesterov": True},
     ),
-    "lookahead_exponential": (
-        lambda: ADDONS.Lookahead(
-            sgd(ADDONS.ExponentialCyclicalLearningRate(0.01, 0.1, 5, gamma=0.9))
-        ),
-        {"dtype": "float32"},
+    "adabelief": ("AdaBelief", {"learning_rate": 0.02, "beta_2": 0.9}),
+    "adabelief_all": (
+        "AdaBelief",
+        {
+            "learning_rate": 0.02,
+            "beta_1": 0.8,
+            "beta_2": 0.95,
+            "epsilon": 1e-5,
+            "weight_decay": exponential(0.01),
+            "amsgrad": True,
+            "rectify": False,
+            "total_steps": 8,
+            "warmup_proportion": 0.25,
+            "min_lr": 0.001,
+            "decay": 0.1,
+        },
     ),
+    "adabelief_sparse": (
+        "AdaBelief",
+        {"learning_rate": 0.05, "beta_2": 0.9, "epsilon": 1e-3, "weight_decay": 0.01},
+    ),
+    "adabelief_lookahead": ("AdaBelief", {"learning_rate": 0.02, "beta_2": 0.9}),
+    "yogi": ("Yogi", {"learning_rate": 0.02}),
+    "yogi_all": (
+        "Yogi",
+        {
+            "learning_rate": exponential(0.02),
+            "beta1": 0.8,
+            "beta2": 0.95,
+            "epsilon": 0.01,
+            "l1_regularization_strength": 0.1,
+            "l2_regularization_strength": 0.1,
+            "initial_accumulator_value": 0.01,
+            "activation": "tanh",
+            "decay": 0.1,
+        },
+    ),
+    "yogi_without_m": ("Yogi", {"beta1": 0.0, "l2_regularization_strength": 0.1}),
+    "yogi_sparse": ("Yogi", {"learning_rate": 0.05, "l1_regularization_strength": 0.1}),
+    "yogi_lookahead": ("Yogi", {"learning_rate": 0.02}),
+    "lazyadam": ("LazyAdam", {"learning_rate": exponential(0.02), "beta_2": 0.95, "decay": 0.1}),
+    "lazyadam_sparse": ("LazyAdam", {"learning_rate": 0.05}),
+    "lamb": ("LAMB", {"learning_rate": 0.02, "weight_decay": 0.01}),
+    "lamb_all": (
+        "LAMB",
+        {
+            "learning_rate": exponential(0.02),
+            "beta_1": 0.8,
+            "beta_2": 0.95,
+            "epsilon": 1e-3,
+            "weight_decay": 0.1,
+            "exclude_from_weight_decay": ["bias"],
+            "exclude_from_layer_adaptation": ["embed"],
+            "decay": 0.1,
+        },
+    ),
+    "lamb_sparse": (
+        "LAMB",
+        {"learning_rate": 0.05, "weight_decay": 0.1, "exclude_from_weight_decay": ["kernel"]},
+    ),
+    "lamb_lookahead": ("LAMB", {"learning_rate": 0.02}),
+    "novograd": ("NovoGrad", {"learning_rate": 0.02}),
+    "novograd_all": (
+        "NovoGrad",
+        {
+            "learning_rate": exponential(0.02),
+            "beta_1": 0.8,
+            "beta_2": 0.95,
+            "epsilon": 1e-3,
+            "weight_decay": 0.1,
+            "grad_averaging": True,
+            "amsgrad": True,
+            "decay": 0.1,
+        },
+        {"amsgrad": True, "decay": float(np.float32(0.1))},
+    ),
+    "novograd_sparse": ("NovoGrad", {"learning_rate": 0.05, "weight_decay": 0.1}),
+    "novograd_lookahead": ("NovoGrad", {"learning_rate": 0.02}),
+    "sgdw_lookahead": ("SGDW", {"weight_decay": 0.01, "learning_rate": 0.05, "momentum": 0.9}),
 }
 
 
-def chain(optimizer):
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "_optimizer", None)
-
-
-def gradient(rng, name, sparse):
-    if not (sparse and name == "embedding"):
-        return rng.normal(size=SHAPES[name])
-    indices = rng.integers(0, 6, size=4)  # some rows twice, some not at all
-    return indices, rng.normal(size=(4, 2))
+def gradients(step, sparse, random):
+    for name, shape in SHAPES.items():
+        dense = random.normal(size=shape) * 10.0 ** random.integers(-2, 1)
+        if name in MISSING.get(step, ()):
+            yield name, None
+        elif sparse and name == "embedding":
+            rows = random.integers(0, shape[0], size=random.integers(2, 5))
+            yield name, (rows, random.normal(size=(len(rows), shape[1])))
+        else:
+            yield name, dense
 
 
 def record(case):
-    make, how = CASES[case]
-    how = {"dtype": "float64", "sparse": False, "missing": {}, "steps": 20, **how}
-    rng = np.random.default_rng(sum(map(ord, case)))
-    arrays = {f"start/{n}": rng.normal(size=s).astype(how["dtype"]) for n, s in SHAPES.items()}
-    variables = {n: tf.Variable(arrays[f"start/{n}"], name=n) for n in SHAPES}
-    optimizer = make(*variables.values()) if case == "multi" else make()
-    for step in range(1, how["steps"] + 1):
-        pairs = []
-        for name, variable in variables.items():
-            given = gradient(rng, name, how["sparse"])
-            key = f"grad/{step}/{name}"
-            if name in how["missing"].get(step, ()):
-                continue
-            if isinstance(given, tuple):
-                indices, values = given[0], given[1].astype(how["dtype"])
-                arrays |= {f"{key}/indices": indices, f"{key}/values": values}
-                shape = tf.constant(SHAPES[name], tf.int64)
-                given = tf.IndexedSlices(tf.constant(values), tf.constant(indices), shape)
-            else:
-                arrays[key] = given.astype(how["dtype"])
-                given = tf.constant(arrays[key])
-            pairs.append((given, variable))
-        optimizer.apply_gradients(pairs)
+    kind, arguments, *left_out = CASES[case]
+    sparse = case.endswith("_sparse")
+    optimizer = getattr(tfa.optimizers, kind)(**arguments)
+    if case.endswith("_lookahead"):
+        optimizer = tfa.optimizers.Lookahead(optimizer, sync_period=3)
+    random = np.random.default_rng(sum(map(ord, case)))
+    arrays = {f"start/{name}": random.normal(size=shape) for name, shape in SHAPES.items()}
+    variables = {n: tf.Variable(arrays[f"start/{n}"], name=n, dtype="float64") for n in SHAPES}
+    for step in range(1, STEPS + 1):
+        given = dict(gradients(step, sparse, random))
+        for name, gradient in given.items():
+            if isinstance(gradient, tuple):
+                arrays[f"grad/{step}/{name}/indices"], arrays[f"grad/{step}/{name}/values"] = (
+                    gradient
+                )
+            elif gradient is not None:
+                arrays[f"grad/{step}/{name}"] = gradient
+        optimizer.apply_gradients([(_tensor(given[n]), v) for n, v in variables.items()])
         arrays |= {f"param/{step}/{n}": v.numpy() for n, v in variables.items()}
-    slots = []
-    for depth, part in enumerate(chain(optimizer)):
-        for slot in part.get_slot_names():
-            slots += [slot] if depth == 0 else []
+    inner = getattr(optimizer, "_optimizer", None)
+    for prefix, owner in (("slot", optimizer), ("inner_slot", inner)):
+        for slot in owner.get_slot_names() if owner is not None else ():
             for name, variable in variables.items():
-                kind = "inner_slot" if depth else "slot"
-                arrays[f"{kind}/{slot}/{name}"] = part.get_slot(variable, slot).numpy()
-    # In the order of the first gradients; inside of two wrappers there is a second counter.
-    ordered = 1 not in how["missing"] and len(list(chain(optimizer))) < 3 and case != "multi"
-    weights = optimizer.get_weights() if ordered else []
+                arrays[f"{prefix}/{slot}/{name}"] = owner.get_slot(variable, slot).numpy()
+    weights = optimizer.get_weights()
     arrays |= {f"weights/{i}": np.asarray(w) for i, w in enumerate(weights)}
-    np.savez_compressed(
-        DATA / "trajectories" / f"{case}.npz",
-        **{k: v.astype("float64") if v.dtype == np.float32 else v for k, v in arrays.items()},
-    )
+    np.savez_compressed(FOLDER / f"{case}.npz", **arrays)
+    config = optimizer.get_config() | dict(*left_out)
     return {
         "name": case,
         "optimizer": type(optimizer).__name__,
-        "steps": how["steps"],
-        "sparse": how["sparse"],
-        "dtype": how["dtype"],
-        "slot_names": slots,
-        "config": as_used(optimizer.get_config()),
+        "steps": STEPS,
+        "sparse": sparse,
+        "slot_names": optimizer.get_slot_names(),
+        "config": json.loads(json.dumps(config, default=_plain)),
     }
 
 
-def as_used(config):
-    """A config as a file has it, its numbers the float32 values that the run used."""
-    if isinstance(config, LEGACY.Optimizer):
-        config = tf.keras.optimizers.serialize(config)
-    if isinstance(config, dict):
-        in_schedule = "initial_learning_rate" in config
-        return {k: v if in_schedule else as_used(v) for k, v in config.items()}
-    if isinstance(config, list):
-        return [as_used(entry) for entry in config]
-    if isinstance(config, tf.keras.optimizers.schedules.LearningRateSchedule):
-        return as_used(tf.keras.optimizers.schedules.serialize(config))
-    if isinstance(config, float | np.floating):
-        rounded = config > 1e-6  # epsilon is none of the variables, which are float32
-        return float(np.float32(config) if rounded else config)
-    return config
+def _tensor(gradient):
+    if isinstance(gradient, tuple):
+        rows, values = gradient
+        return tf.IndexedSlices(tf.constant(values), tf.constant(rows))
+    return None if gradient is None else tf.constant(gradient)
 
 
-SCHEDULES = {
-    "cycle": lambda: ADDONS.CyclicalLearningRate(0.001, 0.03, 7, lambda x: 1 / (1 + x)),
-    "iterations": lambda: ADDONS.CyclicalLearningRate(
-        0.1, 0.02, 2.5, lambda x: 1 / (1 + x), "iterations"
-    ),
-    "triangular": lambda: ADDONS.TriangularCyclicalLearningRate(0.001, 0.03, 7),
-    "triangular2": lambda: ADDONS.Triangular2CyclicalLearningRate(1e-4, 0.1, 3),
-    "triangular2_iterations": lambda: ADDONS.Triangular2CyclicalLearningRate(
-        1e-4, 0.1, 3, "iterations"
-    ),
-    "exponential": lambda: ADDONS.ExponentialCyclicalLearningRate(0.001, 0.03, 5, gamma=0.97),
-    "exponential_cycle": lambda: ADDONS.ExponentialCyclicalLearningRate(
-        0.001, 0.03, 5.5, "cycle", 0.6
-    ),
-}
-STEPS = [*range(40), 999, 123457]
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value.get_config()
 
 
-def record_schedules():
-    found = []
-    for name, make in SCHEDULES.items():
-        schedule = make()
-        config = {k: v for k, v in schedule.get_config().items() if not callable(v)}
-        values = [float(schedule(tf.constant(step, tf.float32))) for step in STEPS]
-        found.append(
-            {"name": name, "class": type(schedule).__name__, "config": config, "values": values}
-        )
-    path = DATA / "schedules.json"
-    path.write_text(json.dumps({"steps": STEPS, "schedules": found}) + "\n")
-
-
-def main():
-    path = DATA / "trajectories" / "wrappers.json"
-    known = json.loads(path.read_text())["cases"] if path.exists() else []
-    index = {entry["name"]: entry for entry in known}
-    for case in sys.argv[1:] or CASES:
-        index[case] = record(case)
-        print(case, flush=True)
-    source = "TensorFlow 2.14.1, TensorFlow Addons 0.23.0, eager"
-    lines = ",\n".join(json.dumps(index[case]) for case in CASES if case in index)
-    path.write_text(f'{{"source": "{source}", "cases": [\n{lines}\n]}}\n')
-    record_schedules()
+def main(chosen):
+    path = FOLDER / "index.json"
+    index = json.loads(path.read_text())
+    for case in chosen or CASES:
+        others = [entry for entry in index["cases"] if entry["name"] != case]
+        index["cases"] = [*others, record(case)]
+    path.write_text(json.dumps(index, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

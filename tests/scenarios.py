@@ -1,4 +1,4 @@
-"""Runs that no recording covers: an optimizer, its options, and what changes on the way.
+"""The runs that no recording covers.
 
 Numbers are float32 values, so that the reference means what a float32 variable holds.
 """
@@ -6,112 +6,30 @@ Numbers are float32 values, so that the reference means what a float32 variable 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-import reference
-import surefoot
-from reference_base import Number, Reference
-from surefoot.arguments.keywords import BASE_ARGUMENTS
+from scenario import Both, Scenario, f32
 
-SHAPES = ((4, 3), (3,), ())
-STEPS = 14
-
-
-def f32(number: float) -> float:
-    """The float32 value of a number."""
-    return float(np.float32(number))
+BASE = {
+    "learning_rate": f32(0.03),
+    "beta_1": f32(0.9),
+    "beta_2": f32(0.95),
+    "epsilon": f32(1e-7),
+}
 
 
-@dataclass(frozen=True, eq=False)
-class Both:
-    """An argument that the package takes in one form and the reference in another."""
-
-    given: Callable[[], Any]
-    means: Number
-
-
-@dataclass(frozen=True, eq=False)
-class Scenario:
-    """One run. ``changes`` are attributes written before the step they stand under."""
-
-    name: str
-    kind: str
-    options: dict[str, Any] = field(default_factory=dict)
-    changes: dict[int, dict[str, Any]] = field(default_factory=dict)
-    missing: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    scale: float = 1.0
-    steps: int = STEPS
-
-    def optimizer(self) -> keras.optimizers.Optimizer:
-        """The package's optimizer."""
-        options = {
-            key: value.given() if isinstance(value, Both) else value
-            for key, value in self.options.items()
-        }
-        made = getattr(surefoot, self.kind)
-        parameters = inspect.signature(made).parameters
-        if "optimizer" not in parameters:
-            return made(**options)
-        own = {k: options.pop(k) for k in list(options) if k in (*parameters, *BASE_ARGUMENTS)}
-        return made(surefoot.RectifiedAdam(**options), **own)
-
-    def reference(self, start: Sequence[np.ndarray]) -> Reference:
-        """The NumPy reference."""
-        options = {
-            key: value.means if isinstance(value, Both) else value
-            for key, value in self.options.items()
-        }
-        options.pop("loss_scale_factor", None)
-        if self.kind == "Ranger":
-            return reference.ranger(start, **options)
-        build = getattr(reference, self.kind)
-        if "inner" in inspect.signature(build).parameters:
-            return reference.around_rectified_adam(build, start, **options)
-        return build(start, **options)
-
-    def start(self) -> list[np.ndarray]:
-        """Parameters before the first step."""
-        return [np.random.default_rng(1).normal(size=shape) for shape in SHAPES]
-
-    def gradients(self, step: int) -> list[np.ndarray | None]:
-        """Gradients of a step, of different sizes, None for the variables missing there."""
-        random = np.random.default_rng(step)
-        return [
-            None
-            if i in self.missing.get(step, ())
-            else random.normal(size=shape) * 10.0 ** random.integers(-2, 2) + 0.1
-            for i, shape in enumerate(SHAPES)
-        ]
-
-    def change(self, step: int, *holders: Any) -> None:
-        """Write what changes before ``step`` to the optimizer or the reference."""
-        for name, value in self.changes.get(step, {}).items():
-            for holder in holders:
-                # a hyperparameter of Ranger's inner optimizer is the inner reference's
-                setattr(holder if hasattr(holder, name) else holder.inner, name, value)
-
-
-def _named(kind: str, scenarios: dict[str, dict[str, Any]]) -> list[Scenario]:
+def _named(
+    kind: str, scenarios: dict[str, dict[str, Any]], base: dict[str, Any] = BASE
+) -> list[Scenario]:
     return [
-        Scenario(f"{kind}-{name}", kind, **_defaults(settings))
+        Scenario(
+            f"{kind}-{name}", kind, **settings | {"options": base | settings.get("options", {})}
+        )
         for name, settings in scenarios.items()
     ]
-
-
-def _defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    options = {
-        "learning_rate": f32(0.03),
-        "beta_1": f32(0.9),
-        "beta_2": f32(0.95),
-        "epsilon": f32(1e-7),
-    }
-    return settings | {"options": options | settings.get("options", {})}
 
 
 def _schedule() -> keras.optimizers.schedules.LearningRateSchedule:
@@ -234,6 +152,27 @@ MEAN: dict[str, dict[str, Any]] = {
     "changed": {"changes": {4: {"average_period": 3}, 9: {"start_averaging": 4}}},
 }
 
+# What others share with those above is checked there with every option.
+SOME: dict[str, dict[str, Any]] = {
+    name: SHARED[name]
+    for name in ("plain", "clipvalue", "accumulation", "ema_overwrite", "gradient_missing")
+}
+DECAYED: dict[str, dict[str, Any]] = {
+    "decay_schedule": {
+        "options": {"decay": 0.125, "learning_rate": SCHEDULE, "weight_decay": SCHEDULE}
+    },
+    "excluded": {
+        "options": {
+            "weight_decay": 0.25,
+            "exclude_from_weight_decay": Both(lambda: ["variable_1", "_2$"], frozenset({1, 2})),
+        }
+    },
+}
+BELIEF = BASE | {"beta_2": f32(0.9)}  # rectified from the sixth step on
+YOGI = {"learning_rate": f32(0.03), "beta1": f32(0.9), "beta2": f32(0.95)}
+ADAMW = BASE | {"weight_decay": 0.0625}
+SGDW = {"learning_rate": f32(0.03), "weight_decay": 0.0625, "momentum": f32(0.9)}
+
 SCENARIOS = (
     _named("RectifiedAdam", SHARED | RECTIFIED)
     + _named("Nadam", SHARED | NESTEROV)
@@ -244,6 +183,83 @@ SCENARIOS = (
         "Ranger",
         {n: SHARED[n] for n in ("ema_overwrite", "gradient_missing", "changed", "loss_scale")}
         | {n: RECTIFIED[n] for n in ("amsgrad", "warmup", "decay_schedule_warmup")},
+    )
+    + _named(
+        "AdamW",
+        SOME | DECAYED | {n: SHARED[n] for n in ("changed", "weight_decay_callable")},
+        ADAMW,
+    )
+    + _named("AdamW", {"amsgrad": RECTIFIED["amsgrad"]}, ADAMW)
+    + _named("SGDW", SOME | DECAYED, SGDW)
+    + _named(
+        "SGDW",
+        {
+            "changed": {
+                "options": {"nesterov": True},
+                "changes": {3: {"momentum": 0.75}, 5: {"learning_rate": 0.25, "decay": 0.5}},
+            },
+            "plain_descent": {"options": {"momentum": 0.0}, "changes": {5: {"weight_decay": 0.5}}},
+        },
+        SGDW,
+    )
+    + _named(
+        "AdaBelief",
+        SOME
+        | {n: RECTIFIED[n] for n in ("amsgrad", "decay_schedule_warmup", "all_changed")}
+        | {"changed": SHARED["changed"], "not_rectified": {"options": {"rectify": False}}},
+        BELIEF,
+    )
+    + _named(
+        "Yogi",
+        {n: s for n, s in SOME.items() if n != "accumulation"}
+        | {
+            "accumulation": {"options": {"gradient_accumulation_steps": 3}},
+            "changed": {
+                "changes": {
+                    3: {"learning_rate": 0.125, "decay": 0.25},
+                    5: {"beta_1": 0.75, "beta_2": 0.875},
+                    7: {"l1_regularization_strength": 0.5, "l2_regularization_strength": 0.25},
+                    9: {"epsilon": 0.5},
+                }
+            },
+            "plain_descent": {
+                "options": {
+                    "beta1": 0.0,
+                    "l1_regularization_strength": 0.25,
+                    "learning_rate": SCHEDULE,
+                }
+            },
+            "tanh": {"options": {"activation": "tanh", "initial_accumulator_value": 0.25}},
+        },
+        YOGI,
+    )
+    + _named(
+        "LazyAdam",
+        {n: s for n, s in SOME.items() if n != "accumulation"} | {"decay": RECTIFIED["decay"]},
+    )
+    + _named(
+        "LAMB",
+        SOME
+        | DECAYED
+        | {
+            "changed": SHARED["changed"],
+            "adapted": {
+                "options": {
+                    "weight_decay": 0.25,
+                    "exclude_from_layer_adaptation": Both(lambda: ["_0"], frozenset({0})),
+                }
+            },
+        },
+    )
+    + _named(
+        "NovoGrad",
+        SOME
+        | {
+            "amsgrad": {"options": {"amsgrad": True, "weight_decay": 0.125, "decay": 0.125}},
+            "changed": SHARED["changed"]
+            | {"options": {"learning_rate": SCHEDULE}, "changes": {5: {"grad_averaging": True}}},
+            "averaging": {"options": {"grad_averaging": True}} | {"missing": {1: (0,)}},
+        },
     )
 )
 

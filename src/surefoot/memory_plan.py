@@ -18,6 +18,7 @@ _KINDS = {
     "m": "moments",
     "v": "moments",
     "vhat": "moments",
+    "momentum": "moments",
     "master": "master",
     "slow": "slow weights",
     "average": "average",
@@ -105,21 +106,22 @@ def memory(model_or_optimizer: Any, variables: Iterable[Any] | None = None) -> M
             "Received: variables=None"
         )
     variables = list(variables)
-    size = sum(map(_size, variables))
+    size = sum(_count(v) * _bytes(dtype_of(v)) for v in variables)
     found = {"parameters": size, "gradients": size}
     for one in with_inner_optimizers(optimizer):
-        for kind, dtype, variable in _slots(one, variables):
-            found[kind] = found.get(kind, 0) + _size(variable, dtype)
+        for kind, numbers, dtype in _slots(one, variables):
+            found[kind] = found.get(kind, 0) + numbers * _bytes(dtype)
     return Memory(sum(map(_count, variables)), found)
 
 
-def _slots(optimizer: Any, variables: list[Any]) -> Iterable[tuple[str, str, Any]]:
-    """The kind, dtype and shape, that of a variable, of each slot."""
+def _slots(optimizer: Any, variables: list[Any]) -> Iterable[tuple[str, int, str]]:
+    """The kind of each slot, how many numbers it has, and their dtype."""
     if isinstance(optimizer, BaseOptimizer):
         for variable in variables:
             if not getattr(variable, "overwrite_with_gradient", False):
                 for name, dtype in optimizer.slot_dtypes(variable).items():
-                    yield _KINDS.get(name, name), dtype, variable
+                    numbers = 1 if name in optimizer.SCALAR_SLOTS else _count(variable)
+                    yield _KINDS.get(name, name), numbers, dtype
         return
     if hasattr(optimizer, "inner_optimizer"):  # a `LossScaleOptimizer`, which has no slots
         return
@@ -131,13 +133,12 @@ def _slots(optimizer: Any, variables: list[Any]) -> Iterable[tuple[str, str, Any
     own = {id(optimizer._iterations), id(optimizer._learning_rate)}
     for slot in optimizer.variables:
         if id(slot) not in own:
-            yield "state of " + type(optimizer).__name__, dtype_of(slot), slot
+            yield "state of " + type(optimizer).__name__, _count(slot), dtype_of(slot)
 
 
 def _count(variable: Any) -> int:
     return math.prod(engines.active().shape(variable))
 
 
-def _size(variable: Any, dtype: str | None = None) -> int:
-    bits = int("".join(filter(str.isdigit, dtype or dtype_of(variable))))
-    return _count(variable) * bits // 8
+def _bytes(dtype: str) -> int:
+    return int("".join(filter(str.isdigit, dtype))) // 8

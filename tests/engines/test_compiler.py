@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import mmap
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -16,15 +15,11 @@ import pytest
 
 import numpy_arrays
 import random_rounding
-import surefoot
-from surefoot.base.shadow import _value_of_weight
-from surefoot.engines import loops
-from surefoot.engines.assignment_loops import assignment_loop
+from rule_loops import rule_loops, shadow_loops
 from surefoot.engines.compiler import llvm, loop, symbols
 from surefoot.engines.compiler.loop import Loop
 from surefoot.rule import rounding
-from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
-from surefoot.rule.update import StepScalars
+from surefoot.rule.rounding import Position
 
 pytestmark = pytest.mark.once
 
@@ -178,46 +173,7 @@ class GuardedMemory:
         return np.frombuffer(buffer, kind)
 
 
-STATES = (
-    ("float32", "float32", False),
-    ("float64", "float64", False),
-    ("float32", "bfloat16", False),
-    ("bfloat16", "float32", True),
-    ("bfloat16", "bfloat16", True),
-)
-"""The dtypes of a variable and of its slots, and whether it is the upper half of its master."""
-
-STEP = StepScalars(0.1, 0.01, 0.02, 0.05, 1.5, 1e-7, 1.0, 0.01)
-
-
-def every_loop() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
-    """The loops that the library makes, for each dtype of state, and scalars for them."""
-    for dtype, slots, halves in STATES:
-        step_halves = {"step_low": 3.0, "step_high": 1.0} if slots == "bfloat16" else {}
-        state = f"{dtype}-{slots}"
-        for amsgrad, nesterov, clips in itertools.product([False, True], repeat=3):
-            name = f"rule-{state}-{amsgrad}-{nesterov}-{clips}"
-            step = STEP._replace(**step_halves, **({} if nesterov else {"gradient_weight": None}))
-            given = {k: v for k, v in step._asdict().items() if v is not None}
-            stored = (dtype, *[slots] * (2 + amsgrad), *["int16"] * halves, dtype)
-            body = loops.rule_loop(stored, tuple(given), clips=clips)
-            yield name, (body, [*given.values(), *([0.5] if clips else [])])
-        # The slow weights from the fast ones, and where both meet.
-        form = AT_RANDOM if slots == "bfloat16" else NEAREST
-        scalars = [0.25, *step_halves.values()]
-        master = ["int16"] * halves
-        places = (1, 2 if halves else None)
-        stored = (slots, dtype, *master)
-        body = assignment_loop(_value_of_weight, stored, (form,), places, len(scalars))
-        yield f"start-{state}", (body, [1.0, *scalars])
-        stored = (dtype, *master, slots)
-        forms = (UPPER, LOWER, form) if halves else (NEAREST, form)
-        places = (0, 1 if halves else None, len(stored) - 1)
-        body = assignment_loop(surefoot.Lookahead.shadow_value, stored, forms, places, len(scalars))
-        yield f"meet-{state}", (body, [1.0, *scalars])
-
-
-LOOPS = dict(every_loop())
+LOOPS = dict(rule_loops()) | dict(shadow_loops())
 SIZES = [*range(71), *(2**k + d for k in range(7, 13) for d in (-1, 0, 1))]
 BFLOAT16 = ml_dtypes.bfloat16
 
@@ -227,7 +183,8 @@ BFLOAT16 = ml_dtypes.bfloat16
 @pytest.mark.parametrize("name", LOOPS)
 def test_no_number_beside_the_arrays_is_touched(name: str, at_the_end: bool) -> None:
     """Neither read, where the process would die, nor written; and all numbers are computed."""
-    body, scalars = LOOPS[name]
+    body, scalars, _ = LOOPS[name]
+    scalars = [1.0, *scalars] if body.conditional else scalars
     pages = 1 + (max(SIZES) * 8) // PAGE
     memory = [GuardedMemory(pages) for _ in range(body.inputs)]
     random = np.random.default_rng(0)
@@ -267,10 +224,10 @@ def _joined(upper: tuple[Any, Any], lower: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def test_what_is_compiled_depends_on_the_structure_only() -> None:
-    names = {llvm.digest(body.representation()) for body, _ in LOOPS.values()}
+    names = {llvm.digest(each.loop.representation()) for each in LOOPS.values()}
     assert len(names) == len(LOOPS)
-    again = {llvm.digest(body.representation()) for _, (body, _) in every_loop()}
-    assert again == names
+    again = [*rule_loops(), *shadow_loops()]
+    assert {llvm.digest(each.loop.representation()) for _, each in again} == names
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -5,7 +5,6 @@ The interpreter runs the text of a kernel on NumPy's arrays. `make test-gpu` run
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,12 +15,12 @@ import pytest
 
 import numpy_arrays
 import surefoot
+from rule_loops import rule_loops, shadow_loops
 from surefoot.base.shadow import _value_of_weight
-from surefoot.engines import loops
 from surefoot.engines.assignment_loops import assignment_loop
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop
-from surefoot.rule.rounding import AT_RANDOM, LOWER, NEAREST, UPPER, Position
+from surefoot.rule.rounding import NEAREST, Position
 from surefoot.rule.update import StepScalars
 
 pytestmark = pytest.mark.backends("torch")
@@ -44,54 +43,23 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     triton_kernels.scalars_kernel.cache_clear()
 
 
-STEP = StepScalars(0.1, 0.001, 0.02, 0.01, 1.3, 1e-7, 1.0, 0.001)
-STATES = (
-    ("float32", "float32", False),
-    ("float64", "float64", False),
-    ("float32", "bfloat16", False),
-    ("bfloat16", "bfloat16", True),
-)
-"""The dtypes of a variable and of its slots, and whether it is the upper half of its master."""
+LOOPS = dict(rule_loops()) | {
+    name: each for name, each in shadow_loops() if name.startswith("meet")
+}
 
 
-def all_loops() -> Iterator[tuple[str, tuple[Loop, list[float]]]]:
-    """Loops with scalars of a step, in their order, as many as each reads."""
-    for (dtype, slots, split), amsgrad, nesterov, clips in itertools.product(
-        STATES, *[(False, True)] * 3
-    ):
-        halves = {"step_low": 3.0, "step_high": 1.0} if slots == "bfloat16" else {}
-        name = f"{dtype} {slots}{' amsgrad' * amsgrad}{' nesterov' * nesterov}{' clips' * clips}"
-        step = STEP._replace(**halves, **({} if nesterov else {"gradient_weight": None}))
-        given = {k: v for k, v in step._asdict().items() if v is not None}
-        stored = (dtype, *[slots] * (2 + amsgrad), *["int16"] * split, dtype)
-        body = loops.rule_loop(stored, tuple(given), clips=clips)
-        yield name, (body, [*given.values(), *([0.7] if clips else [])])
-    for dtype, slots, split in STATES:
-        rounds = slots == "bfloat16"
-        scalars = [0.5, *([3.0, 1.0] if rounds else [])]
-        form = AT_RANDOM if rounds else NEAREST
-        forms = (UPPER, LOWER, form) if split else (NEAREST, form)
-        stored = (dtype, *["int16"] * split, slots)
-        places = (0, 1 if split else None, len(stored) - 1)
-        body = assignment_loop(surefoot.Lookahead.shadow_value, stored, forms, places, len(scalars))
-        yield f"lookahead {dtype} {slots}", (body, scalars)
-
-
-LOOPS = dict(all_loops())
-
-
-def columns_for(body: Loop, rng: np.random.Generator) -> list[list[np.ndarray]]:
+def columns_for(name: str, rng: np.random.Generator) -> list[list[np.ndarray]]:
+    body, _, squares = LOOPS[name]
     columns = [[rng.normal(size=n) for n in SIZES] for _ in range(body.inputs)]
-    for place, column in enumerate(columns):
+    for place, (column, form) in enumerate(zip(columns, body.stored, strict=True)):
         column[0][place :: len(columns)][: len(SPECIAL)] = SPECIAL
-        if 2 <= place < len(columns) - 1:  # second moments
+        if place in squares:
             column[:] = [np.abs(x) for x in column]
-        column[:] = [
-            (x * 2**12).clip(-9999, 9999).astype("int16")
-            if body.stored[place] == "int16"
-            else x.astype(ml_dtypes.bfloat16 if body.stored[place] == "bfloat16" else body.dtype)
-            for x in column
-        ]
+        if form == "int16":
+            column[:] = [(x * 2**12).clip(-9999, 9999).astype("int16") for x in column]
+        else:
+            dtype = ml_dtypes.bfloat16 if form == "bfloat16" else body.dtype
+            column[:] = [x.astype(dtype) for x in column]
     return columns
 
 
@@ -109,10 +77,10 @@ def test_loop_is_the_rule_bit_for_bit(interpreter: None, name: str, holds: float
     from surefoot.engines.torch import gpu
     from surefoot.engines.torch.memory import table_of
 
-    body, numbers = LOOPS[name]
+    body, numbers, _ = LOOPS[name]
     body = body._replace(conditional=holds is not None)
     rng = np.random.default_rng(5)
-    columns = columns_for(body, rng)
+    columns = columns_for(name, rng)
     dtypes = [getattr(torch, dtype) for dtype in body.stored]
     tensors = [
         [torch.tensor(widened(x, body)).to(dtype) for x in column]
@@ -227,7 +195,7 @@ def test_conditions_of_lookahead(interpreter: None) -> None:
     optimizer.build([keras.Variable(np.ones(3, "float32"))])
     for step in (0, 1, 2, 3, 5, 6, 2**40 - 1, 2**53 - 1):
         optimizer.iterations = step
-        found = gpu_scalars.numbers({}, "lookahead", torch.device("cpu"), optimizer._conditions)
+        found = gpu_scalars.numbers({}, "slow", torch.device("cpu"), optimizer._numbers)
         assert [float(x) for x in found] == [step == 0, (step + 1) % 3 == 0, 0.5]
 
 

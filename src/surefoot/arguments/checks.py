@@ -142,6 +142,13 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def flag_as_number(name: str, value: Any) -> float:
+    """Accept True, False, 0 and 1, also as the float that a state holds."""
+    if isinstance(value, float) and value in (0.0, 1.0):
+        return value
+    return float(check_flag(name, value))
+
+
 def check_seed(value: Any) -> int:
     """Accept an unsigned 32-bit integer, which every backend takes.
 

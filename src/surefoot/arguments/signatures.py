@@ -47,11 +47,16 @@ class KerasArguments(TypedDict, total=False):
     shard_state: bool
 
 
-class MomentArguments(KerasArguments, total=False):
-    """The keywords of the optimizers with moments."""
+class RuleArguments(KerasArguments, total=False):
+    """The keywords of the optimizers whose step is the rule."""
 
     lr: NumberOrSchedule
     low_precision: Literal["master", "stochastic", "nearest"]
     moments: Literal["float32", "bfloat16"]
     seed: int
+
+
+class MomentArguments(RuleArguments, total=False):
+    """The keywords of those whose moments of all rows follow a sparse gradient, or need not."""
+
     lazy: bool

@@ -17,24 +17,17 @@ from surefoot import engines
 from surefoot.arguments import checks, keywords
 from surefoot.arguments.schedules import is_rounding_of, serialized
 from surefoot.base import registration
-from surefoot.base.learning_rate import RatedOptimizer
-from surefoot.rule.rounding import step_halves, variable_key
+from surefoot.base.moment_slots import MomentSlots
+from surefoot.rule.rounding import step_halves
 from surefoot.rule.update import Array, StepScalars
 from surefoot.state.measurement import measured
 from surefoot.variables.tracked import Tracked
-from surefoot.variables.variable import (
-    accumulator_dtype,
-    distinct,
-    dtype_of,
-    exclusion_test,
-    is_low_precision,
-)
 
 LOW_PRECISION = ("master", "stochastic", "nearest")
 MOMENTS = ("float32", "bfloat16")
 
 
-class MomentOptimizer(RatedOptimizer):
+class MomentOptimizer(MomentSlots):
     """An optimizer whose step is `surefoot.rule.update` with scalars of its own.
 
     Subclasses declare their `Hyperparameter`s as class attributes and implement
@@ -71,7 +64,7 @@ class MomentOptimizer(RatedOptimizer):
         )
         moments = checks.choice("moments", kwargs.pop("moments", "float32"), MOMENTS)
         seed = checks.check_seed(kwargs.pop("seed", 0))
-        lazy = checks.check_flag("lazy", kwargs.pop("lazy", False))
+        lazy = checks.check_flag("lazy", kwargs.pop("lazy", False)) if self.takes_lazy() else False
         if lazy and not engines.active().SPARSE_GRADIENTS:
             raise ValueError(
                 "`lazy=True` is for sparse gradients, which this backend does not have: "
@@ -122,127 +115,6 @@ class MomentOptimizer(RatedOptimizer):
             momentum product) is assigned here.
         """
         raise NotImplementedError
-
-    # State.
-
-    def build(self, variables: Any) -> None:
-        """Create the moments for ``variables``, a list of trainable variables."""
-        if self.built:
-            return
-        variables = distinct(variables)
-        super().build(variables)
-        for variable in variables:
-            if getattr(variable, "overwrite_with_gradient", False):
-                self.slots.skip(variable)
-                continue
-            for slot_name, dtype in self.slot_dtypes(variable).items():
-                if slot_name in (*self.moment_names, "master"):  # the others are Keras's
-                    self.add_variable_from_reference(variable, slot_name, dtype=dtype)
-        self._track_variables(variables)
-        self.restore_pending_slots()
-
-    def slot_dtypes(self, variable: Any) -> dict[str, str]:
-        """The slots that this optimizer has for a variable, and their dtypes."""
-        exact = accumulator_dtype(variable)
-        moments = "bfloat16" if self.moments == "bfloat16" else exact
-        dtypes = super().slot_dtypes(variable) | dict.fromkeys(self.moment_names, moments)
-        if self.low_precision == "master" and is_low_precision(variable):
-            # A bfloat16 variable is the upper half of its master already.
-            dtypes["master"] = "int16" if dtype_of(variable) == "bfloat16" else exact
-        return dtypes
-
-    @property
-    def low_precision(self) -> str:
-        """How variables below float32 are rounded; fixed at construction."""
-        return self._low_precision
-
-    @property
-    def moments(self) -> str:
-        """How the moments are stored, "float32" or "bfloat16"; fixed at construction."""
-        return self._moments
-
-    @property
-    def rounds_at_random(self) -> bool:
-        """Whether random bits decide what is stored."""
-        return self.moments == "bfloat16" or self.low_precision == "stochastic"
-
-    @property
-    def lazy(self) -> bool:
-        """Whether a sparse gradient leaves untouched rows' moments alone."""
-        return self._lazy
-
-    @property
-    def seed(self) -> int:
-        """Seed of the random bits by which numbers are rounded."""
-        return self._seed
-
-    @property
-    def amsgrad(self) -> bool:
-        """Whether the largest second moment so far is used; fixed at construction."""
-        return self._amsgrad
-
-    @property
-    def moment_names(self) -> list[str]:
-        """The slots of the rule, in the originals' order."""
-        return ["m", "v", "vhat"] if self._amsgrad else ["m", "v"]
-
-    def rule_state(self) -> list[Any]:
-        """The slots that only the rule writes, so that a step may reuse their memory."""
-        return [
-            slot
-            for t in self.tracked_variables
-            for slot in (*t.moments, t.master)
-            if slot is not None
-        ]
-
-    def clips_in_update(self) -> bool:
-        """True: the engine's update clips gradients by value, in its pass over memory."""
-        return True
-
-    def widens_gradients(self) -> bool:
-        """True, in the same pass."""
-        return True
-
-    def _track_variables(self, variables: list[Any]) -> None:
-        tracked = []
-        for index, variable in enumerate(variables):
-            slots = self.slots.of(variable)
-            tracked.append(
-                Tracked(
-                    variable=variable,
-                    m=slots.get("m"),
-                    v=slots.get("v"),
-                    vhat=slots.get("vhat"),
-                    master=slots.get("master"),
-                    decays=self._decays(variable),
-                    index=index,
-                    key=variable_key(self.seed, index),
-                )
-            )
-        self.__dict__["tracked_variables"] = tracked
-
-    # Weight decay.
-
-    def exclude_from_weight_decay(
-        self, var_list: Any = None, var_names: list[str] | None = None
-    ) -> None:
-        """Choose the variables that weight decay leaves alone, at any time.
-
-        Args:
-            var_list: Variables to exclude.
-            var_names: Regular expressions; a variable is excluded if one is
-                found in its path (such as ``"dense_1/bias"``) or its name.
-
-        Raises:
-            TypeError: If ``var_names`` is a string or holds anything else.
-        """
-        excluded = exclusion_test(var_list, var_names)
-        with self.changing_structure("a call of `exclude_from_weight_decay`"):
-            self.__dict__["_excluded"] = excluded
-            self._track_variables([t.variable for t in self.tracked_variables])
-
-    def _decays(self, variable: Any) -> bool:
-        return self._excluded is None or not self._excluded(variable)
 
     # The step.
 
@@ -305,12 +177,9 @@ class MomentOptimizer(RatedOptimizer):
         for hyperparameter in self.hyperparameters.declared:
             value = self.hyperparameters.get(hyperparameter)
             config[hyperparameter.name] = serialized(value)
-        return config | {
-            "low_precision": self.low_precision,
-            "moments": self.moments,
-            "seed": self.seed,
-            "lazy": self.lazy,
-        }
+        lazy = {"lazy": self.lazy} if self.takes_lazy() else {}
+        own = {"low_precision": self.low_precision, "moments": self.moments, "seed": self.seed}
+        return config | own | lazy
 
     @classmethod
     def from_config(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -25,9 +25,6 @@ from surefoot.variables.slots import SlotRegistry
 from surefoot.variables.variable import accumulator_dtype, variable_path
 
 NONFINITE = ("propagate", "skip", "raise")
-
-_AVERAGE, _SUM = "average", "gradient_accumulator"
-"""Keras's names of the slots that it makes itself."""
 
 _shape = attrgetter("shape")
 
@@ -106,10 +103,14 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
 
     # State.
 
+    SCALAR_SLOTS: ClassVar[tuple[str, ...]] = ()
+    """Slots that are one number for each variable."""
+
     def slot_dtypes(self, variable: Any) -> dict[str, str]:
         """The slots that this optimizer has for a variable, and their dtypes."""
-        names = [_AVERAGE] * self.use_ema
-        names += [_SUM] * (self.gradient_accumulation_steps is not None)
+        accumulates = self.gradient_accumulation_steps is not None
+        # Those that Keras makes itself, by its names.
+        names = ["average"] * self.use_ema + ["gradient_accumulator"] * accumulates
         return dict.fromkeys(names, accumulator_dtype(variable))
 
     def add_variable_from_reference(
@@ -119,16 +120,17 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
         initializer: Any = "zeros",
         *,
         dtype: str | None = None,
+        scalar: bool = False,
     ) -> Any:
-        """Add a slot shaped like ``reference_variable``, by default at least in float32."""
-        slot_name = name or "var"
-        with engines.active().colocated(reference_variable):
+        """Add a slot like ``reference_variable`` or ``scalar``, by default at least in float32."""
+        slot_name, engine = name or "var", engines.active()
+        with engine.colocated(reference_variable):
             variable = self._add_unregistered(
-                shape=engines.active().shape(reference_variable),
+                shape=() if scalar else engine.shape(reference_variable),
                 initializer=initializer,
                 dtype=dtype or accumulator_dtype(reference_variable),
                 name=self.slots.variable_name(reference_variable, slot_name),
-                layout=engines.active().slot_layout(reference_variable, self.shard_state),
+                layout=None if scalar else engine.slot_layout(reference_variable, self.shard_state),
             )
         self.slots.add(reference_variable, slot_name, variable)
         return variable
@@ -230,7 +232,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
     def _shape_of(self, variable: Any) -> tuple[int, ...]:
         shape = engines.active().shape(variable)
         for slot in self.slots.of(variable).values():
-            if tuple(slot.shape) != shape:
+            if tuple(slot.shape) not in (shape, ()):  # NovoGrad has a number for each variable
                 raise ValueError(
                     f"The variable '{variable_path(variable)}' had the shape {tuple(slot.shape)} "
                     f"when the optimizer '{self.name}' was built for it, and has to keep it. "
@@ -292,8 +294,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
         """Finish a training; Keras's `fit` calls it.
 
         Raises:
-            FloatingPointError: If `nonfinite` is "raise" and a compiled step that
-                could not raise (XLA on TensorFlow) skipped instead.
+            FloatingPointError: If `nonfinite` is "raise" and a step in XLA skipped instead.
         """
         super().finalize_variable_values(var_list)
         if self.use_ema:
@@ -338,8 +339,7 @@ class BaseOptimizer(CompiledStructure, OptimizerV2Methods, NamedState, KerasStep
 
     def _finite(self, pairs: Iterable[tuple[Any, Any]], report: bool) -> Any:
         """For each gradient that is given, whether it is finite; raises if that is reported."""
-        engine = engines.active()
-        given = [(g, v) for g, v in pairs if g is not None]
+        engine, given = engines.active(), [(g, v) for g, v in pairs if g is not None]
         finite = engine.finite([g for g, _ in given])
         if not report:
             return finite

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from surefoot.variables.tracked import Tracked
+
+SparseStep = Literal["moments", "nothing", "undecayed", "all", "dense"]
+"""What a sparse gradient changes besides the rows that it has.
+
+``"moments"``: the moments of all rows. ``"nothing"``: lazy. ``"undecayed"``: nothing, and
+those rows are not decayed. ``"all"``: all that a gradient of zero
+changes, which is everything but weight decay. ``"dense"``: the gradient is taken for a dense one.
+"""
 
 
 class SteppedOptimizer(Protocol):
@@ -51,6 +59,9 @@ class RuleOptimizer(SteppedOptimizer, Protocol):
 
     tracked_variables: list[Tracked]
 
+    BY_NORM: ClassVar[bool]
+    """Whether steps depend on the norms of whole tensors."""
+
     @property
     def low_precision(self) -> str:
         """How variables below float32 are rounded."""
@@ -60,8 +71,8 @@ class RuleOptimizer(SteppedOptimizer, Protocol):
         """Whether random bits decide what is stored."""
 
     @property
-    def lazy(self) -> bool:
-        """Whether a sparse gradient leaves the moments of other rows alone."""
+    def sparse_step(self) -> SparseStep:
+        """What a sparse gradient changes besides the rows that it has."""
 
     @property
     def seed(self) -> int:

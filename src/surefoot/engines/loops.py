@@ -102,6 +102,7 @@ class Group(NamedTuple):
 
     Attributes:
         stored: The dtypes of a variable, its moments and a master.
+        moments: Whether they have an m, a v and a vhat.
         decays: Whether weight decay moves them.
         indices: Their positions in the list that was grouped.
         keys: Of their random bits.
@@ -109,6 +110,7 @@ class Group(NamedTuple):
     """
 
     stored: tuple[str, ...]
+    moments: tuple[bool, ...]
     decays: bool
     indices: list[int]
     keys: list[int]
@@ -117,13 +119,13 @@ class Group(NamedTuple):
 
 def groups_of(tracked: list[Tracked]) -> list[Group]:
     """Group the variables that one call of a loop can update together."""
-    groups: dict[tuple[tuple[str, ...], bool], Group] = {}
+    groups: dict[Any, Group] = {}
     for index, entry in enumerate(tracked):
         row = [v for v in (entry.variable, *entry.moments, entry.master) if v is not None]
         stored = tuple(map(dtype_of, row))
-        if not _can_be_stored(stored):
+        if entry.by_norm or not _can_be_stored(stored):
             continue
-        key = stored, entry.decays
+        key = stored, tuple(v is not None for v in entry.moments), entry.decays
         group = groups.setdefault(key, Group(*key, [], [], Columns([] for _ in row)))
         group.indices.append(index)
         group.keys.append(entry.key)
@@ -159,6 +161,8 @@ def update(
         condition: If it is 0, there is no step.
     """
     done: set[int] = set()
+    if scalars.tanh_weight is not None:  # no processor computes that in a few instructions
+        return done
     found = []
     for group in groups:
         chosen = [gradients[i] for i in group.indices]
@@ -173,7 +177,7 @@ def update(
         if any(selection.served):
             own = scalars.for_variable(decays=group.decays)
             named = {name: x for name, x in own._asdict().items() if x is not None}
-            body = rule_loop(stored, tuple(named), clips=bound is not None)
+            body = rule_loop(stored, group.moments, tuple(named), clips=bound is not None)
             body = body._replace(conditional=condition is not None)
             given = [x for x in (condition, *named.values(), bound) if x is not None]
             runner.run(body, selection, given)
@@ -222,17 +226,22 @@ def step_path(
 
 
 @functools.cache
-def rule_loop(stored: tuple[str, ...], names: tuple[str, ...], *, clips: bool) -> Loop:
-    """The rule as a loop over parameter, m, v, perhaps vhat, perhaps a master, and gradient.
+def rule_loop(
+    stored: tuple[str, ...], moments: tuple[bool, ...], names: tuple[str, ...], *, clips: bool
+) -> Loop:
+    """The rule as a loop over a parameter, its moments, perhaps a master, and its gradient.
 
     Args:
         stored: The dtypes of these.
-        names: The fields of `StepScalars` that are given.
-        clips: Whether the bound of a gradient follows them.
+        moments: Whether there is an m, a v and a vhat.
+        names: Which of the `StepScalars` are given.
+        clips: Whether a bound of the gradient follows them.
     """
-    rounds, halves = stored[1] == "bfloat16", "int16" in stored
+    rounds, halves = "bfloat16" in stored[1 : 1 + sum(moments)], "int16" in stored
     return Loop(
-        functools.partial(_rule, names=names, clips=clips, rounds=rounds, halves=halves),
+        functools.partial(
+            _rule, moments=moments, names=names, clips=clips, rounds=rounds, halves=halves
+        ),
         dtype=dtype_of_loop(stored),
         scalars=len(names) + clips,
         stored=stored,
@@ -252,24 +261,28 @@ def _rule(
     numbers: Sequence[Array],
     position: Position,
     *,
+    moments: tuple[bool, ...],
     names: tuple[str, ...],
     clips: bool,
     rounds: bool,
     halves: bool,
 ) -> list[Array]:
-    named = dict(zip(names, scalars, strict=False))
+    named = dict.fromkeys(StepScalars._fields) | dict(zip(names, scalars, strict=False))
     named["adaptive"] = named["adaptive"] != 0.0
-    parameter, m, v, *others, gradient = numbers
-    master = others.pop() if halves else None
+    parameter, *kept, gradient = numbers
+    master = kept.pop() if halves else None
+    values = iter(kept)
     if clips:
         gradient = xp.clip(gradient, -1.0 * scalars[-1], scalars[-1])
     new = plain.stepped(
         xp,
         in_dtype_of_loop,
         "",
-        plain.VariableState(parameter, Moments(m, v, *(others or [None])), master),
+        plain.VariableState(
+            parameter, Moments(*(next(values) if there else None for there in moments)), master
+        ),
         gradient,
-        StepScalars(**{"gradient_weight": None, **named}),
+        StepScalars(**named),
         position=position if rounds else None,
     )
     return [x for x in (new.parameter, *new.moments, new.master) if x is not None]

@@ -89,14 +89,10 @@ def stepped(
         position: Where the numbers are, if moments are rounded to bfloat16.
     """
     gradient = cast(gradient, dtype)
-    moments = update_moments(xp, gradient, _in_dtype(cast, state.moments, dtype), scalars)
-    exact = updated_parameter(
-        xp,
-        exact_parameter(xp, cast, state.parameter, state.master, dtype),
-        gradient,
-        moments,
-        scalars,
-    )
+    before = exact_parameter(xp, cast, state.parameter, state.master, dtype)
+    moments = _in_dtype(cast, state.moments, dtype)
+    moments = update_moments(xp, before, gradient, moments, scalars)
+    exact = updated_parameter(xp, before, gradient, moments, scalars)
     master = None if state.master is None else exact
     if state.master is not None and is_lower_half(state.master):
         exact, lower = rounding.halves(xp, exact)
@@ -120,7 +116,10 @@ def _as_stored(
         return moments
     source = position.at_step(scalars.step_low, scalars.step_high)
     rounded = rounding.rounded_moments(xp, _in_dtype(cast, moments, "float32"), source)
-    return _in_dtype(cast, rounded, "bfloat16")
+    rounded = _in_dtype(cast, rounded, "bfloat16")
+    # Second moments of a norm are one number for each tensor, and stay exact.
+    of_norm = scalars.norm_decay is not None
+    return rounded._replace(v=moments.v, vhat=moments.vhat) if of_norm else rounded
 
 
 def stochastically_rounded(
@@ -161,5 +160,6 @@ def decayed_without_gradient(
 ) -> Moments:
     """Moments of rows without a gradient, which decay as if it were zero; see `stepped`."""
     exact = _in_dtype(cast, moments, dtype)
-    new = update_moments(xp, xp.zeros_like(exact.m), exact, scalars)
+    zero = xp.zeros_like(exact.v if exact.m is None else exact.m)
+    new = update_moments(xp, zero, zero, exact, scalars._replace(belief_epsilon=None))
     return _as_stored(xp, cast, new, scalars, position)

@@ -80,7 +80,7 @@ class VariableStep(ABC):
         self, tracked: Tracked, like: Array, places: Array | None = None
     ) -> Position | None:
         """Where numbers shaped as ``like`` are, if their moments are rounded at random."""
-        if not is_low_precision(tracked.m):
+        if not any(slot is not None and is_low_precision(slot) for slot in tracked.moments):
             return None
         return Position(tracked.key, self.arrays.places(like) if places is None else places)
 
@@ -111,7 +111,7 @@ class VariableStep(ABC):
     def scalars_for(self, tracked: Tracked, scalars: StepScalars) -> StepScalars:
         """The scalars of one variable in its accumulators' dtype; flags and None as they are."""
         dtype = accumulator_dtype(tracked.variable)
-        own = scalars.for_variable(decays=tracked.decays)._asdict().items()
+        own = scalars.for_variable(decays=tracked.decays, by_norm=tracked.by_norm)._asdict().items()
         return StepScalars(
             **{k: v if v is None or k == "adaptive" else self.cast(v, dtype) for k, v in own}
         )

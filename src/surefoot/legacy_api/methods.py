@@ -228,7 +228,12 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
         return bool(self.__dict__.get("_aggregates_gradients", True))
 
     def minimize(
-        self, loss: Any, var_list: Any, grad_loss: Any = None, name: str | None = None
+        self,
+        loss: Any,
+        var_list: Any,
+        grad_loss: Any = None,
+        name: str | None = None,
+        **options: Any,
     ) -> Any:
         """Minimize ``loss`` by updating ``var_list``.
 
@@ -243,12 +248,13 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
                 one and is called after ``loss``.
             grad_loss: The gradient with respect to the loss. Defaults to ones.
             name: See `apply_gradients`.
+            **options: Further arguments of the optimizer's `apply_gradients`.
 
         Returns:
             The same as `apply_gradients`.
 
         Raises:
-            TypeError: If ``loss`` is not callable.
+            TypeError: If ``loss`` is not callable, or an option is unknown.
             ValueError: If something in ``var_list`` is not a variable, or none
                 of them has a gradient.
         """
@@ -258,7 +264,7 @@ class OptimizerV2Methods(WeightLists, NotebookMethods):
                 f"Received: loss={loss!r}"
             )
         gradients, variables = engines.active().gradients(loss, var_list, grad_loss)
-        return self.apply_gradients(zip(gradients, variables, strict=True), name=name)
+        return self.apply_gradients(zip(gradients, variables, strict=True), name=name, **options)
 
     def get_gradients(self, loss: Any, params: Any) -> list[Any]:
         """Return the gradients of the tensor ``loss`` with respect to ``params``.

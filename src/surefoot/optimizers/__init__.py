@@ -7,13 +7,20 @@ stands; ``from surefoot.optimizers import Nadam`` replaces
 
 from typing import TYPE_CHECKING
 
+from surefoot.optimizers.adabelief import AdaBelief
+from surefoot.optimizers.adamw import AdamW
+from surefoot.optimizers.lamb import LAMB
+from surefoot.optimizers.lazy_adam import LazyAdam
 from surefoot.optimizers.lookahead import Lookahead
 from surefoot.optimizers.moving_average import MovingAverage
 from surefoot.optimizers.multi_optimizer import MultiOptimizer
 from surefoot.optimizers.nadam import Nadam
+from surefoot.optimizers.novograd import NovoGrad
 from surefoot.optimizers.ranger import Ranger
 from surefoot.optimizers.rectified_adam import RectifiedAdam
+from surefoot.optimizers.sgdw import SGDW
 from surefoot.optimizers.swa import SWA
+from surefoot.optimizers.yogi import Yogi
 
 # TensorFlow Addons had its schedules in this module.
 from surefoot.schedules import CyclicalLearningRate as CyclicalLearningRate
@@ -22,13 +29,20 @@ from surefoot.schedules import Triangular2CyclicalLearningRate as Triangular2Cyc
 from surefoot.schedules import TriangularCyclicalLearningRate as TriangularCyclicalLearningRate
 
 __all__ = [
+    "LAMB",
+    "SGDW",
     "SWA",
+    "AdaBelief",
+    "AdamW",
+    "LazyAdam",
     "Lookahead",
     "MovingAverage",
     "MultiOptimizer",
     "Nadam",
+    "NovoGrad",
     "Ranger",
     "RectifiedAdam",
+    "Yogi",
 ]
 
 if not TYPE_CHECKING:

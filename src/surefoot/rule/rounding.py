@@ -85,12 +85,8 @@ def rounded_moments(xp: Any, moments: Moments, source: RandomSource) -> Moments:
     """
     bits = random_bits(xp, source)
     low, high = bits & (_HALF - 1), xp.shifted_right(bits, 16)
-    m, v, vhat = moments
-    return Moments(
-        _rounded(xp, m, low),
-        _rounded(xp, v, high),
-        None if vhat is None else _rounded(xp, vhat, high),
-    )
+    pairs = zip(moments, (low, high, high), strict=True)
+    return Moments(*(None if x is None else _rounded(xp, x, random) for x, random in pairs))
 
 
 def rounded(xp: Any, exact: Array, source: RandomSource) -> Array:

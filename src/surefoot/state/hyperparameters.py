@@ -81,6 +81,19 @@ class Hyperparameter:
         optimizer.hyperparameters.set(self, self.accept(value))
 
 
+class MomentRate(Hyperparameter):
+    """The decay rate of a first moment that an optimizer does not keep if it is made with 0."""
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        accepted = self.accept(value)
+        if accepted and not optimizer.keeps_first_moment:
+            raise ValueError(
+                f"The optimizer '{optimizer.name}' was made with `{self.name}` 0 and keeps no "
+                f"first moment; make a new one. Received: {self.name}={value!r}"
+            )
+        super().__set__(optimizer, value)
+
+
 class HyperparameterSet:
     """The hyperparameters of one optimizer: host copy, variable and schedules.
 

@@ -27,6 +27,8 @@ class SlotRegistry:
     """
 
     def __init__(self) -> None:
+        self.by_variable = False
+        """Whether the original made all slots of a variable before those of the next."""
         self.singles: dict[str, Any] = {}
         self.added: dict[str, Any] = {}
         self.late: dict[str, Any] = {}
@@ -89,7 +91,13 @@ class SlotRegistry:
         return [slots[slot_name] for slots in self._slots.values() if slot_name in slots]
 
     def named_in_columns(self) -> list[tuple[str, Any]]:
-        """All slots with their names, slot by slot: all m, all v and so on."""
+        """All slots with their names, slot by slot: all m, all v and so on, as the original."""
+        if self.by_variable:
+            return [
+                (f"{slot_name} of {self._names[key]}", slot)
+                for key, slots in self._slots.items()
+                for slot_name, slot in slots.items()
+            ]
         return [
             (f"{slot_name} of {self._names[key]}", slots[slot_name])
             for slot_name in sorted(self.slot_names(), key=_slot_order)

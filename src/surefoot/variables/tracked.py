@@ -11,14 +11,15 @@ class Tracked:
     """One model variable with everything that the update rule needs except its gradient.
 
     Attributes:
-        variable: The model's.
-        m: The first moment.
-        v: The second moment.
-        vhat: The largest second moment, or None.
-        master: What a variable below float32 is the rounding of, or None.
-        decays: Whether weight decay moves it.
-        index: Its position among the variables of the optimizer.
+        variable: The variable.
+        m: Its first moment, or None.
+        v: Its second moment, or None.
+        vhat: The largest second moment so far, or None.
+        master: Its exact value, or None.
+        decays: Whether weight decay applies to it.
+        index: Its position among all variables.
         key: Of the bits by which its moments are rounded.
+        by_norm: Whether its step depends on the norms of whole tensors.
     """
 
     variable: Any
@@ -29,11 +30,18 @@ class Tracked:
     decays: bool
     index: int
     key: int
+    by_norm: bool = False
 
     @property
     def moments(self) -> tuple[Any, Any, Any]:
         """The slots of the rule: m, v and, with amsgrad, vhat."""
         return self.m, self.v, self.vhat
+
+    @property
+    def full_slot(self) -> Any:
+        """A slot of the variable's shape; the variable itself if there is none."""
+        slots = (self.m, self.v, self.variable)
+        return next(s for s in slots if s is not None)
 
 
 class Assignment(NamedTuple):

@@ -2,8 +2,9 @@
 
 A name without a dot is surefoot's optimizer if surefoot has one of that name, otherwise Keras's:
 `nadam` is `surefoot.Nadam` (what tf.keras 2 computed) and `keras.nadam` is Keras's own. Case,
-`_` and `-` do not matter. `package.module:name` and `file.py:name` are the user's own callables:
-they take `learning_rate=...` and return a Keras optimizer.
+`_` and `-` do not matter. One that needs more than a learning rate, such as `surefoot.AdamW`,
+leaves the short name to Keras's. `package.module:name` and `file.py:name` are the user's own
+callables: they take `learning_rate=...` and return a Keras optimizer.
 """
 
 import difflib
@@ -118,8 +119,9 @@ def _look_up(name: str) -> Any:
     names = {f"keras.{key}": value for key, value in _keras_optimizers().items()}
     names |= _keras_optimizers()
     for ours in _OURS:
-        optimizer = getattr(surefoot, ours)
-        names[ours.lower()] = names[f"surefoot.{ours.lower()}"] = optimizer
+        names[f"surefoot.{ours.lower()}"] = optimizer = getattr(surefoot, ours)
+        if ours.lower() not in names or _needs_only_a_rate(optimizer):
+            names[ours.lower()] = optimizer
     for short, full in _SHORT.items():
         names[short] = names[f"surefoot.{short}"] = names[full]
     key = name.replace("_", "").replace("-", "").lower()
@@ -132,6 +134,11 @@ def _look_up(name: str) -> Any:
             f"that name; and package.module:name or file.py:name for yours"
         )
     return names[key]
+
+
+def _needs_only_a_rate(optimizer: Any) -> bool:
+    parameters = inspect.signature(optimizer).parameters.values()
+    return not any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
 def _keras_optimizers() -> dict[str, Any]:

@@ -7,11 +7,22 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
-from jax.numpy import abs, clip, isfinite, maximum, ones_like, sqrt, where, zeros_like
+from jax.numpy import abs, clip, isfinite, maximum, ones_like, sqrt, sum, tanh, where, zeros_like
 
 from surefoot.rule.update import Array
 
-__all__ = ["abs", "clip", "isfinite", "maximum", "ones_like", "sqrt", "where", "zeros_like"]
+__all__ = [
+    "abs",
+    "clip",
+    "isfinite",
+    "maximum",
+    "ones_like",
+    "sqrt",
+    "sum",
+    "tanh",
+    "where",
+    "zeros_like",
+]
 
 
 def places(like: Array) -> Array:

@@ -151,13 +151,15 @@ class JaxEngine(Engine):
         self, optimizer: RuleOptimizer, scalars: StepScalars, tracked: Tracked, gradient: Any
     ) -> None:
         # Where the moments are split further than their variable, so is the work.
-        super().update_variable(optimizer, scalars, tracked, layouts.placed(gradient, tracked.m))
+        super().update_variable(
+            optimizer, scalars, tracked, layouts.placed(gradient, tracked.full_slot)
+        )
 
     def read_state(
         self, tracked: Tracked, read: Callable[[Any], Array] | None = None
     ) -> plain.VariableState:
         state = super().read_state(tracked, read)
-        return state._replace(parameter=layouts.placed(state.parameter, tracked.m))
+        return state._replace(parameter=layouts.placed(state.parameter, tracked.full_slot))
 
     def assign_where(
         self,

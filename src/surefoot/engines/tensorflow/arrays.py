@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from tensorflow import abs, maximum, ones_like, sqrt, where, zeros_like
+from tensorflow import abs, maximum, ones_like, sqrt, tanh, where, zeros_like
+from tensorflow import reduce_sum as sum
 from tensorflow.math import is_finite as isfinite
 
-__all__ = ["abs", "isfinite", "maximum", "ones_like", "sqrt", "where", "zeros_like"]
+__all__ = [
+    "abs",
+    "isfinite",
+    "maximum",
+    "ones_like",
+    "sqrt",
+    "sum",
+    "tanh",
+    "where",
+    "zeros_like",
+]
 
 
 def places(like: tf.Tensor) -> tf.Tensor:

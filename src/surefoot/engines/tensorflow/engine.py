@@ -184,9 +184,11 @@ class TensorFlowEngine(Engine):
     ) -> None:
         """Apply the rule to one variable; of a sparse gradient, to its rows."""
         if isinstance(gradient, tf.IndexedSlices):
-            sparse.update_rows(self, optimizer, scalars, tracked, gradient)
-        else:
-            super().update_variable(optimizer, scalars, tracked, gradient)
+            if optimizer.sparse_step != "dense":
+                sparse.update_rows(self, optimizer, scalars, tracked, gradient)
+                return
+            gradient = sparse.densified(gradient, tracked.variable)
+        super().update_variable(optimizer, scalars, tracked, gradient)
 
     def read_state(
         self, tracked: Tracked, read: Callable[[Any], Array] | None = None
@@ -194,7 +196,7 @@ class TensorFlowEngine(Engine):
         state = super().read_state(tracked, read)
         if read is None and shapes.is_open(tracked.variable):
             # It may have been assigned another shape, and would be broadcast.
-            fitting = tf.ensure_shape(state.parameter, tracked.m.shape)
+            fitting = tf.ensure_shape(state.parameter, tracked.full_slot.shape)
             return state._replace(parameter=fitting)
         return state
 

@@ -22,15 +22,24 @@ def update_rows(
     tracked: Tracked,
     gradient: tf.IndexedSlices,
 ) -> None:
-    """The originals' sparse step: moments decay everywhere, parameters move where touched.
-
-    If the optimizer is lazy, moments too change only where touched.
-    """
+    """The originals' sparse step; what it does to the other rows is the optimizer's to say."""
     values, rows = summed_duplicates(engine.upcast_one(gradient))
-    # Of the variable itself: reading it as a whole copies it.
-    touched = engine.read_state(tracked, lambda variable: tf.gather(value_of(variable), rows))
+
+    def read_rows(variable: Any) -> tf.Tensor:
+        # Of the variable itself: reading it as a whole copies it.
+        return tf.gather(value_of(variable), rows) if len(variable.shape) else engine.read(variable)
+
+    def write_rows(variable: Any, value: tf.Tensor) -> None:
+        if len(variable.shape):
+            value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
+        else:  # of NovoGrad, for the table as a whole
+            engine.assign(variable, value)
+
+    if optimizer.sparse_step == "undecayed":
+        scalars = scalars._replace(shrink=0.0)
+    touched = engine.read_state(tracked, read_rows)
     new = engine.stepped(optimizer, scalars, tracked, touched, values, _places(values, rows))
-    if not optimizer.lazy:
+    if optimizer.sparse_step == "moments":
         moments = engine.read_state(tracked).moments
         resting = plain.decayed_without_gradient(
             engine.arrays,
@@ -38,16 +47,21 @@ def update_rows(
             accumulator_dtype(tracked.variable),
             moments,
             engine.scalars_for(tracked, scalars),
-            engine.position_of_moments(tracked, moments.m),
+            engine.position_of_moments(tracked, moments.v if moments.m is None else moments.m),
         )
         for slot, moment in zip(tracked.moments, resting, strict=True):
             if slot is not None:
                 engine.assign(slot, moment)
+    elif optimizer.sparse_step == "all":
+        nothing = tf.zeros(shape(tracked.variable), values.dtype)
+        engine.update_variable(optimizer, scalars._replace(shrink=0.0), tracked, nothing)
+    engine.write_state(tracked, new, write_rows)
 
-    def write(variable: Any, value: tf.Tensor) -> None:
-        value_of(variable).scatter_update(tf.IndexedSlices(value, rows))
 
-    engine.write_state(tracked, new, write)
+def densified(gradient: tf.IndexedSlices, variable: Any) -> tf.Tensor:
+    """A sparse gradient as a dense one."""
+    values, rows = summed_duplicates(gradient)
+    return tf.math.unsorted_segment_sum(values, rows, shape(variable)[0])
 
 
 def _places(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:

@@ -178,7 +178,8 @@ class TorchEngine(TorchGradients, Engine):
         pairs: Iterable[tuple[Tracked, Any]],
     ) -> None:
         """By operations of PyTorch; on a device, many small tensors at a time."""
-        if plain.is_stateless() or optimizer.rounds_at_random:
+        apart = optimizer.BY_NORM or optimizer.rounds_at_random
+        if plain.is_stateless() or apart:
             super().update_plainly(optimizer, scalars, pairs)
             return
 
@@ -308,7 +309,9 @@ def _beside(value: Any, other: torch.Tensor) -> Any:
 
 
 def _state_of(entry: Tracked) -> list[Any]:
-    return [v for v in (entry.variable, entry.master, *entry.moments) if v is not None]
+    """The variables of an entry that have its shape: NovoGrad's second moment is one number."""
+    known = (entry.variable, entry.master, *entry.moments)
+    return [v for v in known if v is not None and len(v.shape) == len(known[0].shape)]
 
 
 def _flat(state: plain.VariableState) -> list[Any]:

@@ -20,7 +20,7 @@ import torch
 
 from surefoot.engines import loops
 from surefoot.engines.torch.memory import held_tensor, note_changed, table_of
-from surefoot.rule.update import StepScalars
+from surefoot.rule.update import ABSENT, StepScalars
 
 Row = tuple[torch.Tensor, ...]
 
@@ -48,7 +48,8 @@ class Kernel(NamedTuple):
 def kernel_for(scalars: StepScalars) -> Kernel | None:
     """The kernel's scalars, of numbers on the host, if it computes this step; else None."""
     a, b, complement = scalars.gradient_weight, scalars.moment_weight, scalars.one_minus_beta_1
-    if scalars.adaptive is not True:
+    others = (getattr(scalars, name) for name in ABSENT)
+    if scalars.adaptive is not True or any(other is not None for other in others):
         return None
     if a is None:
         kernel = Kernel(b / scalars.root_scale, complement, 0.0)
