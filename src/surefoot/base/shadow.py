@@ -63,6 +63,7 @@ class ShadowOptimizer(WrappingOptimizer):
             return
         variables = distinct(variables)
         super().build(variables)
+        self.slots.rename(self.SHADOW, "ema")  # Keras calls that of `use_ema` "average", too
         self.build_inner(variables)
         followed = []
         for variable in variables:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from distributed import problem
+from surefoot.base.optimizer import BaseOptimizer
 
 REPLICAS = 3
 
@@ -137,8 +138,10 @@ def _outcome(strategy: Any, model: Any, optimizer: Any, trajectory: Any) -> dict
         )
         outcome["devices"] = [
             [c.device for c in strategy.experimental_local_results(v.value)]
-            for slot in optimizer.slots.slot_names()
-            for v in optimizer.slots.column(slot)
+            for one in [optimizer, *getattr(optimizer, "optimizers", [])]
+            if isinstance(one, BaseOptimizer)
+            for slot in one.slots.slot_names()
+            for v in one.slots.column(slot)
         ]
     return outcome
 
