@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from distributed import problem
 from surefoot.base.optimizer import BaseOptimizer
+from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 REPLICAS = 3
 
@@ -138,7 +139,7 @@ def _outcome(strategy: Any, model: Any, optimizer: Any, trajectory: Any) -> dict
         )
         outcome["devices"] = [
             [c.device for c in strategy.experimental_local_results(v.value)]
-            for one in [optimizer, *getattr(optimizer, "optimizers", [])]
+            for one in with_inner_optimizers(optimizer)
             if isinstance(one, BaseOptimizer)
             for slot in one.slots.slot_names()
             for v in one.slots.column(slot)
