@@ -44,6 +44,15 @@ OPTIMIZERS: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "ranger_bfloat16": lambda: surefoot.Ranger(
         0.02, amsgrad=True, sync_period=5, moments="bfloat16", slow_weights="bfloat16", seed=3
     ),
+    "averages": lambda: surefoot.SWA(
+        surefoot.MovingAverage(keras.optimizers.SGD(0.1, momentum=0.9), dynamic_decay=True), 2, 3
+    ),
+    "several": lambda: surefoot.MultiOptimizer(
+        optimizer_specs=[
+            {"optimizer": surefoot.Nadam(0.02), "weights": ["kernel", "gamma"]},
+            {"optimizer": keras.optimizers.Adam(0.1), "weights": ["bias", "beta"]},
+        ]
+    ),
     "scaled": lambda: keras.optimizers.LossScaleOptimizer(
         surefoot.Lookahead(surefoot.Nadam(0.02), 4), initial_scale=16.0, dynamic_growth_steps=4
     ),
@@ -57,7 +66,16 @@ ALONE = ("own_variables", "set_weights", "pickle_optimizer") + (
 )
 
 # Those that are continued in a new process: between them they have every kind of state.
-CONTINUED = ("radam_all", "nadam", "accumulating", "lookahead_sgd", "ranger_bfloat16", "scaled")
+CONTINUED = (
+    "radam_all",
+    "nadam",
+    "accumulating",
+    "lookahead_sgd",
+    "ranger_bfloat16",
+    "averages",
+    "several",
+    "scaled",
+)
 # get_weights counts updates, as the originals' did; in between it does not say how far it is.
 NOT_BY_WEIGHTS = ("accumulating",)
 
@@ -75,6 +93,7 @@ def change_on_the_way(optimizer: keras.optimizers.Optimizer) -> None:
     """What a callback may have done before the save."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     inner = getattr(inner, "inner_optimizer", inner)
+    inner = getattr(inner, "optimizers", [inner])[0]
     if isinstance(inner, surefoot.RectifiedAdam | surefoot.Nadam):
         inner.beta_1 = 0.8
     if not isinstance(getattr(inner, "_learning_rate", None), keras.Variable):

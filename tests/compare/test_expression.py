@@ -4,9 +4,11 @@ import math
 
 import pytest
 
+import surefoot
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import Call, parse, parse_list
 from surefoot.compare.search.learning_rates import parse_learning_rates
+from surefoot.compare.search.registry import resolve
 from surefoot.compare.search.schedule import Schedule
 
 pytestmark = pytest.mark.once
@@ -42,6 +44,13 @@ def test_expressions_are_read_and_written_back(text, optimizer, modifiers):
     assert expression.optimizer == optimizer
     assert expression.modifiers == modifiers
     assert parse(str(expression)) == expression
+
+
+@pytest.mark.parametrize("name", ["swa", "movingaverage"])
+def test_averages_of_a_training_are_no_other_training(name: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown optimizer '{name}'"):
+        resolve(parse(f"{name}(adam)"))
+    assert isinstance(resolve(parse("lookahead(adam)")).factory(0.1), surefoot.Lookahead)
 
 
 def test_lists_are_split_at_commas_outside_brackets_only():

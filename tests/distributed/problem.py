@@ -39,6 +39,14 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     ),
     # Keras's optimizer inside of ours.
     "around Adam": lambda **kwargs: surefoot.Lookahead("adam", sync_period=2, **kwargs),
+    "averaged": lambda **kwargs: surefoot.SWA("adam", average_period=2, **kwargs),
+    "several": lambda **kwargs: surefoot.MultiOptimizer(
+        optimizer_specs=[
+            {"optimizer": surefoot.Nadam(0.02), "weights": ["kernel"]},
+            {"optimizer": "sgd", "weights": ["bias"]},
+        ],
+        **kwargs,
+    ),
 }
 
 

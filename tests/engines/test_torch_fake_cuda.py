@@ -37,6 +37,8 @@ OPTIMIZERS: dict[str, Make] = {
     "Nadam, skip": lambda: surefoot.Nadam(nonfinite="skip"),
     "Ranger": surefoot.Ranger,
     "Ranger, skip": lambda: surefoot.Ranger(nonfinite="skip"),
+    "SWA": lambda: surefoot.SWA(surefoot.Nadam()),
+    "MovingAverage": lambda: surefoot.MovingAverage(surefoot.Nadam(), dynamic_decay=True),
     "Lookahead, skip inside": lambda: surefoot.Lookahead(surefoot.Nadam(nonfinite="skip")),
 }
 

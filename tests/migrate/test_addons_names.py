@@ -50,16 +50,13 @@ def test_there_are_heirs_to_look_for() -> None:
     assert len(NAMES) > 50
 
 
-OURS = {("optimizers", "RectifiedAdam"), ("optimizers", "Lookahead")}
-
-
 @pytest.mark.parametrize("module", EXPORTS)
 def test_errors_name_the_heirs(module: str) -> None:
     for name in EXPORTS[module]:
         text = heir(module, name)
         assert text
-        if (module, name) in OURS:
-            assert hasattr(tfa.optimizers, name)
+        if "surefoot" in text and text.endswith(": the same"):
+            assert hasattr(getattr(tfa, module), name)
             continue
         with pytest.raises(AttributeError) as error:
             getattr(getattr(tfa, module), name)

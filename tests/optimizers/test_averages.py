@@ -142,6 +142,19 @@ def test_a_wrong_argument_is_named(
         make()
 
 
+@each
+def test_beside_the_moving_average_of_keras(make: Any, tmp_path: Path) -> None:
+    """Which Keras calls "average", too: files hold both."""
+    inner = SGD(0.1, momentum=0.5)
+    optimizer = type(make(inner))(inner, use_ema=True, ema_momentum=0.5)
+    model = new_model(optimizer)
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(loaded, model)
+    assert loaded.optimizer.get_slot_names() == ["ema", "average"]
+
+
 # ---- the callback ----
 
 

@@ -27,6 +27,7 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "lookahead": lambda rate=RATE, **options: surefoot.Lookahead(
         keras.optimizers.Adam(rate), 3, **options
     ),
+    "mean": lambda rate=RATE, **options: surefoot.SWA(keras.optimizers.Adam(rate), 2, 2, **options),
     "ranger": lambda rate=RATE, **options: surefoot.Ranger(rate, sync_period=3, **options),
 }
 each = pytest.mark.parametrize("name", OPTIMIZERS)

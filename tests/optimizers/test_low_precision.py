@@ -24,6 +24,7 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "radam_amsgrad": lambda **o: surefoot.RectifiedAdam(**RATES, amsgrad=True, **o),
     "nadam": lambda **o: surefoot.Nadam(**RATES, **o),
     "lookahead": lambda **o: surefoot.Lookahead(surefoot.RectifiedAdam(**RATES, **o)),
+    "mean": lambda **o: surefoot.SWA(surefoot.Nadam(**RATES, **o), average_period=2),
     "ranger": lambda **o: surefoot.Ranger(**RATES, weight_decay=0.01, **o),
 }
 

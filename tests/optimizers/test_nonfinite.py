@@ -40,6 +40,10 @@ OPTIMIZERS: dict[str, tuple[Callable[..., Any], Callable[..., Reference]]] = {
         lambda **o: surefoot.Lookahead(keras.optimizers.SGD(0.125, momentum=0.5), 3, **o),
         lambda p, **o: reference.Lookahead(reference.SGD(p, 0.125, 0.5), 3, **o),
     ),
+    "mean": (
+        lambda **o: surefoot.SWA(keras.optimizers.SGD(0.125, momentum=0.5), average_period=2, **o),
+        lambda p, **o: reference.SWA(reference.SGD(p, 0.125, 0.5), average_period=2, **o),
+    ),
 }
 BAD_STEPS = {1: np.nan, 2: np.inf, 6: -np.inf, 7: np.nan, 11: np.nan}
 SHAPES = ((3, 2), (4,))

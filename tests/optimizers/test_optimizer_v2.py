@@ -19,6 +19,7 @@ ALL = {
     "nadam": lambda: surefoot.Nadam(0.125),
     "lookahead": lambda: surefoot.Lookahead(surefoot.RectifiedAdam(0.125)),
     "ranger": lambda: surefoot.Ranger(0.125),
+    "moving": lambda: surefoot.MovingAverage(surefoot.RectifiedAdam(0.125)),
 }
 SLOTS = {
     "radam": ["m", "v"],
@@ -26,6 +27,7 @@ SLOTS = {
     "nadam": ["m", "v"],
     "lookahead": ["slow"],
     "ranger": ["slow"],
+    "moving": ["average"],
 }
 each = pytest.mark.parametrize("name", ALL)
 

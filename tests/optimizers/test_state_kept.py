@@ -21,6 +21,7 @@ MAKE: dict[str, Callable[[], keras.optimizers.Optimizer]] = {
     "nadam": lambda: surefoot.Nadam(0.02),
     "lookahead": lambda: surefoot.Lookahead(keras.optimizers.Adam(0.02), 4),
     "ranger": lambda: surefoot.Ranger(0.02, sync_period=4),
+    "mean": lambda: surefoot.SWA(keras.optimizers.Adam(0.02), average_period=2),
 }
 INPUTS = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 TARGETS = np.sin(INPUTS.sum(axis=1, keepdims=True))

@@ -37,7 +37,7 @@ def module_and_export(copy: Path) -> None:
     insert(
         exports, "from surefoot.optimizers.lookahead", "from surefoot.optimizers.adam import Adam\n"
     )
-    exports.write_text(exports.read_text().replace('__all__ = ["', '__all__ = ["Adam", "'))
+    insert(exports, '    "SWA",', '    "Adam",\n')
 
 
 def page_and_changelog(copy: Path) -> None:
@@ -83,6 +83,9 @@ def copy(tmp_path: Path) -> Path:
     leave_out = shutil.ignore_patterns("__pycache__", "data", "results", "images")
     for folder in ("src", "tests", "docs", "benchmarks", "evidence"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=leave_out)
+    # What was recorded is not needed, but its list.
+    lists = Path("tests", "data", "trajectories")
+    shutil.copytree(ROOT / lists, tmp_path / lists, ignore=shutil.ignore_patterns("*.npz"))
     for file in ("pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / file, tmp_path)
     return tmp_path

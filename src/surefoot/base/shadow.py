@@ -78,6 +78,7 @@ class ShadowOptimizer(WrappingOptimizer):
             return
         variables = distinct(variables)
         super().build(variables)
+        self.slots.rename(self.SHADOW, "ema")  # Keras calls that of `use_ema` "average", too
         self.build_inner(variables)
         # Past Keras's tracking, which would take the model's variables for ours.
         self.__dict__["_shadow_starts"] = Assignments()

@@ -107,7 +107,7 @@ class MultiOptimizer(CompositeOptimizer):
 
     @property
     def learning_rate(self) -> Any:
-        """There is none: each of `optimizers` has its own.
+        """An error, since each of `optimizers` has its own.
 
         Raises:
             AttributeError: Always, except in a step of Keras, which hands it on unused.

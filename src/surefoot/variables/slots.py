@@ -67,6 +67,12 @@ class SlotRegistry:
         """Register a variable that, like the slots, exists only after building."""
         self.late[name] = variable
 
+    def rename(self, slot_name: str, new_name: str) -> None:
+        """Give a slot of all variables another name."""
+        for slots in self._slots.values():
+            if slot_name in slots:
+                slots[new_name] = slots.pop(slot_name)
+
     def mark_added(self, variable: Any) -> None:
         """Mark ``variable`` as added by the user; it is then one of the weights."""
         self.added |= {k: v for k, v in self.singles.items() if v is variable}

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from distributed import problem
+from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 PARALLEL = ("single", "data", "model")
 
@@ -124,7 +125,7 @@ def eager(kind: str, name: str, **kwargs: Any) -> dict[str, Any]:
 def _outcome(model: Any, optimizer: Any, trajectory: Any, values: Any) -> dict[str, Any]:
     values_of = {id(v): x for v, x in zip(optimizer.variables, values, strict=True)}
     specs, first_device = [], 0
-    for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+    for one in with_inner_optimizers(optimizer):
         slots = getattr(one, "slots", None)
         if slots is None:
             continue

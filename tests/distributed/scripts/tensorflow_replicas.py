@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from distributed import problem
+from surefoot.base.optimizer import BaseOptimizer
+from surefoot.variables.keras_optimizer import with_inner_optimizers
 
 REPLICAS = 3
 
@@ -137,8 +139,10 @@ def _outcome(strategy: Any, model: Any, optimizer: Any, trajectory: Any) -> dict
         )
         outcome["devices"] = [
             [c.device for c in strategy.experimental_local_results(v.value)]
-            for slot in optimizer.slots.slot_names()
-            for v in optimizer.slots.column(slot)
+            for one in with_inner_optimizers(optimizer)
+            if isinstance(one, BaseOptimizer)
+            for slot in one.slots.slot_names()
+            for v in one.slots.column(slot)
         ]
     return outcome
 

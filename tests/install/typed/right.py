@@ -11,6 +11,7 @@ import surefoot
 def every_argument() -> list[keras.optimizers.Optimizer]:
     """Each optimizer with all its arguments."""
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    first, second = keras.layers.Dense(3), keras.layers.Dense(3)
     return [
         surefoot.RectifiedAdam(
             learning_rate=schedule,
@@ -88,4 +89,19 @@ def every_argument() -> list[keras.optimizers.Optimizer]:
             clipnorm=1.0,
         ),
         surefoot.Ranger(lr=0.1, decay=1e-4),
+        surefoot.MovingAverage(
+            surefoot.SWA("adam", start_averaging=10, average_period=5, clipnorm=1.0),
+            average_decay=0.9,
+            num_updates=None,
+            start_step=2,
+            dynamic_decay=True,
+            name="fifth",
+            nonfinite="skip",
+        ),
+        surefoot.MultiOptimizer(
+            [
+                (surefoot.Nadam(surefoot.TriangularCyclicalLearningRate(0.1, 1.0, 5)), first),
+                (surefoot.optimizers.Nadam(), [second]),
+            ]
+        ),
     ]

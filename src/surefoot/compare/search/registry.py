@@ -17,17 +17,22 @@ import keras
 
 import surefoot
 from surefoot.arguments.importing import import_object
+from surefoot.base.averaging import AveragingOptimizer
 from surefoot.compare.errors import UsageError
 from surefoot.compare.search.expression import Call, Expression
 from surefoot.compare.search.schedule import Schedule
 
 
-def _has_one_rate(optimizer: Any) -> bool:
-    """Whether it takes a learning rate, or the optimizer that does."""
-    return bool({"learning_rate", "optimizer"} & inspect.signature(optimizer).parameters.keys())
+def _is_comparable(optimizer: type) -> bool:
+    """Whether there is one learning rate to vary, and weights that others do not have.
+
+    An average changes nothing in the training of the optimizer inside, whose weights are compared.
+    """
+    has_rate = {"learning_rate", "optimizer"} & inspect.signature(optimizer).parameters.keys()
+    return bool(has_rate) and not issubclass(optimizer, AveragingOptimizer)
 
 
-_OURS = [name for name in surefoot.optimizers.__all__ if _has_one_rate(getattr(surefoot, name))]
+_OURS = [name for name in surefoot.optimizers.__all__ if _is_comparable(getattr(surefoot, name))]
 _SHORT = {"radam": "rectifiedadam"}
 
 
