@@ -1,4 +1,4 @@
-"""RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3.
+"""RectifiedAdam, Nadam, Lookahead, Ranger and others for Keras 3.
 
 They compute what `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed,
 on TensorFlow, JAX and PyTorch.

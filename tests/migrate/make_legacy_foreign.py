@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
 from make_legacy_models import (
-    LOOKAHEAD,
     LOSSES,
     RADAM,
     batches_for,
@@ -26,20 +25,16 @@ from make_legacy_models import (
 
 ADDONS = tfa.optimizers
 FOREIGN = {
-    "lamb": lambda layers: ADDONS.LAMB(1e-2),
-    "addons_adamw": lambda layers: ADDONS.AdamW(1e-3, 1e-2),
-    "novograd": lambda layers: ADDONS.NovoGrad(1e-2),
     "swa": lambda layers: ADDONS.SWA(legacy.SGD(1e-2)),
     "moving_average": lambda layers: ADDONS.MovingAverage(legacy.Adam(1e-2)),
     "multi": lambda layers: ADDONS.MultiOptimizer(
         [(legacy.SGD(1e-2), layers[:2]), (legacy.Adam(1e-2), layers[2:])]
     ),
-    "lookahead_lamb": lambda layers: LOOKAHEAD(ADDONS.LAMB(1e-2)),
     "cyclical": lambda layers: RADAM(ADDONS.Triangular2CyclicalLearningRate(1e-4, 1e-2, 20)),
     "adagrad": lambda layers: new.Adagrad(1e-2),
     "adagrad_legacy": lambda layers: legacy.Adagrad(1e-2),
 }
-IN_EVERY_KIND = ("lamb", "adagrad")
+IN_EVERY_KIND = ("adagrad",)
 
 
 def record_foreign(case, folder):

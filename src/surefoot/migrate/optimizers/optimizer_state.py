@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 import surefoot
+from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.migrate.errors import MigrationError
 from surefoot.migrate.layers.weight_matching import Pairing
 from surefoot.migrate.readers.description import Array, SavedLayer, SavedOptimizer
@@ -27,7 +28,8 @@ KERAS_SLOTS: dict[type, dict[str, str]] = {
         "average_gradient": "average_gradient",
     },
 }
-MANAGED = (surefoot.RectifiedAdam, surefoot.Nadam)
+MANAGED = MomentOptimizer
+"""Optimizers with the original's slots by the original's names."""
 
 
 class StateTransfer:
@@ -161,7 +163,7 @@ class StateTransfer:
     def _plan_step(self) -> None:
         step = self._saved.iterations
         optimizer = self._optimizer
-        if isinstance(optimizer, surefoot.Lookahead | surefoot.RectifiedAdam | surefoot.Nadam):
+        if isinstance(optimizer, surefoot.Lookahead | MANAGED):
             self._plan(lambda value: setattr(optimizer, "iterations", value), step)
         else:
             self._plan(optimizer.iterations.assign, step)

@@ -14,12 +14,13 @@ import keras
 
 import surefoot
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.optimizers.optimizer_configs import ADDONS_OPTIMIZERS
 from surefoot.migrate.readers.description import Config, SavedOptimizer
 
 # Arguments of Keras 3 that the old classes lack.
 NEW_ARGUMENTS = ("loss_scale_factor", "gradient_accumulation_steps")
 CLASSES: dict[tuple[str, bool], Any] = {
-    ("RectifiedAdam", True): surefoot.RectifiedAdam,
+    **{(cls.__name__, True): cls for cls in ADDONS_OPTIMIZERS},
     ("Nadam", True): surefoot.Nadam,
     ("Lookahead", True): surefoot.Lookahead,
     ("SGD", True): keras.optimizers.SGD,
@@ -31,14 +32,23 @@ CLASSES: dict[tuple[str, bool], Any] = {
     ("RMSprop", False): keras.optimizers.RMSprop,
     ("Nadam", False): keras.optimizers.Nadam,
 }
-# By what a checkpoint tells the old classes apart: LAMB has Adam's variables and one more.
+# By what a checkpoint tells the old classes apart, those first that it is taken for where it is
+# one of several and no model says which.
 ADAM = {"beta_1", "beta_2"}
+RECTIFIED = ADAM | {"min_lr", "sma_threshold", "total_steps", "warmup_proportion", "weight_decay"}
+REGULARIZED = {"l1_regularization_strength", "l2_regularization_strength"}
 HYPERPARAMETERS = {
-    "RectifiedAdam": ADAM
-    | {"min_lr", "sma_threshold", "total_steps", "warmup_proportion", "weight_decay"},
+    "RectifiedAdam": RECTIFIED,
+    "AdaBelief": RECTIFIED,
     "RMSprop": {"momentum", "rho"},
     "Adam": ADAM,
+    "LazyAdam": ADAM,
+    "AdamW": ADAM | {"weight_decay"},
+    "LAMB": ADAM | {"weight_decay"},
+    "NovoGrad": ADAM | {"weight_decay", "grad_averaging"},
+    "Yogi": ADAM | REGULARIZED | {"epsilon"},
     "SGD": {"momentum"},
+    "SGDW": {"momentum", "weight_decay"},
 }
 SLOTS = {
     "RectifiedAdam": {"m", "v", "vhat"},
@@ -47,9 +57,13 @@ SLOTS = {
     "Nadam": {"m", "v"},
     "SGD": {"m", "momentum"},
 }
+SLOTS |= dict.fromkeys(("AdaBelief", "LazyAdam", "AdamW", "NovoGrad"), SLOTS["Adam"])
+SLOTS |= {"LAMB": SLOTS["Nadam"], "Yogi": SLOTS["Nadam"], "SGDW": {"momentum"}}
 # Old classes for which a checkpoint contains all arguments except epsilon.
 COMPLETE_EXCEPT_EPSILON = ("RectifiedAdam", "Nadam", "Adam")
 EPSILON = 1e-7
+# Variables that are not called as the arguments.
+RENAMED = {"Yogi": {"beta_1": "beta1", "beta_2": "beta2"}}
 LOOKALIKES = {"RectifiedAdam": "AdaBelief", "Adam": "LazyAdam"}
 
 
@@ -90,7 +104,7 @@ def completed(
         if isinstance(inner, dict):
             names.append(str(inner.get("class_name", "")).rsplit(">", 1)[-1])
     else:
-        names = _inferred(saved, source)
+        names = _inferred(saved, template, source)
         if names == ["Adam"] and not saved.legacy and isinstance(template, keras.optimizers.AdamW):
             names = ["AdamW"]  # which has the same state
     if template is not None:
@@ -120,8 +134,8 @@ def _nested(names: list[str]) -> str:
     return "(".join(names) + ")" * (len(names) - 1)
 
 
-def _inferred(saved: SavedOptimizer, source: str) -> list[str]:
-    """The old class names, inferred from hyperparameters and slots."""
+def _inferred(saved: SavedOptimizer, template: Any, source: str) -> list[str]:
+    """The old class names, inferred from hyperparameters and slots, and from the model's own."""
     inner = saved.config.get("optimizer")
     slots = set(saved.slots)
     if inner:
@@ -131,7 +145,10 @@ def _inferred(saved: SavedOptimizer, source: str) -> list[str]:
         known = set(saved.config)
     if saved.legacy:
         possible = known - {"learning_rate", "decay"}
-        name = next((n for n, has in HYPERPARAMETERS.items() if has == possible), "")
+        fitting = [n for n, has in HYPERPARAMETERS.items() if has == possible]
+        own = type(getattr(template, "inner_optimizer", template) if inner else template)
+        alike = [n for n in fitting if issubclass(own, CLASSES[n, True])]
+        name = next(iter(alike or fitting), "")
         if name == "Adam" and "momentum_cache" in saved.scalars:
             name = "Nadam"
     else:
@@ -196,5 +213,6 @@ def _merged(template: Any, names: list[str], stored: Config, source: str) -> Con
     for key, value in stored.items():
         if key == "current_learning_rate" or (key == "total_steps" and value != int(value)):
             continue
-        config[key] = int(value) if key == "total_steps" else value
+        name = RENAMED.get(names[0], {}).get(key, key)
+        config[name] = int(value) if key == "total_steps" else value
     return config
