@@ -15,8 +15,7 @@ import numpy as np
 
 import reference
 import surefoot
-from golden import LISTS
-from reference_base import Reference
+from reference_base import LISTS, Reference
 
 SHAPES = ((4, 3), (3,), ())
 STEPS = 14
