@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import reference
-from reference_base import Gradient, Number, Reference, Rows
+from reference_base import LISTS, Gradient, Number, Reference, Rows
 
 DIRECTORY = Path(__file__).parent / "data" / "trajectories"
 
@@ -112,10 +112,6 @@ def _number(entry: float | dict[str, Any]) -> Number:
             schedule["initial_learning_rate"], schedule["decay_steps"], schedule["decay_rate"]
         )
     return entry
-
-
-LISTS = {"exclude_from_weight_decay": "excluded", "exclude_from_layer_adaptation": "unadapted"}
-"""Arguments that are lists of patterns, and what the references call the variables they match."""
 
 
 def reference_of(case: Case) -> Reference:

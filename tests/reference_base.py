@@ -16,6 +16,9 @@ import numpy as np
 
 Number = float | Callable[[int], float]
 
+LISTS = {"exclude_from_weight_decay": "excluded", "exclude_from_layer_adaptation": "unadapted"}
+"""Arguments that are lists of patterns, and what the references call the variables they match."""
+
 
 class Rows(NamedTuple):
     """Gradient of some rows of a table; an index may stand more than once."""

@@ -12,8 +12,7 @@ import numpy as np
 
 import reference
 import surefoot
-from golden import LISTS
-from reference_base import Reference
+from reference_base import LISTS, Reference
 from surefoot.arguments.keywords import BASE_ARGUMENTS
 
 SHAPES = ((4, 3), (3,), ())

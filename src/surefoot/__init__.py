@@ -1,10 +1,11 @@
-"""RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3.
+"""RectifiedAdam, Nadam, Lookahead, Ranger and others for Keras 3.
 
 They compute what `tfa.optimizers` and `tf.keras.optimizers` of 2020 computed,
 on TensorFlow, JAX and PyTorch.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 from surefoot.default_backend import (
@@ -44,7 +45,9 @@ if _missing is None and not is_command():
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        if name.startswith("_"):
+        # An import asks for a module first and then loads it; what it needs may be half loaded.
+        is_module = name not in __all__ and importlib.util.find_spec(f"{__name__}.{name}")
+        if name.startswith("_") or is_module:
             raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
         if _missing is not None:
             raise ImportError(f"There is no surefoot.{name}: {what_to_install(str(_missing))}")

@@ -28,8 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     """All subcommands with their arguments."""
     parser = argparse.ArgumentParser(
         prog="surefoot",
-        description="RectifiedAdam, Nadam, Lookahead and Ranger for Keras 3: compare them with\n"
-        "others on your model, and convert old checkpoints.",
+        description="Optimizers of TensorFlow Addons and tf.keras 2 for Keras 3: compare them\n"
+        "with others on your model, and convert old checkpoints.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -53,9 +53,8 @@ class Diagnostics:
         managed = [o for o in self._chain if isinstance(o, BaseOptimizer)]
         if not managed:
             raise TypeError(
-                "Only the steps of RectifiedAdam, Nadam, Lookahead and Ranger can be measured. To "
-                "measure another optimizer, wrap it: `surefoot.Lookahead(optimizer, "
-                "slow_step_size=1.0)`. "
+                "Only the steps of surefoot's optimizers can be measured. To measure another one, "
+                "wrap it: `surefoot.Lookahead(optimizer, slow_step_size=1.0)`. "
                 f"Received: {optimizer!r} (of type {type(optimizer).__name__})"
             )
         self._outermost = managed[0]

@@ -44,7 +44,7 @@ def facts() -> dict[str, str]:
 
     Example:
         >>> list(facts())
-        ['surefoot', 'Python', 'Keras', 'NumPy', 'llvmlite', 'backend', 'step', 'because']
+        ['surefoot', 'Python', 'Keras', 'NumPy', 'llvmlite', 'backend', 'step', 'because', 'except']
     """
     from surefoot import __version__
 
@@ -72,7 +72,15 @@ def _backend_and_step() -> dict[str, str]:
         path, reason = engines.active().step_path()
     except RuntimeError as error:  # a backend that is not supported
         return known | {"step": str(error)}
-    return known | {"step": path, "because": reason}
+    return known | {"step": path, "because": reason, "except": _by_norm()}
+
+
+def _by_norm() -> str:
+    """The optimizers that no loop serves."""
+    import surefoot
+
+    found = [n for n in surefoot.optimizers.__all__ if getattr(surefoot, n).__dict__.get("BY_NORM")]
+    return f"{', '.join(found)}: by operations of the backend, which take norms of whole tensors"
 
 
 def _version(module: str) -> str:

@@ -33,6 +33,8 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
         0.02, sync_period=3, total_steps=20, weight_decay=0.05, **kwargs
     ),
     # Decisions that a worker with a part of the batch would take differently.
+    "LAMB": lambda **kwargs: surefoot.LAMB(0.02, weight_decay=0.1, **kwargs),
+    "NovoGrad": lambda **kwargs: surefoot.NovoGrad(0.02, weight_decay=0.01, **kwargs),
     "clipped": lambda **kwargs: surefoot.Nadam(0.02, global_clipnorm=0.05, **kwargs),
     "accumulating": lambda **kwargs: surefoot.Ranger(
         0.02, sync_period=2, gradient_accumulation_steps=2, use_ema=True, **kwargs

@@ -35,6 +35,9 @@ OPTIMIZERS: dict[str, Make] = {
     "Nadam, global_clipnorm": lambda: surefoot.Nadam(global_clipnorm=1.0),
     "RectifiedAdam, clipnorm": lambda: surefoot.RectifiedAdam(clipnorm=1.0),
     "Nadam, skip": lambda: surefoot.Nadam(nonfinite="skip"),
+    "AdaBelief": surefoot.AdaBelief,
+    "SGDW": lambda: surefoot.SGDW(0.1, momentum=0.9, nesterov=True),
+    "Yogi": surefoot.Yogi,
     "Ranger": surefoot.Ranger,
     "Ranger, skip": lambda: surefoot.Ranger(nonfinite="skip"),
     "SWA": lambda: surefoot.SWA(surefoot.Nadam()),
@@ -43,10 +46,12 @@ OPTIMIZERS: dict[str, Make] = {
 }
 
 # The number of kernels of these grows with the number of tensors: Keras's moving average goes from
-# variable to variable, and each has random numbers of its own.
+# variable to variable, and each has random numbers or a norm of its own.
 GROWING: dict[str, Make] = {
     "use_ema": lambda: surefoot.Nadam(use_ema=True, ema_overwrite_frequency=None),
     "stochastic": lambda: surefoot.RectifiedAdam(low_precision="stochastic"),
+    "LAMB": surefoot.LAMB,
+    "NovoGrad": surefoot.NovoGrad,
 }
 
 

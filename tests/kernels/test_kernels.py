@@ -5,6 +5,7 @@ The interpreter runs the text of a kernel on NumPy's arrays. `make test-gpu` run
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import numpy_arrays
 import surefoot
+from family import ON_THE_RULE, made
 from rule_loops import rule_loops, shadow_loops
 from surefoot.base.shadow import _value_of_weight
 from surefoot.engines.assignment_loops import assignment_loop
@@ -134,6 +136,7 @@ def test_addresses_that_are_not_aligned(interpreter: None) -> None:
     assert not whole[3002:].any()
 
 
+OTHERS = [o for o in ON_THE_RULE if o not in (surefoot.RectifiedAdam, surefoot.Nadam)]
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "RectifiedAdam": lambda: surefoot.RectifiedAdam(
         0.01, decay=0.01, weight_decay=0.1, total_steps=50, warmup_proportion=0.1
@@ -143,6 +146,8 @@ OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "schedule": lambda: surefoot.Nadam(
         keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9), weight_decay=0.1
     ),
+    "SGDW nesterov": lambda: surefoot.SGDW(0.01, momentum=0.9, nesterov=True),
+    **{o.__name__: functools.partial(made, o, decay=0.01) for o in OTHERS},
 }
 
 

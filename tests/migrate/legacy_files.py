@@ -54,6 +54,12 @@ DISTINCT = (
     "ranger_fixed_scale",
     "adam_loss_scaled",
     "ranger_mixed",
+    "addons_adamw",
+    "addons_sgdw",
+    "adabelief",
+    "yogi",
+    "novograd",
+    "lamb",
 )
 # Tests of their own have these: models of the user's class, layers that Keras 3 lacks,
 # and vocabularies, which are in no `.h5`.

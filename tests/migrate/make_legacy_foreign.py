@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
 from make_legacy_models import (
-    LOOKAHEAD,
     LOSSES,
     batches_for,
     keras,
@@ -25,18 +24,14 @@ from make_legacy_models import (
 
 ADDONS = tfa.optimizers
 FOREIGN = {
-    "lamb": lambda layers: ADDONS.LAMB(1e-2),
-    "addons_adamw": lambda layers: ADDONS.AdamW(1e-3, 1e-2),
-    "novograd": lambda layers: ADDONS.NovoGrad(1e-2),
     # The original saved no state of it, and so it is not in `make_legacy_models.py`.
     "multi": lambda layers: ADDONS.MultiOptimizer(
         [(legacy.SGD(1e-2), layers[:2]), (legacy.Adam(1e-2), layers[2:])]
     ),
-    "lookahead_lamb": lambda layers: LOOKAHEAD(ADDONS.LAMB(1e-2)),
     "adagrad": lambda layers: new.Adagrad(1e-2),
     "adagrad_legacy": lambda layers: legacy.Adagrad(1e-2),
 }
-IN_EVERY_KIND = ("lamb", "adagrad")
+IN_EVERY_KIND = ("adagrad",)
 
 
 def record_foreign(case, folder):

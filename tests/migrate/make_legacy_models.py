@@ -161,6 +161,29 @@ CASES = {
         "regressor",
         lambda: RADAM(tfa.optimizers.Triangular2CyclicalLearningRate(1e-3, 1e-2, step_size=4)),
     ),
+    "addons_adamw": ("text_classifier", lambda: tfa.optimizers.AdamW(1e-3, 5e-3, amsgrad=True)),
+    "addons_sgdw": (
+        "text_classifier",
+        lambda: tfa.optimizers.SGDW(1e-3, 0.05, momentum=0.8, decay=0.1),
+    ),
+    "adabelief": (
+        "text_classifier",
+        lambda: tfa.optimizers.AdaBelief(5e-3, epsilon=1e-8, weight_decay=1e-2, total_steps=25),
+    ),
+    "yogi": (
+        "text_classifier",
+        lambda: tfa.optimizers.Yogi(1e-2, l1_regularization_strength=1e-3),
+    ),
+    "lazy_adam": ("text_classifier", lambda: tfa.optimizers.LazyAdam(5e-3, beta_2=0.99)),
+    "lamb": (
+        "text_classifier",
+        lambda: tfa.optimizers.LAMB(1e-2, weight_decay=1e-2, exclude_from_weight_decay=["bias"]),
+    ),
+    "novograd": (
+        "text_classifier",
+        lambda: tfa.optimizers.NovoGrad(1e-2, weight_decay=1e-3, grad_averaging=True),
+    ),
+    "lookahead_lamb": ("regressor", lambda: LOOKAHEAD(tfa.optimizers.LAMB(1e-2), 4)),
     # tf.keras 2, OptimizerV2
     "sgd_legacy": ("regressor", lambda: legacy.SGD(0.05)),
     "sgd_momentum_legacy": (

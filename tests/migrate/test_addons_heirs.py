@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+import surefoot
 import surefoot.migrate
 from migrate.legacy_files import DATA, arrays_of
 
@@ -46,9 +47,9 @@ HEIRS: dict[str, Callable[[], Any]] = {
     "metrics.FBetaScore": lambda: metric(keras.metrics.FBetaScore(beta=2.0, threshold=0.5)),
     "metrics.RSquare": lambda: metric(keras.metrics.R2Score()),
     "metrics.HammingLoss": lambda: 1 - metric(keras.metrics.BinaryAccuracy(threshold=0.5)),
-    "optimizers.AdamW": lambda: trained(keras.optimizers.AdamW(0.1, weight_decay=0.1)),
-    "optimizers.SGDW": lambda: trained(keras.optimizers.SGD(0.1, weight_decay=0.1)),
-    "optimizers.LAMB": lambda: trained(keras.optimizers.Lamb(0.1, epsilon=1e-6)),
+    "optimizers.AdamW": lambda: trained(surefoot.AdamW(0.01, 0.1)),
+    "optimizers.SGDW": lambda: trained(surefoot.SGDW(0.01, 0.1)),
+    "optimizers.LAMB": lambda: trained(surefoot.LAMB(0.1)),
     "image.rotate": lambda: keras.ops.image.affine_transform(
         IMAGES, np.repeat(RECORDED["matrix"], len(IMAGES), 0)
     ),

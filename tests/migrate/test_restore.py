@@ -98,6 +98,15 @@ def test_checkpoint_alone_says_what_it_assumes(case: str) -> None:
         ),
         ("adam_loss_scaled", keras.optimizers.Adam),
         ("adamw", lambda: keras.optimizers.AdamW(weight_decay=0.02, clipnorm=0.5)),
+        ("addons_adamw", lambda: surefoot.AdamW(0.5, amsgrad=True)),
+        ("addons_sgdw", lambda: surefoot.SGDW(0.5, momentum=0.5)),
+        pytest.param(
+            "adabelief", lambda: surefoot.AdaBelief(epsilon=1e-8), marks=pytest.mark.extended
+        ),
+        ("yogi", surefoot.Yogi),
+        pytest.param("lazy_adam", surefoot.LazyAdam, marks=pytest.mark.extended),
+        ("lamb", lambda: surefoot.LAMB(exclude_from_weight_decay=["bias"])),
+        ("novograd", surefoot.NovoGrad),
     ],
 )
 def test_checkpoints_of_other_models_and_optimizers(

@@ -49,6 +49,7 @@ def test_what_is_installed_and_how_a_step_is_made() -> None:
     assert facts["Keras"] == keras.__version__
     assert facts["backend"] == f"{BACKEND} {sys.modules[BACKEND].__version__}"
     assert step(facts) == (LOOP, "nothing is in its way")
+    assert facts["except"].startswith("LAMB, NovoGrad: by operations of the backend")
 
 
 def test_switched_off() -> None:

@@ -37,7 +37,7 @@ def module_and_export(copy: Path) -> None:
     insert(
         exports, "from surefoot.optimizers.lookahead", "from surefoot.optimizers.adam import Adam\n"
     )
-    insert(exports, '    "SWA",', '    "Adam",\n')
+    insert(exports, '    "AdamW",', '    "Adam",\n')
 
 
 def page_and_changelog(copy: Path) -> None:

@@ -14,25 +14,22 @@ _CELL = f"{NONE}; write a cell for `keras.layers.RNN`"
 # By module of `tfa`: names that are separated by blanks, and their heir.
 HEIRS: dict[str, dict[str, str]] = {
     "optimizers": {
-        "RectifiedAdam Lookahead": "`surefoot.RectifiedAdam`, `surefoot.Lookahead`: the same",
-        "AdamW": f"`keras.optimizers.AdamW`, where `weight_decay` comes second; it {_DECAY}",
-        "SGDW": f"`keras.optimizers.SGD(weight_decay=...)`, which {_DECAY}",
-        "DecoupledWeightDecayExtension extend_with_decoupled_weight_decay": "the argument "
+        "RectifiedAdam Lookahead AdamW SGDW AdaBelief Yogi LazyAdam LAMB NovoGrad": "the same "
+        "name in `surefoot.optimizers`: the same",
+        "DecoupledWeightDecayExtension extend_with_decoupled_weight_decay": "for Adam and "
+        "SGD `surefoot.AdamW` and `surefoot.SGDW`; for others the argument "
         f"`weight_decay` of each optimizer in `keras.optimizers`, which {_DECAY}",
-        "LAMB": "`keras.optimizers.Lamb`; `epsilon` was 1e-6, and `weight_decay` is applied apart "
-        "from the adapted step there (`optax.lamb` in a loop of JAX adds it as before)",
-        "LazyAdam": f"{NONE} among Adams; `surefoot.RectifiedAdam(lazy=True)` has lazy moments",
         "MovingAverage SWA MultiOptimizer": "`surefoot.MovingAverage`, `surefoot.SWA`, "
         "`surefoot.MultiOptimizer`: the same",
         "AveragedOptimizerWrapper": f"{NONE}; `surefoot.MovingAverage` and `surefoot.SWA` are the "
         "optimizers that were built on it",
         "CyclicalLearningRate TriangularCyclicalLearningRate Triangular2CyclicalLearningRate "
         "ExponentialCyclicalLearningRate": "the same name in `surefoot`: the same",
-        "AdaBelief": f"{NONE} in Keras; `optax.adabelief` in a loop of JAX",
-        "NovoGrad": f"{NONE} in Keras; `optax.novograd` in a loop of JAX",
-        "Yogi": f"{NONE} in Keras; `optax.yogi` in a loop of JAX",
         "COCOB": f"{NONE} in Keras; `optax.contrib.cocob` in a loop of JAX",
-        "ConditionalGradient ProximalAdagrad": NONE,
+        "ProximalAdagrad": f"{NONE}; `keras.optimizers.Adagrad` is the same without "
+        "regularization, and `surefoot.Yogi` has the proximal steps of L1 and L2",
+        "ConditionalGradient": f"{NONE}; `keras.constraints.MaxNorm` holds weights within the same "
+        "ball after the steps of any optimizer",
         "KerasLegacyOptimizer": "`keras.optimizers.Optimizer`",
     },
     "activations": {

@@ -133,7 +133,10 @@ def _outcome(model: Any, optimizer: Any, trajectory: Any, values: Any) -> dict[s
             for slot_name, slot in slots.of(variable).items():
                 value = values_of[id(slot)]
                 first_device += value.addressable_shards[0].data.nbytes
-                same = value.sharding.is_equivalent_to(variable.value.sharding, value.ndim)
+                if value.ndim:
+                    same = value.sharding.is_equivalent_to(variable.value.sharding, value.ndim)
+                else:  # of NovoGrad, for all of the variable
+                    same = value.sharding.is_fully_replicated
                 specs.append((variable.path.split("/", 1)[1], slot_name, str(same)))
     return {
         "trajectory": np.stack(trajectory),

@@ -12,6 +12,7 @@ import surefoot
 from surefoot.legacy_api.heirs import heir
 from surefoot.migrate.allowed import CustomObjects, construct, make_object
 from surefoot.migrate.errors import MigrationError
+from surefoot.migrate.optimizers.addons_tables import ADDONS_TABLES
 from surefoot.migrate.optimizers.legacy_rmsprop import LegacyRMSprop
 from surefoot.migrate.optimizers.table_optimizers import (
     TableAdam,
@@ -34,6 +35,14 @@ REMOVED_ARGUMENTS = ("jit_compile", "is_legacy_optimizer")
 CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
+ADDONS_OPTIMIZERS: list[Any] = [
+    cls
+    for name in surefoot.optimizers.__all__
+    if keras.saving.get_registered_object(f"Addons>{name}") is (cls := getattr(surefoot, name))
+    and cls is not surefoot.Lookahead
+]
+"""Those of TensorFlow Addons whose arguments here are the same."""
+
 # For a model with embeddings: the class that updates their tables as the original did.
 FOR_TABLES: dict[type, type] = {
     surefoot.RectifiedAdam: TableRectifiedAdam,
@@ -42,6 +51,7 @@ FOR_TABLES: dict[type, type] = {
     keras.optimizers.Nadam: TableKerasNadam,
     keras.optimizers.RMSprop: TableRMSprop,
     LegacyRMSprop: TableLegacyRMSprop,
+    **ADDONS_TABLES,
 }
 # Optimizers of TensorFlow Addons around one other.
 WRAPPERS: dict[str, type] = {
@@ -49,7 +59,13 @@ WRAPPERS: dict[str, type] = {
     "MovingAverage": surefoot.MovingAverage,
     "SWA": surefoot.SWA,
 }
-NAMES_TABLES = (TableRectifiedAdam, TableNadam, TableMomentumSGD, TableMomentumRMSprop)
+NAMES_TABLES = (
+    TableRectifiedAdam,
+    TableNadam,
+    TableMomentumSGD,
+    TableMomentumRMSprop,
+    *ADDONS_TABLES.values(),
+)
 
 
 class OptimizerBuilder:
@@ -65,7 +81,10 @@ class OptimizerBuilder:
         self.tables = list(tables)
         self.notes: list[str] = []
         self._makers: dict[tuple[str, bool], Callable[[Config], Any]] = {
-            ("RectifiedAdam", True): lambda c: self._construct(surefoot.RectifiedAdam, c),
+            **{
+                (cls.__name__, True): functools.partial(self._construct, cls)
+                for cls in ADDONS_OPTIMIZERS
+            },
             **{(n, True): functools.partial(self._wrapper, c) for n, c in WRAPPERS.items()},
             ("MultiOptimizer", True): self._multi_optimizer,
             ("Nadam", True): self._nadam,
@@ -93,7 +112,10 @@ class OptimizerBuilder:
         """
         if saved.problem is not None and saved.class_name in ("", *(n for n, _ in self._makers)):
             raise saved.problem
-        return self._build(saved.class_name, saved.config, saved.legacy)
+        config = saved.config
+        if saved.class_name == "NovoGrad" and "vhat" in saved.slots:
+            config = {**config, "amsgrad": True}  # which its config left out
+        return self._build(saved.class_name, config, saved.legacy)
 
     def _build(self, name: str, config: Config, legacy: bool) -> Any:
         if (name, legacy) not in self._makers:

@@ -11,6 +11,7 @@ import numpy as np
 
 import surefoot
 from surefoot.base.averaging import AVERAGE
+from surefoot.base.moment_optimizer import MomentOptimizer
 from surefoot.base.optimizer import BaseOptimizer
 from surefoot.base.shadow import ShadowOptimizer
 from surefoot.migrate.errors import MigrationError
@@ -30,7 +31,8 @@ KERAS_SLOTS: dict[type, dict[str, str]] = {
         "average_gradient": "average_gradient",
     },
 }
-MANAGED = (surefoot.RectifiedAdam, surefoot.Nadam)
+MANAGED = MomentOptimizer
+"""Optimizers with the original's slots by the original's names."""
 
 
 class StateTransfer:

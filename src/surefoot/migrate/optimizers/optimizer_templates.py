@@ -16,13 +16,13 @@ import keras
 import surefoot
 from surefoot.base.averaging import AveragingOptimizer
 from surefoot.migrate.errors import MigrationError
-from surefoot.migrate.optimizers.optimizer_configs import WRAPPERS
+from surefoot.migrate.optimizers.optimizer_configs import ADDONS_OPTIMIZERS, WRAPPERS
 from surefoot.migrate.readers.description import Config, SavedOptimizer
 
 # Arguments of Keras 3 that the old classes lack.
 NEW_ARGUMENTS = ("loss_scale_factor", "gradient_accumulation_steps")
 CLASSES: dict[tuple[str, bool], Any] = {
-    ("RectifiedAdam", True): surefoot.RectifiedAdam,
+    **{(cls.__name__, True): cls for cls in ADDONS_OPTIMIZERS},
     ("Nadam", True): surefoot.Nadam,
     **{(name, True): cls for name, cls in WRAPPERS.items()},
     ("SGD", True): keras.optimizers.SGD,
@@ -34,14 +34,23 @@ CLASSES: dict[tuple[str, bool], Any] = {
     ("RMSprop", False): keras.optimizers.RMSprop,
     ("Nadam", False): keras.optimizers.Nadam,
 }
-# By what a checkpoint tells the old classes apart: LAMB has Adam's variables and one more.
+# By what a checkpoint tells the old classes apart, those first that it is taken for where it is
+# one of several and no model says which.
 ADAM = {"beta_1", "beta_2"}
+RECTIFIED = ADAM | {"min_lr", "sma_threshold", "total_steps", "warmup_proportion", "weight_decay"}
+REGULARIZED = {"l1_regularization_strength", "l2_regularization_strength"}
 HYPERPARAMETERS = {
-    "RectifiedAdam": ADAM
-    | {"min_lr", "sma_threshold", "total_steps", "warmup_proportion", "weight_decay"},
+    "RectifiedAdam": RECTIFIED,
+    "AdaBelief": RECTIFIED,
     "RMSprop": {"momentum", "rho"},
     "Adam": ADAM,
+    "LazyAdam": ADAM,
+    "AdamW": ADAM | {"weight_decay"},
+    "LAMB": ADAM | {"weight_decay"},
+    "NovoGrad": ADAM | {"weight_decay", "grad_averaging"},
+    "Yogi": ADAM | REGULARIZED | {"epsilon"},
     "SGD": {"momentum"},
+    "SGDW": {"momentum", "weight_decay"},
 }
 SLOTS = {
     "RectifiedAdam": {"m", "v", "vhat"},
@@ -50,9 +59,13 @@ SLOTS = {
     "Nadam": {"m", "v"},
     "SGD": {"m", "momentum"},
 }
+SLOTS |= dict.fromkeys(("AdaBelief", "LazyAdam", "AdamW", "NovoGrad"), SLOTS["Adam"])
+SLOTS |= {"LAMB": SLOTS["Nadam"], "Yogi": SLOTS["Nadam"], "SGDW": {"momentum"}}
 # Old classes for which a checkpoint contains all arguments except epsilon.
 COMPLETE_EXCEPT_EPSILON = ("RectifiedAdam", "Nadam", "Adam")
 EPSILON = 1e-7
+# Variables that are not called as the arguments.
+RENAMED = {"Yogi": {"beta_1": "beta1", "beta_2": "beta2"}}
 LOOKALIKES = {"RectifiedAdam": "AdaBelief", "Adam": "LazyAdam"}
 
 
@@ -140,7 +153,10 @@ def _inferred(saved: SavedOptimizer, template: Any, source: str) -> list[str]:
         known = set(saved.config)
     if saved.legacy:
         possible = known - {"learning_rate", "decay"}
-        name = next((n for n, has in HYPERPARAMETERS.items() if has == possible), "")
+        fitting = [n for n, has in HYPERPARAMETERS.items() if has == possible]
+        own = type(getattr(template, "inner_optimizer", template) if inner else template)
+        alike = [n for n in fitting if issubclass(own, CLASSES[n, True])]
+        name = next(iter(alike or fitting), "")
         if name == "Adam" and "momentum_cache" in saved.scalars:
             name = "Nadam"
     else:
@@ -206,5 +222,6 @@ def _merged(template: Any, names: list[str], stored: Config, source: str) -> Con
     for key, value in stored.items():
         if key == "current_learning_rate" or (key == "total_steps" and value != int(value)):
             continue
-        config[key] = int(value) if key == "total_steps" else value
+        name = RENAMED.get(names[0], {}).get(key, key)
+        config[name] = int(value) if key == "total_steps" else value
     return config

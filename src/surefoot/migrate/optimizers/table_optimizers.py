@@ -75,19 +75,31 @@ class TouchedRowsOfTable(TouchedRows):
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
         untouched = [
-            (state, ops.copy(state.value), touched_rows(gradient))
+            (name, variable, state, ops.copy(state.value), touched_rows(gradient))
             for gradient, variable in zip(grads, trainable_variables, strict=True)
             if table_name(variable) in self._tables and not is_list_of_rows(gradient)
-            for state in self._moved_states(variable)
+            for name, state in self._moved_states(variable)
         ]
         super()._backend_update_step(grads, trainable_variables, learning_rate)  # type: ignore[misc]
-        for state, old, touched in untouched:
-            state.assign(ops.where(touched, state.value, old))
+        for name, variable, state, old, touched in untouched:
+            rest = self._at_rest(name, variable, old, state.value)
+            state.assign(ops.where(touched, state.value, rest))
 
-    def _moved_states(self, variable: Any) -> Iterator[Any]:
-        yield variable
+    def _moved_states(self, variable: Any) -> Iterator[tuple[str, Any]]:
+        """What a dense gradient changes in rows where it is zero, by name."""
+        yield "variable", variable
         if "master" in self.get_slot_names():  # type: ignore[attr-defined]
-            yield self.get_slot(variable, "master")  # type: ignore[attr-defined]
+            yield "master", self.get_slot(variable, "master")  # type: ignore[attr-defined]
+
+    def _at_rest(self, name: str, variable: Any, old: Any, new: Any) -> Any:
+        """What it should be there, given what it was, and what it became."""
+        del name, variable, new
+        return old
+
+    def _number(self, name: str, like: Any) -> Any:
+        """A hyperparameter of the step, by the name under which it is kept, in a dtype."""
+        numbers = self.hyperparameters.in_step(self.iterations)  # type: ignore[attr-defined]
+        return ops.cast(ops.convert_to_tensor(numbers[name]), like.dtype)
 
 
 def is_list_of_rows(gradient: Any) -> bool:

@@ -68,7 +68,7 @@ def sort_named_state(
             if position >= len(keys_by_name[variable]):
                 raise MigrationError(f"{source}: the optimizer has {name!r} more than once.")
             key = keys_by_name[variable][position]
-            if value.shape != shapes[key]:
+            if value.shape not in (shapes[key], ()):  # one number is the second moment of NovoGrad
                 raise MigrationError(
                     f"{source}: the shape of the optimizer's {name!r} differs from its weight's. "
                     f"Received: {value.shape} for {shapes[key]}."
