@@ -18,8 +18,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Gradients do not exist for variables", "ignore:No optimizer of 'MultiOptimizer'"
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
-
 CASES = golden.CASES if BACKEND == "tensorflow" else golden.DENSE
 
 
