@@ -6,6 +6,7 @@ import pytest
 
 from compare.runs import HEADER, record
 from surefoot.compare import UsageError
+from surefoot.compare.search.space import Setting
 from surefoot.compare.trials.store import FILE, Store, Trial, read
 
 pytestmark = pytest.mark.once
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.once
 def write(folder, results):
     store = Store(folder)
     store.start(HEADER)
-    store.plan(["a"], [0.1], list(range(len(results))))
+    store.plan("search", ["a"], [Setting(0.1)], list(range(len(results))))
     for seed, result in enumerate(results):
         store.add(Trial("a", 0.1, seed), record(result))
     return store
@@ -36,14 +37,15 @@ def test_cut_off_at_any_byte_it_loses_only_the_line_being_written(tmp_path):
     for length in range(0, len(whole) + 1, 7):
         (tmp_path / FILE).write_bytes(whole[:length])
         complete = sum(end <= length for end in ends)
-        run = Store(tmp_path).resume(HEADER)
-        assert len(run.records) == max(complete - 2, 0)
+        store = Store(tmp_path)
+        store.resume(HEADER)
+        assert len(store.run.records) == max(complete - 2, 0)
         # What is added now starts on a line of its own.
-        Store(tmp_path).add(Trial("a", 0.1, 9), record(0.9))
+        store.add(Trial("a", 0.1, 9), record(0.9))
         assert Trial("a", 0.1, 9) in read(tmp_path / FILE).records
 
 
-@pytest.mark.parametrize("name", ["task", "steps", "backend", "data_sha256", "threads"])
+@pytest.mark.parametrize("name", ["task", "steps", "backend", "data_sha256", "threads", "schedule"])
 def test_a_different_run_is_not_gone_on_with(tmp_path, name):
     write(tmp_path, [0.5])
     before = (tmp_path / FILE).read_bytes()

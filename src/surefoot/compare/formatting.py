@@ -1,5 +1,8 @@
 """Formats numbers for the table, the verdict and the report."""
 
+from collections.abc import Sequence
+
+from surefoot.compare.search.space import Setting
 from surefoot.compare.statistics.summary import Width
 
 
@@ -18,6 +21,23 @@ def rate(value: float) -> str:
     """
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def setting_text(setting: Setting) -> str:
+    """A learning rate, with the other hyperparameters that were searched."""
+    others = [f"{name} {number(value)}" for name, value in setting.others]
+    return ", ".join([f"learning rate {rate(setting.learning_rate)}", *others])
+
+
+def join(names: Sequence[str]) -> str:
+    """A list in a sentence.
+
+    Example:
+        >>> from surefoot.compare.formatting import join
+        >>> join(["a", "b", "c"])
+        'a, b and c'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def factor_text(width: Width) -> str:

@@ -50,6 +50,7 @@ def merge(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         key = tuple(run.header.get(name) for name in IDENTITY)
         into = merged.setdefault(key, Run(run.header))
+        into.starts += run.starts
         into.plans += run.plans
         into.failures |= run.failures
         for trial, record in run.records.items():

@@ -17,11 +17,28 @@ SECONDS_BETWEEN_EVENTS = 0.5
 
 @dataclass(frozen=True)
 class Request:
-    """What every worker trains; `None` means the task's default."""
+    """What every worker trains; `None` means the task's default.
 
-    task: str
+    Attributes:
+        task: Its name, or a `Task` for workers in the same process.
+        added: Optimizers in addition to the others.
+        schedule: Of optimizers of which nothing else is said.
+        varied: Further hyperparameters that are searched.
+        target: A result, or one of the optimizers, whose result is the target.
+    """
+
+    task: Any
     steps: int | None
     optimizers: tuple[str, ...] | None
+    added: tuple[str, ...] = ()
+    schedule: str = "constant"
+    varied: tuple[str, ...] = ()
+    target: float | str | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All that names the user's own objects."""
+        return (self.task, *(self.optimizers or ()), *self.added)
 
 
 @dataclass(frozen=True)

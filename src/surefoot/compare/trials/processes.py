@@ -43,11 +43,11 @@ class ProcessEngine(Engine[_Process]):
         with environment(self._environment()):
             process.start()
         theirs.close()
-        ours.send((self.request.task, self.request.steps, self.request.optimizers))
+        ours.send(self.request)
         self._workers.append(_Process(process=process, connection=ours))
 
     def _assign(self, worker: _Process, optimizer: int, trial: Trial) -> None:
-        worker.connection.send((optimizer, trial.learning_rate, trial.seed))
+        worker.connection.send((optimizer, trial.learning_rate, trial.seed, dict(trial.others)))
 
     def _listen(self) -> list[tuple[_Process, tuple[Any, ...]]]:
         connections = [worker.connection for worker in self._workers]

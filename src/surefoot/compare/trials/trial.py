@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -88,18 +88,25 @@ class Trainer:
     def __init__(self, task: Task, steps: int) -> None:
         self._task = task
         self._steps = steps
-        self._recipe: Recipe | None = None
+        self._compiled: tuple[Recipe, Mapping[str, float]] | None = None
         self._model: Any = None
         self._state: list[Any] = []
         self._initial: dict[int, list[Any]] = {}
 
-    def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
+    def run(
+        self,
+        recipe: Recipe,
+        learning_rate: float,
+        seed: int,
+        others: Mapping[str, float] | None = None,
+    ) -> Training:
         """Run one trial, one step per iteration.
 
         Args:
             recipe: The optimizer.
-            learning_rate: Its learning rate, before the factors of its modifiers.
+            learning_rate: Its learning rate, before the factors of its schedule.
             seed: A non-negative integer.
+            others: Further hyperparameters by name.
 
         Yields:
             The number of steps done and the latest training loss.
@@ -107,13 +114,14 @@ class Trainer:
         Returns:
             The outcome, as the return value of the generator.
         """
-        initial = self._initial_state(seed)
-        if recipe is not self._recipe or not recipe.is_resettable:
-            self._compile(recipe, learning_rate)
+        initial, others = self._initial_state(seed), others or {}
+        # A step is compiled with the hyperparameters other than the learning rate in it.
+        if self._compiled != (recipe, others) or not recipe.is_resettable:
+            self._compile(recipe, learning_rate, others)
         # For random numbers drawn during the run, such as dropout in layers without a seed.
         keras.utils.set_random_seed(seed)
         _assign(self._state, initial)
-        self._start_optimizer(recipe, learning_rate)
+        self._start_optimizer(recipe, learning_rate, others)
         return (yield from self._train(recipe.schedule, learning_rate, seed))
 
     def _initial_state(self, seed: int) -> list[Any]:
@@ -123,7 +131,7 @@ class Trainer:
             self._initial[seed] = [numbers(v) for v in model.variables]
         return self._initial[seed]
 
-    def _compile(self, recipe: Recipe, learning_rate: float) -> None:
+    def _compile(self, recipe: Recipe, learning_rate: float, others: Mapping[str, float]) -> None:
         metric = self._task.metric
         if isinstance(metric, keras.metrics.Metric):
             metric = type(metric).from_config(metric.get_config())
@@ -133,19 +141,21 @@ class Trainer:
         # The list is made before compile, which adds the variables of metrics.
         self._state = list(self._model.variables)
         self._model.compile(
-            optimizer=recipe.factory(learning_rate),
+            optimizer=recipe.factory(learning_rate, **others),
             loss=self._task.loss,
             metrics=[] if metric is None else [metric],
         )
-        self._recipe = recipe
+        self._compiled = recipe, others
 
-    def _start_optimizer(self, recipe: Recipe, learning_rate: float) -> None:
+    def _start_optimizer(
+        self, recipe: Recipe, learning_rate: float, others: Mapping[str, float]
+    ) -> None:
         """Reset the optimizer's state; the model's variables must already be reset."""
         optimizer = self._model.optimizer
         if not optimizer.built:
             optimizer.build(self._model.trainable_variables)
         if recipe.is_resettable:
-            fresh = recipe.factory(learning_rate)
+            fresh = recipe.factory(learning_rate, **others)
             fresh.build(self._model.trainable_variables)
             _assign(optimizer.variables, [numbers(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
