@@ -151,7 +151,7 @@ class _Comparison:
 
     def extend(self) -> None:
         """While an optimum is at the edge, try learning rates beyond it, with each optimizer."""
-        what = "beyond the range, because a best learning rate is at its edge"
+        what = "further learning rates, because a best one is the lowest or highest tried"
         beyond = {x: self.trainer.run.settings(x, "extension") for x in self.labels}
         rates = list(dict.fromkeys(each.learning_rate for x in beyond.values() for each in x))
         while True:

@@ -13,7 +13,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 
 from surefoot.compare.search.space import Axis, Setting
 
-_SEED = 0
+# Of a thousand seeds, one whose first 3 to 16 points leave the smallest gaps in one dimension: at
+# most twice those of even spacing.
+_SEED = 718
 
 
 def quasi_random(axes: Sequence[Axis], count: int) -> list[Setting]:

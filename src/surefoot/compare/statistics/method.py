@@ -28,7 +28,7 @@ def noise(summary: Summary) -> list[str]:
     if summary.validation_noise is None:
         return []
     return [
-        f"The {summary.validation_labels} labels of the validation data alone leave the "
+        f"The {summary.validation_examples} examples of the validation data alone leave the "
         f"{summary.metric} uncertain by {number(summary.validation_noise, 2)} (standard error): "
         "a smaller difference may not be there on other data, however many seeds show it."
     ]
@@ -60,7 +60,7 @@ def edges(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if method.beyond:
         rates = join([rate(each) for each in method.beyond])
         sentences.append(
-            f"A best learning rate was at the edge of the range, so {rates} "
+            f"A best learning rate was the lowest or highest tried, so {rates} "
             f"{'was' if len(method.beyond) == 1 else 'were'} tried as well, with each optimizer."
         )
     at_edge = [each.label for each in ranked if each.is_at_edge and each.settings > 1]

@@ -144,8 +144,8 @@ class Summary:
         target: The result for which the time to reach it is measured.
         target_of: The optimizer whose best result in the search is the target, if one was chosen.
         is_target_given: Whether somebody chose the target; otherwise it is the bound.
-        validation_labels: How many labels the metric is a share of; `None` if that is not known.
-        validation_noise: The standard error of the best result that the number of labels leaves.
+        validation_examples: How many there are; `None` in runs that did not record it.
+        validation_noise: The standard error of the best result that their number alone leaves.
         is_confirmed: Whether all means of best learning rates are of fresh seeds.
         failures: Optimizers that could not be trained, and why.
         planned, done: Numbers of trials requested and on disk.
@@ -164,7 +164,7 @@ class Summary:
     method: Method = Method()
     target_of: str | None = None
     is_target_given: bool = False
-    validation_labels: int | None = None
+    validation_examples: int | None = None
     validation_noise: float | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""What is known of the value that is compared: its bounds, and what it is a mean of."""
+"""What is known of the value that is compared: its bounds, and its noise."""
 
+import math
 import re
+from typing import Any
 
 import keras
 
+from surefoot.compare.trials.checks import numbers
 from surefoot.compare.trials.task import Task, count_examples, leaves
 
 _SHARES = re.compile("accuracy|auc|precision|recall|f1|fbeta|iou|sensitivity|specificity")
 _DISTANCES = re.compile("error|crossentropy|hinge|huber|logcosh|^(mse|mae|mape|msle)$")
+_BATCH = 1024
 
 
 def bounds(task: Task) -> tuple[float | None, float | None]:
@@ -18,13 +22,40 @@ def bounds(task: Task) -> tuple[float | None, float | None]:
     return (0.0 if _DISTANCES.search(name) else None), None
 
 
-def label_count(task: Task) -> int | None:
-    """How many labels an accuracy is the share of, if it is one and they are independent."""
-    name = "" if task.metric is None else _name(task.metric)
-    count = count_examples(task.validation)
-    one_each = all(label.size == count for label in leaves(task.validation[1]))
+def validation_noise(task: Task, model: Any, result: float) -> float | None:
+    """The standard error of a result that the number of validation examples alone leaves.
+
+    Args:
+        task: The task.
+        model: The trained model.
+        result: The compared value.
+
+    Returns:
+        `None` if it is not known: for metrics other than an accuracy of one label per example, and
+        for losses that are not Keras's or of several outputs.
+    """
+    inputs, targets = task.validation
+    count = count_examples(inputs)
+    if task.metric is not None:
+        is_share = _is_accuracy(task.metric, targets, count) and 0 <= result <= 1
+        return math.sqrt(result * (1 - result) / count) if is_share else None
+    loss = keras.losses.get(task.loss) if isinstance(task.loss, str) else task.loss
+    each = loss.call if isinstance(loss, keras.losses.Loss) else loss
+    if not getattr(each, "__module__", "").startswith("keras.") or len(leaves(targets)) > 1:
+        return None
+    outputs = model.predict(inputs, batch_size=_BATCH, verbose=0)
+    losses = numbers(
+        each(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(outputs))
+    )
+    by_example = losses.reshape(count, -1).mean(axis=1)
+    return float(by_example.std(ddof=1) / math.sqrt(count)) if count > 1 else None
+
+
+def _is_accuracy(metric: object, targets: Any, count: int) -> bool:
+    name = _name(metric)
+    one_each = all(label.size == count for label in leaves(targets))
     is_share = name == "acc" or name.endswith("accuracy")
-    return count if is_share and (one_each or name.startswith("categorical")) else None
+    return is_share and (one_each or name.startswith("categorical"))
 
 
 def _name(value: object) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from surefoot.compare.search.registry import Recipe
 from surefoot.compare.trials.checks import new_model, numbers
+from surefoot.compare.trials.measures import validation_noise
 from surefoot.compare.trials.task import Task, count_examples, pick
 
 # The number of evaluations in a run: the points of a curve after its start.
@@ -56,6 +57,8 @@ class Outcome:
             the load of the machine.
         result: The compared value after the last step; `None` if the run diverged.
         curve: The values measured during the run.
+        validation_noise: The standard error of the result that the number of validation examples
+            leaves; `None` if it is not known.
     """
 
     status: str
@@ -63,6 +66,7 @@ class Outcome:
     seconds_per_step: float | None
     result: float | None
     curve: Curve
+    validation_noise: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as plain values for JSON."""
@@ -191,7 +195,8 @@ class Trainer:
                 return Outcome("diverged", step, seconds / timed, None, curve)
         result = curve.result[-1]
         status = "diverged" if result is None else "finished"
-        return Outcome(status, step, seconds / timed, result, curve)
+        noise = None if result is None else validation_noise(self._task, self._model, result)
+        return Outcome(status, step, seconds / timed, result, curve, _finite(noise))
 
     def _step(self, x: Any, y: Any) -> float:
         try:

@@ -57,8 +57,8 @@ class Worker:
         from surefoot.compare.search.registry import resolve
         from surefoot.compare.search.space import parse_varied
         from surefoot.compare.trials.checks import check_task
-        from surefoot.compare.trials.measures import bounds, label_count
-        from surefoot.compare.trials.task import Task, load_task
+        from surefoot.compare.trials.measures import bounds
+        from surefoot.compare.trials.task import Task, count_examples, load_task
         from surefoot.compare.trials.trial import Trainer
 
         task = request.task if isinstance(request.task, Task) else load_task(request.task)
@@ -87,7 +87,7 @@ class Worker:
             "keras": keras.__version__,
             "surefoot": surefoot.__version__,
             "bounds": bounds(task),
-            "validation_labels": label_count(task),
+            "validation_examples": count_examples(task.validation),
             "labels": labels,
             "own_schedules": [each.label for each in self._recipes if each.has_own_schedule],
             "varied": {recipe.label: list(recipe.varied) for recipe in self._recipes},
