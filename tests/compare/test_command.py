@@ -142,6 +142,9 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
         (["--steps", "1.5"], "--steps"),
         (["--jobs", "-1"], "--jobs"),
         (["--threads", "0"], "--threads"),
+        (["--search", "random"], "known are qmc, tpe, grid"),
+        (["--budget", "soon"], "30m"),
+        (["--add", "sgd"], "there is none in"),
     ],
 )
 def test_wrong_requests_are_refused_at_once(capsys, tmp_path, arguments, expected):
@@ -175,6 +178,16 @@ def test_what_only_keras_knows_is_wrong_is_refused_too(
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.once
+def test_a_run_is_not_overwritten_unasked(finished, task_file, capsys):
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["compare", f"{task_file}:line", "--out", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "holds a run; go on with it by --resume, replace it by --overwrite" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.once

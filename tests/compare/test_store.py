@@ -6,6 +6,7 @@ import pytest
 
 from compare.runs import HEADER, record
 from surefoot.compare import UsageError
+from surefoot.compare.comparison import asked_before
 from surefoot.compare.search.space import Setting
 from surefoot.compare.trials.store import FILE, Store, Trial, read
 
@@ -28,6 +29,32 @@ def test_what_is_written_is_read(tmp_path):
     assert run.records == {Trial("a", 0.1, 0): record(0.5), Trial("a", 0.1, 1): record(None)}
     assert run.failures == {"b": "no"}
     assert run.planned == set(run.records)
+
+
+def test_trials_of_before_there_were_schedules_and_settings_are_read(tmp_path):
+    lines = [
+        {"kind": "run", "format": 1, **{k: v for k, v in HEADER.items() if k != "schedule"}},
+        {"kind": "plan", "optimizers": ["a"], "learning_rates": [0.1, 1.0], "seeds": [0]},
+        {"kind": "trial", "optimizer": "a", "learning_rate": 0.1, "seed": 0, **record(0.5)},
+    ]
+    (tmp_path / FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = read(tmp_path / FILE)
+    assert run.planned == {Trial("a", 0.1, 0), Trial("a", 1.0, 0)}
+    assert run.records == {Trial("a", 0.1, 0): record(0.5)}
+    assert run.header["schedule"] == "constant"
+    assert asked_before(tmp_path)["schedule"] == "constant"
+
+
+def test_all_hyperparameters_identify_a_trial(tmp_path):
+    store = write(tmp_path, [])
+    settings = [Setting(0.1, (("beta_1", 0.9), ("weight_decay", x))) for x in (0.001, 0.01)]
+    store.plan("search", ["a"], settings, [0])
+    for i, setting in enumerate(settings):
+        store.add(Trial.at("a", setting, 0), record(i / 2))
+    run = read(tmp_path / FILE)
+    assert run.records == store.run.records
+    assert run.planned == set(run.records)
+    assert run.settings("a", "search") == [Setting(0.1), *settings][-2:]
 
 
 def test_cut_off_at_any_byte_it_loses_only_the_line_being_written(tmp_path):

@@ -31,10 +31,13 @@ def validation_noise(task: Task, model: Any, result: float) -> float | None:
         result: The compared value.
 
     Returns:
-        `None` if it is not known: for metrics other than an accuracy of one label per example, and
-        for losses that are not Keras's or of several outputs.
+        `None` if it is not known: for metrics other than an accuracy of one label per example, for
+        losses that are not Keras's or of several outputs, and with weights of the examples.
     """
-    inputs, targets = task.validation
+    examples: tuple[Any, ...] = task.validation
+    if len(examples) > 2:
+        return None
+    inputs, targets = examples
     count = count_examples(inputs)
     if task.metric is not None:
         is_share = _is_accuracy(task.metric, targets, count) and 0 <= result <= 1
