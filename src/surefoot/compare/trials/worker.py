@@ -58,6 +58,8 @@ class Worker:
         from surefoot.compare.trials.task import load_task
         from surefoot.compare.trials.trial import Trainer
 
+        # Data that the task draws at random, or a dataset shuffles, are the same in each worker.
+        keras.utils.set_random_seed(0)
         task = load_task(reference)
         steps = steps or task.steps
         self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
