@@ -100,6 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare(settings)
     except UsageError as error:
         return refuse(error)
+    except OSError as error:
+        # Such as a full disk. What is written stays readable: an incomplete last line is left out.
+        return refuse(
+            f"{fault(error)}; the finished trials are in {settings.folder}; to continue, run the "
+            "same command with --resume"
+        )
     except KeyboardInterrupt:
         print(
             f"stopped; the finished trials are in {settings.folder}; "
@@ -111,10 +117,16 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def refuse(error: UsageError) -> int:
+def refuse(error: UsageError | str) -> int:
     """Print in one line what is wrong with the request."""
     print(f"surefoot: error: {error}", file=sys.stderr)
     return 2
+
+
+def fault(error: OSError) -> str:
+    """What the system has refused, and for which file."""
+    place = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{place}"
 
 
 def check_dependencies() -> None:
@@ -287,6 +299,6 @@ def _train(
                 store.add(event.trial, event.content)
                 display.finished(event.trial, event.content)
             elif event.kind == "failed":
-                message, dropped = event.content
+                message, traceback, dropped = event.content
                 store.add_failure(event.trial.optimizer, message)
-                display.failed(event.trial, dropped, message)
+                display.failed(event.trial, dropped, message, traceback)

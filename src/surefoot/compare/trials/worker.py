@@ -2,9 +2,10 @@
 
 A worker answers with messages, tuples that begin with a name. The answer to the request is
 `("ready", facts)` or `("refused", reason)`. Then follow, for each trial, any number of
-`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason)`.
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason, traceback)`.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -30,6 +31,7 @@ class Worker:
     def __init__(self, log: Path | None) -> None:
         if log is not None:
             _redirect_output(log)
+        self._task = ""
         self._recipes: list[Any] = []
         self._trainer: Any = None
 
@@ -39,11 +41,12 @@ class Worker:
 
         try:
             return "ready", self._prepare(task, steps, optimizers)
-        except UsageError as error:
-            return "refused", str(error)
         except Exception as error:
-            traceback.print_exc()
-            return "refused", _one_line(error)
+            from surefoot.compare.trials.faults import in_one_line
+
+            if not isinstance(error, UsageError):
+                _log()
+            return "refused", in_one_line(error, task)
 
     def _prepare(
         self, reference: str, steps: int | None, optimizers: tuple[str, ...] | None
@@ -60,6 +63,7 @@ class Worker:
 
         # Data that the task draws at random, or a dataset shuffles, are the same in each worker.
         keras.utils.set_random_seed(0)
+        self._task = reference
         task = load_task(reference)
         steps = steps or task.steps
         self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
@@ -89,8 +93,10 @@ class Worker:
         try:
             outcome = yield from _progress_messages(self._trainer.run(recipe, learning_rate, seed))
         except Exception as error:
-            traceback.print_exc()
-            yield "failed", _one_line(error)
+            from surefoot.compare.trials.faults import full, in_one_line
+
+            _log()
+            yield "failed", in_one_line(error, self._task), full(error)
         else:
             yield "done", outcome.to_dict()
 
@@ -135,14 +141,11 @@ def _redirect_output(log: Path) -> None:
         os.dup2(descriptor, stream.fileno())
 
 
+def _log() -> None:
+    """Print the traceback of what is being handled; on a full disk the message is what counts."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _backend_version(backend: str) -> str:
     return str(sys.modules[backend].__version__)
-
-
-def _one_line(error: Exception) -> str:
-    """The error in one line, with the innermost line of code outside of installed packages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    frame = (own or frames)[-1]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
