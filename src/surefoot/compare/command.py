@@ -234,7 +234,7 @@ def _compare(settings: _Settings) -> int:
     finished = read(store.path)
     summary = summarize(finished)
     report = write_report(folder, [finished])
-    console.print(closing_table(summary))
+    console.print(closing_table(summary, console.width))
     for sentence in verdict(summary):
         # Lines are wrapped only on a terminal; in a log a sentence stays on one line.
         console.print(Text(f"- {sentence}"), soft_wrap=not console.is_terminal)
