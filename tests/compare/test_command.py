@@ -1,6 +1,7 @@
 """`surefoot compare` and `surefoot report` as a user runs them."""
 
 import json
+import re
 import signal
 import statistics
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from compare.conftest import command, rows, wait_for_trials, without_times
 from surefoot.cli import main
-from surefoot.compare.trials.store import FIRST_FRESH_SEED
+from surefoot.compare.trials.store import FIRST_FRESH_SEED, read
 
 RATES = "0.03,0.1,10"
 OPTIMIZERS = ("adam", "radam(beta_2=0.9)+warmup(0.1)", "sgd")
@@ -119,11 +120,15 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
     )
     done = surefoot(
         *("compare", f"{task_file}:line", "--optimizers"),
-        *(f"{broken}:Deadly", f"{broken}:Broken", "sgd"),
+        *(f"{broken}:Deadly", f"{broken}:Broken", f"{broken}:Broken(momentum=0.5)", "sgd"),
         *("--learning-rates", "0.01,0.1", "--seeds", 1, "--out", tmp_path),
     )
     assert done.returncode == 1
-    assert "no [step] at all" in done.stdout
+    assert "broken.py:Broken at 1e-2, seed 0, failed" in done.stdout
+    assert "RuntimeError: no [step] at all (broken.py, line 7)" in done.stdout
+    # Of the same fault there is one traceback, and it begins where the user's file does.
+    assert done.stdout.count("Traceback (most recent call last)") == 1
+    assert re.search(r'Traceback .*\n  File ".*broken.py", line 7, in update_step', done.stdout)
     # As when the system kills a process for its memory.
     assert "its process ended with status 9" in done.stdout
     assert "SGD at learning rate" in done.stdout
@@ -188,6 +193,20 @@ def test_a_run_is_not_overwritten_unasked(finished, task_file, capsys):
     error = capsys.readouterr().err
     assert "holds a run; go on with it by --resume, replace it by --overwrite" in error
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.once
+def test_a_full_disk_is_one_line_and_keeps_the_finished_trials(task_file, tmp_path):
+    """The system refuses to let a file grow beyond a limit, as it does on a full disk."""
+    arguments = command("compare", f"{task_file}:line", "--jobs", 1, "--out", tmp_path)
+    limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *arguments]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "surefoot: error: File too large; the finished trials are in" in done.stderr
+    assert len(read(tmp_path / "trials.jsonl").records) > 1
+    assert main(["report", str(tmp_path)]) == 0
+    assert rows(tmp_path)
 
 
 @pytest.mark.once

@@ -6,8 +6,8 @@ import pytest
 
 from compare.runs import HEADER, record
 from surefoot.compare import UsageError
-from surefoot.compare.comparison import asked_before
 from surefoot.compare.search.space import Setting
+from surefoot.compare.settings import asked_before
 from surefoot.compare.trials.store import FILE, Store, Trial, read
 
 pytestmark = pytest.mark.once
@@ -81,13 +81,18 @@ def test_a_different_run_is_not_gone_on_with(tmp_path, name):
     assert (tmp_path / FILE).read_bytes() == before
 
 
-def test_a_new_start_keeps_the_old_trials(tmp_path):
-    write(tmp_path, [0.5])
-    before = (tmp_path / FILE).read_bytes()
-    write(tmp_path, [])
-    write(tmp_path, [])
-    assert (tmp_path / "trials.1.jsonl").read_bytes() == before
-    assert (tmp_path / "trials.2.jsonl").exists()
+def test_a_new_start_keeps_the_old_trials_and_their_report(tmp_path):
+    for i in range(3):
+        write(tmp_path, [0.1 * i])
+        if i < 2:
+            (tmp_path / "report.html").write_text(str(i))
+    for i, name in enumerate(("trials.1", "trials.2", "trials")):
+        (result,) = read(tmp_path / f"{name}.jsonl").records.values()
+        assert result["result"] == 0.1 * i
+    assert {file.name: file.read_text() for file in tmp_path.glob("report*")} == {
+        "report.1.html": "0",
+        "report.2.html": "1",
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,29 +6,18 @@ import keras
 import numpy as np
 import pytest
 
+from compare.training import finish, run
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
 from surefoot.compare.trials.checks import check_task
 from surefoot.compare.trials.measures import bounds
 from surefoot.compare.trials.task import Task, _only_task, load_task
-from surefoot.compare.trials.trial import Outcome, Trainer, Training
+from surefoot.compare.trials.trial import Trainer
 
 STEPS = 24
 # The same float32 operations in the same order, compiled by `fit` instead of step by step.
 SAME_RUN = 1e-5
-
-
-def finish(training: Training) -> Outcome:
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            return end.value
-
-
-def run(trainer: Trainer, expression: str, learning_rate: float, seed: int) -> Outcome:
-    return finish(trainer.run(resolve(parse(expression)), learning_rate, seed))
 
 
 @pytest.fixture(scope="module")

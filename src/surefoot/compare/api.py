@@ -77,9 +77,9 @@ def compare(
     import keras
     from rich.console import Console
 
-    from surefoot.compare.comparison import asked_before, carry_out, check_folder
+    from surefoot.compare.comparison import carry_out
     from surefoot.compare.report.html import write_report
-    from surefoot.compare.settings import Settings
+    from surefoot.compare.settings import Settings, asked_before, check_folder
     from surefoot.compare.trials.engine import Request
     from surefoot.compare.trials.in_process import InProcessEngine
     from surefoot.compare.trials.worker_options import cores

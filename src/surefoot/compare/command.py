@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.trials.worker_options import add_arguments
+from surefoot.compare.trials.worker_options import Workers, add_arguments
 
 # The packages of the extra `compare`, with the names they are imported by.
 _PACKAGES = {
@@ -127,6 +127,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _compare(arguments)
     except UsageError as error:
         return refuse(error)
+    except OSError as error:
+        # Such as a full disk. What is written stays readable: an incomplete last line is left out.
+        return refuse(
+            f"{fault(error)}; the finished trials are in {arguments.out}; to continue, run the "
+            "same command with --resume"
+        )
     except KeyboardInterrupt:
         print(
             f"stopped; the finished trials are in {arguments.out}; "
@@ -136,10 +142,16 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
 
 
-def refuse(error: UsageError) -> int:
+def refuse(error: UsageError | str) -> int:
     """Print in one line what is wrong with the request."""
     print(f"surefoot: error: {error}", file=sys.stderr)
     return 2
+
+
+def fault(error: OSError) -> str:
+    """What the system has refused, and for which file."""
+    place = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{place}"
 
 
 def check_dependencies() -> None:
@@ -154,17 +166,7 @@ def check_dependencies() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.text import Text
-
-    from surefoot.compare.comparison import asked_before, carry_out, check_folder
-    from surefoot.compare.report.html import write_report
-    from surefoot.compare.report.table import closing_table
-    from surefoot.compare.settings import DEFAULTS, Settings
-    from surefoot.compare.statistics.analysis import summarize
-    from surefoot.compare.statistics.verdict import verdict
-    from surefoot.compare.trials.engine import Request
-    from surefoot.compare.trials.worker_options import Workers
+    from surefoot.compare.settings import DEFAULTS, Settings, asked_before, check_folder
 
     folder = arguments.out
     resume = check_folder(
@@ -173,8 +175,17 @@ def _compare(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in DEFAULTS}
     settings = Settings.read(given, asked_before(folder) if resume else {})
     workers = Workers.read(arguments)
+    # Only now, since these load SciPy, Optuna and more: a wrong request is refused at once.
+    from rich.console import Console
+    from rich.text import Text
 
-    def start(request: Request, threads: int | None, log: Path) -> Any:
+    from surefoot.compare.comparison import carry_out
+    from surefoot.compare.report.html import write_report
+    from surefoot.compare.report.table import closing_table
+    from surefoot.compare.statistics.analysis import summarize
+    from surefoot.compare.statistics.verdict import verdict
+
+    def start(request: Any, threads: int | None, log: Path) -> Any:
         return workers.start(request, settings.backend, threads or workers.threads, log)
 
     console = Console()
@@ -186,7 +197,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
     summary = summarize(finished)
     report = write_report(folder, [finished])
-    console.print(closing_table(summary))
+    console.print(closing_table(summary, console.width))
     for sentence in verdict(summary):
         # Lines are wrapped only on a terminal; in a log a sentence stays on one line.
         console.print(Text(f"- {sentence}"), soft_wrap=not console.is_terminal)

@@ -32,35 +32,6 @@ Start = Callable[[Request, int | None, Path], Engine[Any]]
 """Starts an engine for a request, with the threads of the run that is resumed, and a log."""
 
 
-def check_folder(folder: Path, *, resume: bool, add: object, overwrite: bool) -> bool:
-    """Whether the run in a folder is gone on with.
-
-    Raises:
-        UsageError: If there is a run that would be overwritten, or none to add to.
-    """
-    exists = has_run(folder / FILE)
-    if add and not exists:
-        raise UsageError(f"--add needs a run to add to; there is none in {folder}")
-    if overwrite and (resume or add):
-        raise UsageError("--overwrite starts anew, --resume and --add go on; give one of them")
-    if exists and not (resume or add or overwrite):
-        raise UsageError(
-            f"{folder} holds a run; go on with it by --resume, replace it by --overwrite, or "
-            f"choose another folder by --out"
-        )
-    return bool(resume or add)
-
-
-def asked_before(folder: Path) -> dict[str, Any]:
-    """What the run in a folder asked for, if there is one."""
-    if not has_run(folder / FILE):
-        return {}
-    run = read(folder / FILE)
-    return {"backend": run.header["backend"], "schedule": run.header["schedule"]} | dict(
-        run.last("request", {})
-    )
-
-
 def carry_out(
     settings: Settings, start: Start, folder: Path, console: Console, *, resume: bool
 ) -> Run:

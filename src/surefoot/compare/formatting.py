@@ -1,5 +1,6 @@
 """Formats numbers for the table, the verdict and the report."""
 
+import re
 from collections.abc import Sequence
 
 from surefoot.compare.search.space import Setting
@@ -57,3 +58,14 @@ def duration(seconds: float | None) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min"
+
+
+def parts(label: str) -> list[str]:
+    """An optimizer's label, cut where a line may end.
+
+    Example:
+        >>> from surefoot.compare.formatting import parts
+        >>> parts("Lookahead(SGD(momentum=0.9))+warmup(0.1)")
+        ['Lookahead(', 'SGD(', 'momentum=0.9))', '+warmup(0.1)']
+    """
+    return re.split(r"(?<=[(,:])(?=[A-Za-z_])|(?=\+[a-z])", label)

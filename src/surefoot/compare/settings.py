@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from surefoot.compare.errors import UsageError
@@ -11,6 +12,7 @@ from surefoot.compare.search.expression import parse, parse_list
 from surefoot.compare.search.schedule import SCHEDULES, Schedule
 from surefoot.compare.search.space import Space, parse_varied
 from surefoot.compare.trials.backend import choose_backend
+from surefoot.compare.trials.store import FILE, has_run, read
 from surefoot.compare.trials.worker_options import positive
 
 SEARCHES = ("qmc", "tpe", "grid")
@@ -164,6 +166,35 @@ class Settings:
                 f"Received: --budget {self.budget.trials}"
             )
         return count
+
+
+def check_folder(folder: Path, *, resume: bool, add: object, overwrite: bool) -> bool:
+    """Whether the run in a folder is gone on with.
+
+    Raises:
+        UsageError: If there is a run that would be overwritten, or none to add to.
+    """
+    exists = has_run(folder / FILE)
+    if add and not exists:
+        raise UsageError(f"--add needs a run to add to; there is none in {folder}")
+    if overwrite and (resume or add):
+        raise UsageError("--overwrite starts anew, --resume and --add go on; give one of them")
+    if exists and not (resume or add or overwrite):
+        raise UsageError(
+            f"{folder} holds a run; go on with it by --resume, replace it by --overwrite, or "
+            f"choose another folder by --out"
+        )
+    return bool(resume or add)
+
+
+def asked_before(folder: Path) -> dict[str, Any]:
+    """What the run in a folder asked for, if there is one."""
+    if not has_run(folder / FILE):
+        return {}
+    run = read(folder / FILE)
+    return {"backend": run.header["backend"], "schedule": run.header["schedule"]} | dict(
+        run.last("request", {})
+    )
 
 
 def refuse_duplicates(names: Sequence[str]) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from surefoot.compare.trials.checks import numbers
-from surefoot.compare.trials.task import Task, count_examples, leaves
+from surefoot.compare.trials.data import count_examples, leaves
+from surefoot.compare.trials.models import numbers
+from surefoot.compare.trials.task import Task
 
 _SHARES = re.compile("accuracy|auc|precision|recall|f1|fbeta|iou|sensitivity|specificity")
 _DISTANCES = re.compile("error|crossentropy|hinge|huber|logcosh|^(mse|mae|mape|msle)$")

@@ -76,10 +76,10 @@ class Rounds:
                     self.store.add(trial, event.content)
                     display.finished(trial, event.content)
                 elif event.kind == "failed":
-                    message, dropped = event.content
+                    message, traceback, dropped = event.content
                     self._failed.add(trial.optimizer)
                     self.store.add_failure(trial.optimizer, message)
-                    display.failed(trial, dropped, message)
+                    display.failed(trial, dropped, message, traceback)
         self.seconds += time.monotonic() - before
         self.trained += len(missing)
         write_studies(self.run, self.store.path.parent)

@@ -16,6 +16,9 @@ from surefoot.compare.errors import UsageError
 from surefoot.compare.search.space import Setting
 
 FILE = "trials.jsonl"
+REPORT = ("report.html", "results.csv", "results.json")
+"""The files that are made of it."""
+
 FIRST_FRESH_SEED = 10_000
 """From here on are the seeds of the trials that confirm an optimizer's best learning rate."""
 
@@ -101,13 +104,15 @@ class Store:
         self.run = Run({})
 
     def start(self, header: Mapping[str, Any]) -> None:
-        """Start a new file; an existing one is renamed to a numbered name."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            number = 1
-            while (kept := self.path.with_suffix(f".{number}.jsonl")).exists():
-                number += 1
-            self.path.rename(kept)
+        """Start a new file; an existing one and its report are renamed to a numbered name."""
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = [file for name in (FILE, *REPORT) if (file := folder / name).exists()]
+        number = 1
+        while any(_numbered(file, number).exists() for file in earlier):
+            number += 1
+        for file in earlier:
+            file.rename(_numbered(file, number))
         self.run = Run(dict(header))
         self._append({"kind": "run", "format": FORMAT, **header})
 
@@ -183,6 +188,10 @@ class Store:
             file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_suffix(f".{number}{file.suffix}")
 
 
 def has_run(path: Path) -> bool:

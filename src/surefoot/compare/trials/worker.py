@@ -2,9 +2,10 @@
 
 A worker answers with messages, tuples that begin with a name. The answer to the request is
 `("ready", facts)` or `("refused", reason)`. Then follow, for each trial, any number of
-`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason)`.
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason, traceback)`.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -33,6 +34,7 @@ class Worker:
     def __init__(self, log: Path | None) -> None:
         if log is not None:
             _redirect_output(log)
+        self._task = ""
         self._recipes: list[Any] = []
         self._trainer: Any = None
 
@@ -42,11 +44,12 @@ class Worker:
 
         try:
             return "ready", self._prepare(request)
-        except UsageError as error:
-            return "refused", str(error)
         except Exception as error:
-            traceback.print_exc()
-            return "refused", _one_line(error)
+            from surefoot.compare.trials.faults import in_one_line
+
+            if not isinstance(error, UsageError):
+                _log()
+            return "refused", in_one_line(error, self._task)
 
     def _prepare(self, request: "Request") -> dict[str, Any]:
         # Keras is imported only here, after backend and threads are set.
@@ -57,11 +60,17 @@ class Worker:
         from surefoot.compare.search.registry import resolve
         from surefoot.compare.search.space import parse_varied
         from surefoot.compare.trials.checks import check_task
+        from surefoot.compare.trials.data import count_examples
         from surefoot.compare.trials.measures import bounds
-        from surefoot.compare.trials.task import Task, count_examples, load_task
+        from surefoot.compare.trials.task import Task, load_task
         from surefoot.compare.trials.trial import Trainer
 
-        task = request.task if isinstance(request.task, Task) else load_task(request.task)
+        # Data that the task draws at random, or a dataset shuffles, are the same in each worker.
+        keras.utils.set_random_seed(0)
+        task = request.task
+        if not isinstance(task, Task):
+            self._task = task
+            task = load_task(task)
         steps = request.steps or task.steps
         axes = parse_varied(request.varied)
         self._recipes = [
@@ -102,8 +111,10 @@ class Worker:
         try:
             outcome = yield from _progress_messages(training)
         except Exception as error:
-            traceback.print_exc()
-            yield "failed", _one_line(error)
+            from surefoot.compare.trials.faults import full, in_one_line
+
+            _log()
+            yield "failed", in_one_line(error, self._task), full(error)
         else:
             yield "done", outcome.to_dict()
 
@@ -165,14 +176,11 @@ def _redirect_output(log: Path) -> None:
         os.dup2(descriptor, stream.fileno())
 
 
+def _log() -> None:
+    """Print the traceback of what is being handled; on a full disk the message is what counts."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _backend_version(backend: str) -> str:
     return str(sys.modules[backend].__version__)
-
-
-def _one_line(error: Exception) -> str:
-    """The error in one line, with the innermost line of code outside of installed packages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    frame = (own or frames)[-1]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"
