@@ -205,7 +205,13 @@ class Watching(keras.callbacks.Callback):
 
 
 class Slowing(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
+    """Changes the learning rate in one of the methods that Keras calls."""
+
+    def __init__(self, method):
+        super().__init__()
+        setattr(self, method, self.slow)
+
+    def slow(self, *_, **__):
         self.model.optimizer.learning_rate = 0.01
 
 
@@ -216,8 +222,14 @@ def test_callbacks_are_new_in_each_run_and_have_the_last_word(task):
     # A model of zeros is off by the targets themselves.
     assert first.result == pytest.approx(np.mean(task.validation[1] ** 2), rel=SAME_SUM)
     assert first.curve.step == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sgd+cosine"])
+@pytest.mark.parametrize("method", ["on_epoch_begin", "on_epoch_end", "on_train_batch_begin"])
+def test_callbacks_leave_the_learning_rate_alone(task, optimizer, method):
+    slowing = dataclasses.replace(task, callbacks=lambda: [Slowing(method)])
     with pytest.raises(UsageError, match=r"changed the learning rate.*Received: 0.01 in place of"):
-        run(Trainer(dataclasses.replace(task, callbacks=lambda: [Slowing()]), STEPS), "sgd", 0.1, 0)
+        run(Trainer(slowing, STEPS), optimizer, 0.1, 0)
 
 
 class Net(torch.nn.Module):

@@ -178,14 +178,15 @@ class Trainer:
         for epoch, evaluation in enumerate(_evaluation_steps(steps)):
             losses: list[float] = []
             hooks.on_epoch_begin(epoch)
+            self._check_rate(rate)
             while step < evaluation:
                 if step == _UNTIMED_STEPS:
                     seconds, timed = 0.0, 0
-                hooks.on_train_batch_begin(step)
                 start = time.perf_counter()
                 if not schedule.is_identity:
                     rate = learning_rate * schedule.factor(step, steps)
                     model.optimizer.learning_rate = rate
+                hooks.on_train_batch_begin(step)
                 batch = next(batches)
                 if not _RESETS_METRICS:
                     model.reset_metrics()
