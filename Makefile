@@ -54,7 +54,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## The main job: compare optimizers on real data, report in surefoot-report/
-	KERAS_BACKEND=$(BACKEND) $(BIN)/surefoot compare --output $(REPORT) $(COMPARE_ARGS)
+	KERAS_BACKEND=$(BACKEND) $(BIN)/surefoot compare --overwrite --output $(REPORT) $(COMPARE_ARGS)
 
 test: lint types test-oldest test-triton test-jax test-torch test-tensorflow ## All that CI runs
 

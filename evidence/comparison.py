@@ -51,6 +51,7 @@ class Comparison:
         """The arguments of `surefoot` for one sweep."""
         optimizers, rates = sweep
         arguments = ["compare", self.task, "--optimizers", *optimizers, "--learning-rates", rates]
+        arguments += ["--search", "grid", "--schedule", "constant", "--fresh-seeds", "0"]
         return [*arguments, "--steps", str(self.steps), "--seeds", str(self.seeds)]
 
     def run(self, options: Options) -> Results:

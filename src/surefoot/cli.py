@@ -1,9 +1,11 @@
 """The command line: `surefoot compare`, `surefoot report`, `surefoot migrate`, `surefoot info`."""
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 # None of these modules imports Keras, because the arguments choose its backend. Each has
 # `add_parser(subparsers)`, which sets `run` to the function that carries out the subcommand.
@@ -24,9 +26,27 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses unknown options where they stand, with the usage of that subcommand."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments, and end with an error if an option is unknown."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            near = [
+                name
+                for option in options
+                for name in difflib.get_close_matches(option, self._option_string_actions, 1)
+            ]
+            hint = f"; did you mean {' and '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return known, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All subcommands with their arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="surefoot",
         description="Optimizers of TensorFlow Addons and tf.keras 2 for Keras 3: compare them\n"
         "with others on your model, and convert old checkpoints.",
@@ -59,7 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(parsed, "run"):
         parser.print_help(sys.stderr)
         return 2
-    return int(parsed.run(parsed))
+    try:
+        return int(parsed.run(parsed))
+    except ImportError:
+        from surefoot.default_backend import missing_backend, what_to_install
+
+        missing = missing_backend()
+        if missing is None:
+            raise
+        print(f"surefoot: error: {what_to_install(missing)}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def slow():
     task = line()
     return Task(
         model=model, train=task.train, validation=task.validation, loss="mse", batch_size=16,
-        steps=250, optimizers=("adam",), learning_rates="1e-3:1e-1:3",
+        steps=250, optimizers=("adam",), learning_rates="1e-3,1e-2,1e-1",
     )
 
 

@@ -9,7 +9,7 @@ HEADER = {
     **{"higher_is_better": True, "near_best": None, "target": None, "steps": 40, "batch_size": 8},
     **{"data_sha256": "0" * 64, "task_facts": {"a fact": "</script><b>"}, "backend": "jax"},
     **{"backend_version": "0", "keras": "3", "threads": 1, "surefoot": "0", "python": "3"},
-    "machine": "none",
+    **{"machine": "none", "schedule": "constant"},
 }
 
 Results = Mapping[str, Mapping[float, Sequence[float | None]]]

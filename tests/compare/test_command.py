@@ -1,6 +1,7 @@
 """`surefoot compare` and `surefoot report` as a user runs them."""
 
 import json
+import re
 import signal
 import statistics
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from compare.conftest import command, rows, wait_for_trials, without_times
 from surefoot.cli import main
-from surefoot.compare.trials.store import FIRST_FRESH_SEED
+from surefoot.compare.trials.store import FIRST_FRESH_SEED, read
 
 RATES = "0.03,0.1,10"
 OPTIMIZERS = ("adam", "radam(beta_2=0.9)+warmup(0.1)", "sgd")
@@ -22,7 +23,8 @@ def finished(surefoot, task_file, tmp_path_factory):
     own = f"{task_file}:Mine(momentum=0.5)"
     done = surefoot(
         *("compare", f"{task_file}:line", "--optimizers", *OPTIMIZERS, own),
-        *("--learning-rates", RATES, "--seeds", 2, "--jobs", 2, "--out", folder),
+        *("--learning-rates", RATES, "--seeds", 2, "--fresh-seeds", 2, "--jobs", 2),
+        *("--out", folder),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
@@ -81,7 +83,7 @@ def test_the_report_is_complete_in_itself(finished):
 
 @pytest.mark.once
 def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_path):
-    arguments = ("compare", f"{task_file}:slow", "--jobs", 1, "--out")
+    arguments = ("compare", f"{task_file}:slow", "--jobs", 1, "--fresh-seeds", 3, "--out")
     through = surefoot(*arguments, tmp_path / "through")
     assert through.returncode == 0, through.stderr
 
@@ -91,13 +93,14 @@ def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_p
     killed.wait()
     before = trials.read_text()
 
-    resumed = surefoot(*arguments, tmp_path / "killed", "--resume")
+    # What is not given is as it was.
+    resumed = surefoot("compare", "--out", tmp_path / "killed", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "are already done" in resumed.stdout
     after = trials.read_text()
     whole_lines = before[: before.rfind("\n") + 1]
     assert after.startswith(whole_lines)
-    assert after.count('"kind": "trial"') == 9 + 3  # and three fresh ones
+    assert after.count('"kind": "trial"') == len(rows(tmp_path / "through"))
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "through")
 
 
@@ -117,11 +120,15 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
     )
     done = surefoot(
         *("compare", f"{task_file}:line", "--optimizers"),
-        *(f"{broken}:Deadly", f"{broken}:Broken", "sgd"),
+        *(f"{broken}:Deadly", f"{broken}:Broken", f"{broken}:Broken(momentum=0.5)", "sgd"),
         *("--learning-rates", "0.01,0.1", "--seeds", 1, "--out", tmp_path),
     )
     assert done.returncode == 1
-    assert "no [step] at all" in done.stdout
+    assert "broken.py:Broken at 1e-2, seed 0, failed" in done.stdout
+    assert "RuntimeError: no [step] at all (broken.py, line 7)" in done.stdout
+    # Of the same fault there is one traceback, and it begins where the user's file does.
+    assert done.stdout.count("Traceback (most recent call last)") == 1
+    assert re.search(r'Traceback .*\n  File ".*broken.py", line 7, in update_step', done.stdout)
     # As when the system kills a process for its memory.
     assert "its process ended with status 9" in done.stdout
     assert "SGD at learning rate" in done.stdout
@@ -140,6 +147,9 @@ def test_an_optimizer_that_cannot_be_trained_does_not_stop_the_others(
         (["--steps", "1.5"], "--steps"),
         (["--jobs", "-1"], "--jobs"),
         (["--threads", "0"], "--threads"),
+        (["--search", "random"], "known are qmc, tpe, grid"),
+        (["--budget", "soon"], "30m"),
+        (["--add", "sgd"], "there is none in"),
     ],
 )
 def test_wrong_requests_are_refused_at_once(capsys, tmp_path, arguments, expected):
@@ -176,11 +186,35 @@ def test_what_only_keras_knows_is_wrong_is_refused_too(
 
 
 @pytest.mark.once
+def test_a_run_is_not_overwritten_unasked(finished, task_file, capsys):
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert main(["compare", f"{task_file}:line", "--out", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "holds a run; go on with it by --resume, replace it by --overwrite" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.once
+def test_a_full_disk_is_one_line_and_keeps_the_finished_trials(task_file, tmp_path):
+    """The system refuses to let a file grow beyond a limit, as it does on a full disk."""
+    arguments = command("compare", f"{task_file}:line", "--jobs", 1, "--out", tmp_path)
+    limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", *arguments]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "surefoot: error: File too large; the finished trials are in" in done.stderr
+    assert len(read(tmp_path / "trials.jsonl").records) > 1
+    assert main(["report", str(tmp_path)]) == 0
+    assert rows(tmp_path)
+
+
+@pytest.mark.once
 def test_report_rebuilds_and_merges(finished, surefoot, task_file, tmp_path, capsys):
     folder, _ = finished
     more = surefoot(
         *("compare", f"{task_file}:line", "--optimizers", "nadam", "--learning-rates", RATES),
-        *("--seeds", 2, "--jobs", 2, "--out", tmp_path / "more"),
+        *("--seeds", 2, "--fresh-seeds", 2, "--jobs", 2, "--out", tmp_path / "more"),
     )
     assert more.returncode == 0, more.stderr
     merged = tmp_path / "merged"

@@ -1,12 +1,15 @@
 """Intervals, widths, targets and the verdict, against values worked out by hand or in tables."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from compare.runs import made_up, record
 from surefoot.compare.statistics.analysis import summarize
+from surefoot.compare.statistics.differences import more_seeds
 from surefoot.compare.statistics.verdict import verdict
 from surefoot.compare.trials.store import FIRST_FRESH_SEED, Run, Trial
 
@@ -90,6 +93,57 @@ def test_without_spread_nothing_is_claimed(values):
     text = " ".join(verdict(summarize(run)))
     assert "better than" not in text
     assert "no interval" in text
+
+
+def test_seeds_are_paired():
+    """A small difference that every seed shows, under a spread that all optimizers share."""
+    seeds = [0.1, 0.5, 0.9, 0.3, 0.7]
+    shifted = [x + d for x, d in zip(seeds, [0.010, 0.012, 0.011, 0.009, 0.010], strict=True)]
+    run = made_up({"a": {0.1: shifted}, "b": {0.1: seeds}})
+    (difference,) = summarize(run).differences
+    assert difference.p_value == pytest.approx(stats.ttest_rel(shifted, seeds).pvalue)
+    assert difference.is_shown
+    # The same results with the seeds of one the other way round are far from showing it.
+    turned = made_up({"a": {0.1: shifted}, "b": {0.1: seeds[::-1]}})
+    assert not summarize(turned).differences[0].is_shown
+    # Seeds that only one of them has are left out.
+    del run.records[Trial("b", 0.1, 0)]
+    (fewer,) = summarize(run).differences
+    assert fewer.p_value == pytest.approx(stats.ttest_rel(shifted[1:], seeds[1:]).pvalue)
+
+
+def test_an_open_question_gets_the_number_of_seeds_that_decides():
+    """A difference of half its spread: tables of power say 34 pairs for 80 % at 5 %."""
+    values = [0.5 - math.sqrt(0.75), 0.5, 0.5, 0.5 + math.sqrt(0.75), 0.5]
+    values = [0.5 + (v - 0.5) / statistics.stdev(values) for v in values]
+    assert len(values) + more_seeds(values, 0.05) == 34
+    assert more_seeds([1e-4, 1, -1], 0.05) is None
+    run = made_up({"a": {0.1: [0.90, 0.92, 0.94]}, "b": {0.1: [0.89, 0.925, 0.93]}})
+    text = " ".join(verdict(summarize(run)))
+    assert "so many more seeds would probably (80 %) show them: " in text
+
+
+def test_intervals_stay_within_the_bounds_of_the_measure():
+    results = {"a": {0.1: [0.5, 0.99, 0.98]}, "b": {0.1: [0.01, 0.3, 0.02]}}
+    found = by_label(summarize(made_up(results, bounds=[0.0, 1.0])))
+    free = by_label(summarize(made_up(results)))
+    assert free["a"].best.high > 1
+    assert found["a"].best.high == 1
+    assert found["a"].best.low == free["a"].best.low
+    assert found["b"].best.low == 0
+    # A measure that is called an accuracy, but is none.
+    percent = made_up({"a": {0.1: [50.0, 99.0, 98.0]}}, bounds=[0.0, 1.0])
+    assert summarize(percent).optimizers[0].best.high > 100
+
+
+def test_the_noise_of_the_validation_data_is_stated():
+    run = made_up({"a": {0.1: [0.98, 0.98, 0.97]}}, validation_examples=500)
+    for noise, each in zip([0.006, 0.007, 0.008], run.records.values(), strict=True):
+        each["validation_noise"] = noise
+    assert "The 500 examples of the validation data alone leave" in " ".join(
+        verdict(summarize(run))
+    )
+    assert summarize(run).validation_noise == 0.007
 
 
 @pytest.mark.extended

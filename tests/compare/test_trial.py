@@ -6,28 +6,18 @@ import keras
 import numpy as np
 import pytest
 
+from compare.training import finish, run
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
 from surefoot.compare.trials.checks import check_task
+from surefoot.compare.trials.measures import bounds
 from surefoot.compare.trials.task import Task, _only_task, load_task
-from surefoot.compare.trials.trial import Outcome, Trainer, Training
+from surefoot.compare.trials.trial import Trainer
 
 STEPS = 24
 # The same float32 operations in the same order, compiled by `fit` instead of step by step.
 SAME_RUN = 1e-5
-
-
-def finish(training: Training) -> Outcome:
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            return end.value
-
-
-def run(trainer: Trainer, expression: str, learning_rate: float, seed: int) -> Outcome:
-    return finish(trainer.run(resolve(parse(expression)), learning_rate, seed))
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +115,28 @@ def test_a_metric_may_be_an_object(task):
         result = run(trainer, "sgd", 0.1, 3).result
         assert result == run(Trainer(by_name, STEPS), "sgd", 0.1, 3).result
     assert not metric.variables or not np.any(keras.ops.convert_to_numpy(metric.variables[0]))
+
+
+def test_the_noise_of_the_validation_data_is_that_of_its_examples(task):
+    """Of a loss, by its spread over the examples; of an accuracy, by its value."""
+    trainer = Trainer(task, STEPS)
+    noise = run(trainer, "sgd", 0.01, 0).validation_noise
+    x, y = task.validation
+    errors = (keras.ops.convert_to_numpy(trainer._model(x)) - y)[:, 0] ** 2
+    assert noise == pytest.approx(errors.std(ddof=1) / len(y) ** 0.5, rel=1e-5)
+    classes = (y > 0).astype("float32")
+    sorting = dataclasses.replace(
+        task, validation=(x, classes), metric="binary_accuracy", higher_is_better=True
+    )
+    outcome = run(Trainer(sorting, STEPS), "sgd", 0.01, 0)
+    p = outcome.result
+    assert 0 < p < 1
+    assert outcome.validation_noise == pytest.approx((p * (1 - p) / len(y)) ** 0.5)
+    assert bounds(sorting) == (0, 1)
+    assert bounds(task) == (0, None)
+    auc = dataclasses.replace(task, metric=keras.metrics.AUC(), higher_is_better=True)
+    assert bounds(auc) == (0, 1)
+    assert bounds(dataclasses.replace(task, loss=lambda y, p: p)) == (None, None)
 
 
 def test_the_only_task_of_a_file_is_found(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import re
 import subprocess
@@ -44,6 +45,44 @@ def test_examples_in_the_help_are_understood(name: str, example: str) -> None:
             build_parser().parse_args(words)
     else:
         assert callable(build_parser().parse_args(words).run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "near"),
+    [
+        ("compare --otpimizers adam", "surefoot compare", "; did you mean --optimizers?"),
+        ("compare digits --sedes=3", "surefoot compare", "; did you mean --seeds?"),
+        ("report run --outt=x", "surefoot report", "; did you mean --out?"),
+        ("migrate old.h5 -q", "surefoot migrate", "-q\n"),
+        ("--versoin", "surefoot", "; did you mean --version?"),
+    ],
+)
+def test_an_unknown_option_gets_the_usage_and_the_nearest_name(
+    capsys: pytest.CaptureFixture[str], arguments: str, usage: str, near: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(arguments.split())
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: {usage} [-h]")
+    assert "unrecognized arguments: -" in error
+    assert near in error
+
+
+@pytest.mark.parametrize("arguments", [["compare"], ["migrate", "--inspect", "old.h5"]])
+def test_without_any_backend_there_is_one_line(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'jax', 'torch'): sys.modules[name] = None\n"
+        "from surefoot.cli import main\n"
+        "sys.argv[0] = 'surefoot'\n"
+        f"sys.exit(main({arguments}))"
+    )
+    variables = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"surefoot: error: no backend .*pip install.*\n", done.stderr)
 
 
 STARTS = {

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from surefoot.compare.command import check_dependencies, refuse
+from surefoot.compare.command import check_dependencies, fault, refuse
 from surefoot.compare.errors import UsageError
 
 _EPILOG = """\
@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"report: {_rebuild(arguments.folders, arguments.out)}")
     except UsageError as error:
         return refuse(error)
+    except OSError as error:
+        return refuse(fault(error))
     return 0
 
 
@@ -50,8 +52,5 @@ def _rebuild(folders: list[Path], out: Path | None) -> Path:
         if len(folders) > 1:
             raise UsageError("several runs are given; choose where to write with --out DIR")
         out = folders[0]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror}") from None
+    out.mkdir(parents=True, exist_ok=True)
     return write_report(out, runs)

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.formatting import duration, factor_text, number, rate
+from surefoot.compare.formatting import duration, factor_text, number, parts, rate
 from surefoot.compare.report.results import section, write_csv, write_results
 from surefoot.compare.statistics.analysis import summarize
 from surefoot.compare.statistics.summary import Summary
@@ -50,6 +50,7 @@ def merge(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         key = tuple(run.header.get(name) for name in IDENTITY)
         into = merged.setdefault(key, Run(run.header))
+        into.starts += run.starts
         into.plans += run.plans
         into.failures |= run.failures
         for trial, record in run.records.items():
@@ -83,19 +84,28 @@ def _page(
         "rate": rate,
         "duration": duration,
         "factor_text": factor_text,
+        "breakable": lambda label: Markup("<wbr>").join(parts(label)),
+        "zip": lambda first, second: list(zip(first, second, strict=True)),
     }
     csv = io.StringIO()
     write_csv(csv, sections)
     template = environment.from_string((page / "report.html").read_text(encoding="utf-8"))
     return template.render(
         sections=[
-            {"run": run, "summary": summary, "verdict": plain["verdict"]}
+            {
+                "run": run,
+                "summary": summary,
+                "verdict": plain["verdict"],
+                "has_decay": any(row.get("weight_decay") is not None for row in plain["trials"]),
+            }
             for run, summary, plain in zip(runs, summaries, sections, strict=True)
         ],
         colours=COLOURS,
         style=Markup((page / "report.css").read_text(encoding="utf-8")),
         plotly=Markup(_inline_script(get_plotlyjs())),
-        script=Markup((page / "report.js").read_text(encoding="utf-8")),
+        scripts=[
+            Markup((page / name).read_text(encoding="utf-8")) for name in ("charts.js", "report.js")
+        ],
         data=Markup(
             _inline_json({"sections": sections, "colours": COLOURS, "csv": csv.getvalue()})
         ),

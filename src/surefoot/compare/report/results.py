@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,7 +33,9 @@ def trial_rows(run: Run, summary: Summary) -> list[dict[str, Any]]:
             {
                 "task": run.header["task"],
                 "backend": run.header["backend"],
-                **asdict(trial),
+                "optimizer": trial.optimizer,
+                **trial.setting.to_dict(),
+                "seed": trial.seed,
                 "status": record["status"],
                 "steps": record["steps"],
                 "result": record["result"],
@@ -72,7 +73,11 @@ def write_results(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
 
 def write_csv(file: TextIO, sections: Sequence[dict[str, Any]]) -> None:
     """Write one row per trial of all sections."""
-    writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore")
+    trials = [row for each in sections for row in each["trials"]]
+    # Hyperparameters that were searched have columns of their own, after the others.
+    more = dict.fromkeys(
+        name for row in trials for name in row if name not in (*CSV_COLUMNS, "curve")
+    )
+    writer = csv.DictWriter(file, [*CSV_COLUMNS, *more], extrasaction="ignore")
     writer.writeheader()
-    for each in sections:
-        writer.writerows(each["trials"])
+    writer.writerows(trials)

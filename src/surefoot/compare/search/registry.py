@@ -9,7 +9,7 @@ callables: they take `learning_rate=...` and return a Keras optimizer.
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from surefoot.base.averaging import AveragingOptimizer
 from surefoot.compare.errors import UsageError
 from surefoot.compare.search.expression import Call, Expression
 from surefoot.compare.search.schedule import Schedule
+from surefoot.compare.search.space import Axis
 
 
 def _is_comparable(optimizer: type) -> bool:
@@ -42,37 +43,76 @@ class Recipe:
 
     Args:
         label: Its name in tables and charts.
-        factory: Creates a new optimizer for a learning rate.
-        schedule: The schedule that its modifiers make.
+        factory: Creates a new optimizer for a learning rate, and other hyperparameters by name.
+        schedule: How its learning rate changes over the run.
+        has_own_schedule: Whether the expression says that, and not `--schedule`.
+        varied: The names of further hyperparameters that are searched and that it has.
         is_resettable: Whether all state of such an optimizer is in Keras variables, so that a
             compiled one can be reset instead of being compiled again.
     """
 
     label: str
-    factory: Callable[[float], Any]
+    factory: Callable[..., Any]
     schedule: Schedule
+    has_own_schedule: bool
+    varied: tuple[str, ...]
     is_resettable: bool
 
 
-def resolve(expression: Expression) -> Recipe:
+def resolve(
+    expression: Expression, schedule: str = "constant", varied: Sequence[Axis] = ()
+) -> Recipe:
     """Look up the names of an expression and create the optimizer once to check it.
+
+    Args:
+        expression: The optimizer with its modifiers.
+        schedule: What `--schedule` says, for optimizers of which nothing else is said.
+        varied: Ranges of further hyperparameters.
 
     Raises:
         UsageError: If a name is unknown or the optimizer cannot be created.
     """
-    schedule = Schedule.of(expression.modifiers)
+    given = Schedule.of(expression.modifiers)
     call = expression.optimizer
 
-    def factory(learning_rate: float) -> Any:
-        return _make(call, learning_rate)
+    def factory(learning_rate: float, **others: float) -> Any:
+        return _make(call, learning_rate, others)
+
+    def takes(axis: Axis) -> bool:
+        try:
+            factory(1e-3, **{axis.name: axis.low})
+        except UsageError:
+            return False
+        return True
 
     optimizer = factory(1e-3)
+    scheduled = _schedules_itself(optimizer)
+    if scheduled and not given.is_identity:
+        raise UsageError(
+            f"{call} has a schedule of its own, and {expression} would change its learning rate; "
+            f"leave out one of the two"
+        )
     label = "+".join([_label(call), *map(str, expression.modifiers)])
     own = not type(optimizer).__module__.startswith(("keras.", "surefoot.")) or ":" in str(call)
-    return Recipe(label, factory, schedule, is_resettable=not own)
+    return Recipe(
+        label,
+        factory,
+        schedule=given if scheduled else given.or_default(schedule),
+        has_own_schedule=scheduled or given.is_chosen,
+        varied=tuple(axis.name for axis in varied if takes(axis)),
+        is_resettable=not own,
+    )
 
 
-def _make(call: Call, learning_rate: float) -> Any:
+def _schedules_itself(optimizer: Any) -> bool:
+    """Whether the learning rate is a schedule, or the optimizer's arguments make one of it."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    is_number = isinstance(optimizer._learning_rate, keras.Variable)
+    return not is_number or bool(getattr(optimizer, "total_steps", 0))
+
+
+def _make(call: Call, learning_rate: float, others: Mapping[str, float]) -> Any:
     target = _look_up(call.name)
     accepted = inspect.signature(target).parameters
     if "learning_rate" in dict(call.kwargs):
@@ -83,8 +123,8 @@ def _make(call: Call, learning_rate: float) -> Any:
     inner = [
         value for value in (*call.args, *dict(call.kwargs).values()) if isinstance(value, Call)
     ]
-    args = [_argument(value, learning_rate) for value in call.args]
-    kwargs = {key: _argument(value, learning_rate) for key, value in call.kwargs}
+    args = [_argument(value, learning_rate, others) for value in call.args]
+    kwargs = {key: _argument(value, learning_rate, others) for key, value in call.kwargs}
     if not inner:
         if "learning_rate" not in accepted:
             raise UsageError(
@@ -96,7 +136,10 @@ def _make(call: Call, learning_rate: float) -> Any:
                 f"in {call}, the first argument would be the learning rate, which compare varies; "
                 f"give arguments by name"
             )
-        kwargs["learning_rate"] = learning_rate
+        fixed = sorted(kwargs.keys() & others)
+        if fixed:
+            raise UsageError(f"{call} has a fixed {', '.join(fixed)}, which cannot vary")
+        kwargs |= {"learning_rate": learning_rate, **others}
     try:
         optimizer = target(*args, **kwargs)
     except (TypeError, ValueError) as error:
@@ -108,11 +151,11 @@ def _make(call: Call, learning_rate: float) -> Any:
     return optimizer
 
 
-def _argument(value: object, learning_rate: float) -> object:
+def _argument(value: object, learning_rate: float, others: Mapping[str, float]) -> object:
     if not isinstance(value, Call):
         return value
     try:
-        return _make(value, learning_rate)
+        return _make(value, learning_rate, others)
     except UsageError as error:
         quoting = "" if value.args or value.kwargs else "; if it is text, put it in quotes"
         raise UsageError(f"{error}{quoting}") from None

@@ -6,7 +6,7 @@ learning rate, seed and schedule.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surefoot.compare.errors import UsageError
 from surefoot.compare.search.expression import Call
@@ -33,14 +33,25 @@ def _linear(final: float = 0.0) -> Decay:
     return lambda progress: final + (1 - final) * (1 - progress)
 
 
+def _constant() -> Decay:
+    return lambda progress: 1.0
+
+
 def _scale(factor: float) -> float:
     if isinstance(factor, bool) or not 0 < factor < math.inf:
         raise ValueError(f"factor must be a positive number. Received: factor={factor!r}")
     return factor
 
 
-_DECAYS: dict[str, Callable[..., Decay]] = {"cosine": _cosine, "linear": _linear}
-_KNOWN = "warmup(fraction or steps), cosine(final=0), linear(final=0), scale(factor)"
+_DECAYS: dict[str, Callable[..., Decay]] = {
+    **{"cosine": _cosine, "linear": _linear, "constant": _constant},
+}
+_KNOWN = "warmup(fraction or steps), cosine(final=0), linear(final=0), constant, scale(factor)"
+WARMUP = 0.05
+"""The share of a run in which the learning rate rises, if nothing else is said."""
+
+SCHEDULES = ("cosine", "linear", "constant")
+"""What `--schedule` takes: how the learning rate goes on after the warmup; constant has none."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,17 @@ class Schedule:
     def is_identity(self) -> bool:
         """Whether the factor is 1 at every step."""
         return self.scale == 1 and not self.warmup and self.decay is None
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it says how the learning rate changes, which is then left as it is."""
+        return bool(self.warmup) or self.decay is not None
+
+    def or_default(self, name: str) -> "Schedule":
+        """This schedule, or if it says nothing, that of `--schedule` with its scale."""
+        if self.is_chosen or name == "constant":
+            return self
+        return replace(self, warmup=WARMUP, decay=_DECAYS[name]())
 
     def factor(self, step: int, steps: int) -> float:
         """The factor for step `step` (from 0) of a run of `steps`."""

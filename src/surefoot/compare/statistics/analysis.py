@@ -1,33 +1,35 @@
 """Computes the summary of a run from its trials.
 
-An optimizer's best learning rate is the best of several on the seeds of the search. Its result on
-these seeds praises it: the 95 % interval of the best of seven equally good ones covers 88 % with
-two seeds and 68 % with ten. So it is trained again with fresh seeds, and only these count for its
-mean, its interval and all differences.
+An optimizer's best setting is the best of several on the seeds of the search. Its result on
+these seeds praises it: the 95 % interval of the best of 35 equally good ones (five optimizers at
+seven settings) covers 87 % with two seeds and 56 % with ten. So it is trained again with fresh
+seeds, and only these count for its mean, its interval and all differences.
 
-A mean's interval is Student's t. Differences between optimizers are tested with the Games-Howell
-test, which compares all pairs at once and does not assume equal variances.
+A mean's interval is Student's t. Where a measure is known to have bounds the interval is cut there,
+which takes nothing from its confidence, since no mean lies beyond them.
 """
 
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scipy import stats
 
-from surefoot.compare.statistics.summary import Difference, OptimizerSummary, Point, Summary, Width
-from surefoot.compare.trials.store import Run
+from surefoot.compare.search.space import Setting
+from surefoot.compare.statistics.differences import CONFIDENCE, differences, has_spread
+from surefoot.compare.statistics.summary import Method, OptimizerSummary, Point, Summary, Width
+from surefoot.compare.trials.store import Run, Trial
 
-Grouped = dict[str, dict[float, list[dict[str, Any]]]]
+Records = dict[int, dict[str, Any]]
+"""The outcomes by seed."""
 
-CONFIDENCE = 0.95
+Bounds = tuple[float | None, float | None]
+
 # A learning rate is good within this distance of the overall best.
 _NEAR_BEST_HIGHER = 0.01
 _NEAR_BEST_LOWER_SHARE = 0.05
-# A deviation below this fraction of the mean is rounding error.
-_NO_SPREAD = 1e-12
 
 
 def summarize(run: Run) -> Summary:
@@ -38,40 +40,104 @@ def summarize(run: Run) -> Summary:
     """
     higher = bool(run.header["higher_is_better"])
     grouped, fresh = _grouped(run, fresh=False), _grouped(run, fresh=True)
-    means = [
-        statistics.fmean(results)
-        for rates in grouped.values()
-        for records in rates.values()
-        if len(results := _results(records)) == len(records)
-    ]
-    bound = near_best(means, run.header)
-    target = run.header["target"] if run.header["target"] is not None else bound
+    if run.last("request", {}).get("halving"):
+        # What was left behind by halving has too few seeds to be called the best.
+        grouped = {label: _with_all_seeds(found) for label, found in grouped.items()}
+    means = {label: _stable_means(found) for label, found in grouped.items()}
+    bound = near_best([mean for found in means.values() for mean in found], run.header)
+    target_of = run.last("target_of")
+    given = run.last("target")
+    if target_of is not None:
+        reached = means.get(target_of, [])
+        given = (max(reached) if higher else min(reached)) if reached else None
+    given = run.header["target"] if given is None else given
+    target = bound if given is None else given
+    bounds = _bounds(run)
     optimizers = [
-        _summarize_optimizer(label, rates, fresh[label], higher, bound, target)
-        for label, rates in grouped.items()
+        _summarize_optimizer(label, found, fresh.get(label, {}), higher, bound, target, bounds)
+        for label, found in grouped.items()
     ]
     optimizers.sort(key=lambda each: _rank(each, higher))
+    ranked = [each for each in optimizers if each.best is not None]
     return Summary(
         metric=run.header["metric"],
         higher_is_better=higher,
         optimizers=tuple(optimizers),
-        differences=_differences(optimizers),
+        differences=differences(ranked),
         bound=bound,
         target=target,
-        is_confirmed=bool(fresh) and all(each.is_confirmed for each in optimizers if each.best),
+        is_confirmed=bool(fresh) and all(each.is_confirmed for each in ranked),
         failures=dict(run.failures),
         planned=len(run.planned),
         done=len(run.records),
+        method=_method(run),
+        target_of=target_of,
+        is_target_given=given is not None,
+        validation_examples=run.header.get("validation_examples"),
+        validation_noise=_noise(run, ranked[0]) if ranked else None,
     )
 
 
-def _grouped(run: Run, *, fresh: bool) -> Grouped:
-    """The records by optimizer and learning rate, in the order of the seeds."""
-    grouped: Grouped = defaultdict(lambda: defaultdict(list))
+def _grouped(run: Run, *, fresh: bool) -> dict[str, dict[Setting, Records]]:
+    """The records by optimizer, setting and seed, each in ascending order."""
+    grouped: dict[str, dict[Setting, Records]] = defaultdict(lambda: defaultdict(dict))
     for trial in sorted(run.records):
         if trial.is_fresh == fresh:
-            grouped[trial.optimizer][trial.learning_rate].append(run.records[trial])
+            grouped[trial.optimizer][trial.setting][trial.seed] = run.records[trial]
     return grouped
+
+
+def _with_all_seeds(settings: dict[Setting, Records]) -> dict[Setting, Records]:
+    most = max(map(len, settings.values()), default=0)
+    return {setting: found for setting, found in settings.items() if len(found) == most}
+
+
+def _stable_means(settings: dict[Setting, Records]) -> list[float]:
+    """The mean results of the settings at which no seed diverged."""
+    found = [list(_results(records).values()) for records in settings.values()]
+    sizes = map(len, settings.values())
+    return [statistics.fmean(x) for x, size in zip(found, sizes, strict=True) if len(x) == size]
+
+
+def _bounds(run: Run) -> Bounds:
+    """Between which values all results lie, if the task says so and they do."""
+    low, high = run.header.get("bounds", (None, None))
+    results = [record["result"] for record in run.records.values()]
+    known = [result for result in results if result is not None]
+    return (
+        None if low is None or any(result < low for result in known) else low,
+        None if high is None or any(result > high for result in known) else high,
+    )
+
+
+def _method(run: Run) -> Method:
+    request = run.last("request", {})
+    trials = {trial.optimizer for trial in run.records}
+    beyond = {each.learning_rate for x in trials for each in run.settings(x, "extension")}
+    varied: Mapping[str, list[str]] = {
+        label: names for start in run.starts for label, names in start["varied"].items()
+    }
+    names = dict.fromkeys(text.partition("=")[0] for text in request.get("vary", ()))
+    fixed = {name: tuple(x for x in varied if name not in varied[x]) for name in names}
+    own = {label for start in run.starts for label in start["own_schedules"]}
+    return Method(
+        search=run.last("search", "grid"),
+        schedule=run.header.get("schedule", "constant"),
+        own_schedules=tuple(sorted(own & trials)),
+        halving=bool(request.get("halving")),
+        beyond=tuple(sorted(beyond)),
+        budget=request.get("budget"),
+        fixed=tuple((name, labels) for name, labels in fixed.items() if labels),
+    )
+
+
+def _noise(run: Run, leader: OptimizerSummary) -> float | None:
+    """The median of what the number of validation examples leaves in the results of the leader."""
+    assert leader.best is not None
+    trials = [Trial.at(leader.label, leader.best.setting, seed) for seed in leader.seeds]
+    known = [run.records[trial].get("validation_noise") for trial in trials]
+    noise = [each for each in known if each is not None]
+    return statistics.median(noise) if noise else None
 
 
 def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
@@ -90,12 +156,28 @@ def near_best(means: Sequence[float], header: dict[str, Any]) -> float | None:
     return best + (_NEAR_BEST_LOWER_SHARE * abs(best) if distance is None else distance)
 
 
-def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The confidence interval (Student's t) of the mean of at least two values."""
+def confidence_interval(
+    values: Sequence[float], bounds: Bounds = (None, None)
+) -> tuple[float, float]:
+    """The confidence interval (Student's t) of the mean of at least two values.
+
+    Args:
+        values: The values.
+        bounds: Beyond which there is no mean.
+
+    Example:
+        >>> from surefoot.compare.statistics.analysis import confidence_interval
+        >>> confidence_interval([0.8, 0.9, 0.95], bounds=(0.0, 1.0))
+        (0.69..., 1.0)
+    """
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     half *= statistics.stdev(values) / math.sqrt(len(values))
     mean = statistics.fmean(values)
-    return mean - half, mean + half
+    lowest, highest = bounds
+    return (
+        mean - half if lowest is None else max(mean - half, lowest),
+        mean + half if highest is None else min(mean + half, highest),
+    )
 
 
 def steps_to_target(record: dict[str, Any], target: float, higher: bool) -> int | None:
@@ -111,44 +193,59 @@ def _reaches(result: float, target: float, higher: bool) -> bool:
     return result >= target if higher else result <= target
 
 
-def _results(records: list[dict[str, Any]]) -> list[float]:
-    return [record["result"] for record in records if record["result"] is not None]
+def _results(records: Records) -> dict[int, float]:
+    found = {seed: record["result"] for seed, record in records.items()}
+    return {seed: result for seed, result in found.items() if result is not None}
 
 
 def _summarize_optimizer(
     label: str,
-    rates: dict[float, list[dict[str, Any]]],
-    fresh: dict[float, list[dict[str, Any]]],
+    searched: dict[Setting, Records],
+    fresh: dict[Setting, Records],
     higher: bool,
     bound: float | None,
     target: float | None,
+    bounds: Bounds,
 ) -> OptimizerSummary:
-    points = tuple(_point(rate, rates[rate], higher, target) for rate in sorted(rates))
+    points = tuple(
+        _point(setting, records, higher, target, bounds) for setting, records in searched.items()
+    )
     stable = [point for point in points if not point.diverged and point.mean is not None]
     chosen = (
         max(stable, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
         if stable
         else None
     )
-    confirming = fresh.get(chosen.learning_rate, []) if chosen else []
+    confirming = fresh.get(chosen.setting, {}) if chosen else {}
     best = chosen
     if chosen is not None and confirming:
-        best = _point(chosen.learning_rate, confirming, higher, target)
+        best = _point(chosen.setting, confirming, higher, target, bounds)
         best = None if best.mean is None else best
-    records = [record for each in (rates, fresh) for some in each.values() for record in some]
+    results = _results(confirming or searched[best.setting]) if best else {}
+    edges = _edges(chosen, points) if chosen else []
+    records = [
+        record
+        for settings in (searched, fresh)
+        for found in settings.values()
+        for record in found.values()
+    ]
     times = [r["seconds_per_step"] for r in records if r["status"] == "finished"]
     per_step = statistics.median(times) if times else None
     to_target = best.steps_to_target if best else None
+    is_searched_alone = not any(point.others for point in points)
     return OptimizerSummary(
         label=label,
         points=points,
         best=best,
         chosen=chosen.learning_rate if chosen else None,
-        results=tuple(_results(confirming or rates[best.learning_rate])) if best else (),
+        results=tuple(results.values()),
+        seeds=tuple(results),
         is_confirmed=bool(confirming),
-        is_at_edge=chosen is not None and chosen in (points[0], points[-1]),
-        width=_width(points, chosen, higher, bound) if chosen else None,
+        is_at_edge=bool(chosen) and (len(points) == 1 or "learning_rate" in edges),
+        other_edges=tuple(name for name in edges if name != "learning_rate"),
+        width=_width(points, chosen, higher, bound) if chosen and is_searched_alone else None,
         trials=len(records),
+        settings=len(points),
         diverged=sum(record["result"] is None for record in records),
         seconds_per_step=per_step,
         seconds_to_target=(
@@ -157,21 +254,34 @@ def _summarize_optimizer(
     )
 
 
-def _point(rate: float, records: list[dict[str, Any]], higher: bool, target: float | None) -> Point:
-    results = _results(records)
+def _edges(chosen: Point, points: Sequence[Point]) -> list[str]:
+    """The hyperparameters whose chosen value is the lowest or highest of those tried."""
+    edges = []
+    for name, value in chosen.setting.to_dict().items():
+        tried = {point.setting.to_dict()[name] for point in points}
+        if len(tried) > 1 and value in (min(tried), max(tried)):
+            edges.append(name)
+    return edges
+
+
+def _point(
+    setting: Setting, records: Records, higher: bool, target: float | None, bounds: Bounds
+) -> Point:
+    results = list(_results(records).values())
     mean = statistics.fmean(results) if results else None
-    deviation = statistics.stdev(results) if len(results) > 1 else None
     low = high = None
-    if mean is not None and deviation is not None and deviation > _NO_SPREAD * abs(mean):
-        low, high = confidence_interval(results)
-    steps = [] if target is None else [steps_to_target(r, target, higher) for r in records]
+    if mean is not None and has_spread(results, mean):
+        low, high = confidence_interval(results, bounds)
+    every = records.values()
+    steps = [] if target is None else [steps_to_target(r, target, higher) for r in every]
     median = statistics.median(math.inf if s is None else s for s in steps) if steps else math.inf
     return Point(
-        learning_rate=rate,
+        learning_rate=setting.learning_rate,
+        others=setting.others,
         seeds=len(records),
         diverged=len(records) - len(results),
         mean=mean,
-        deviation=deviation,
+        deviation=statistics.stdev(results) if len(results) > 1 else None,
         low=low,
         high=high,
         reached=sum(s is not None for s in steps),
@@ -210,29 +320,3 @@ def _rank(optimizer: OptimizerSummary, higher: bool) -> tuple[bool, float]:
     if optimizer.best is None or optimizer.best.mean is None:
         return True, 0.0
     return False, -optimizer.best.mean if higher else optimizer.best.mean
-
-
-def _differences(optimizers: Sequence[OptimizerSummary]) -> tuple[Difference, ...]:
-    ranked = [each for each in optimizers if each.best is not None]
-    # Without any spread over seeds no test is possible; such an optimizer is left out.
-    testable = [
-        each
-        for each in ranked
-        if each.best is not None and each.best.low is not None and not each.best.diverged
-    ]
-    p_values: dict[str, float] = {}
-    if len(testable) > 1 and ranked[0] is testable[0]:
-        test = stats.tukey_hsd(*(each.results for each in testable), equal_var=False)
-        p_values = {each.label: float(test.pvalue[0, i]) for i, each in enumerate(testable)}
-    differences = []
-    for other in ranked[1:]:
-        p_value = p_values.get(other.label)
-        differences.append(
-            Difference(
-                other=other.label,
-                difference=statistics.fmean(ranked[0].results) - statistics.fmean(other.results),
-                p_value=p_value,
-                is_shown=p_value is not None and p_value < 1 - CONFIDENCE,
-            )
-        )
-    return tuple(differences)

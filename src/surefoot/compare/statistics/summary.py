@@ -7,12 +7,15 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from surefoot.compare.search.space import Setting
+
 
 @dataclass(frozen=True)
 class Point:
-    """An optimizer at one learning rate, over the seeds.
+    """An optimizer at one setting, over the seeds.
 
     Attributes:
+        others: The hyperparameters other than the learning rate that were searched.
         mean, deviation, low, high: Mean, standard deviation and interval of the result over the
             seeds that finished. `None` if there are too few seeds or no spread.
         steps_to_target: Median over all seeds; `None` if at least half of them never reach it.
@@ -27,6 +30,12 @@ class Point:
     high: float | None
     reached: int
     steps_to_target: float | None
+    others: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """The hyperparameters."""
+        return Setting(self.learning_rate, self.others)
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,14 @@ class OptimizerSummary:
     """The summary of one optimizer.
 
     Attributes:
-        best: The learning rate with the best mean among those where no seed diverged, with what
+        best: The setting with the best mean among those where no seed diverged, with what
             the fresh seeds gave there, if any were trained; `None` if there is none.
         chosen: The learning rate that was best on the seeds of the search.
-        results: The results at `best`, one per seed.
+        results, seeds: The results at `best`, and the seeds that gave them.
         is_confirmed: Whether these are of fresh seeds, which took no part in its choice.
         is_at_edge: Whether `best` is the lowest or highest learning rate tried.
+        other_edges: The other hyperparameters of which the same is true.
+        settings: How many settings were tried.
     """
 
     label: str
@@ -74,23 +85,52 @@ class OptimizerSummary:
     diverged: int
     seconds_per_step: float | None
     seconds_to_target: float | None
+    seeds: tuple[int, ...] = ()
+    other_edges: tuple[str, ...] = ()
+    settings: int = 0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The best optimizer compared with another, both at their best learning rate.
+    """The best optimizer compared with another, both at their best setting.
 
     Attributes:
         difference: The best optimizer's mean minus the other's.
         p_value: The p-value of the difference, corrected for the comparison of all pairs; `None`
             if there is no spread to test with.
-        is_shown: Whether it is less than 5 %: the 95 % interval does not contain zero.
+        is_shown: Whether it is less than 5 %.
+        more_seeds: How many seeds more would show it with a probability of 80 %, if it is what was
+            seen; `None` if it is shown, or more than a thousand would be needed.
     """
 
     other: str
     difference: float
     p_value: float | None
     is_shown: bool
+    more_seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the settings were found and trained.
+
+    Attributes:
+        search: `"qmc"`, `"tpe"` or `"grid"`.
+        schedule: How learning rates change over a run.
+        own_schedules: Optimizers whose learning rates change as their expressions say.
+        halving: Whether each further seed was given to the better half of the settings only.
+        beyond: The learning rates tried beyond the range, because an optimum was at its edge.
+        budget: What was allowed, as on the command line.
+        fixed: Hyperparameters that were searched, and the optimizers that do not vary them.
+    """
+
+    search: str = "grid"
+    schedule: str = "constant"
+    own_schedules: tuple[str, ...] = ()
+    halving: bool = False
+    beyond: tuple[float, ...] = ()
+    budget: str | None = None
+    fixed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +142,10 @@ class Summary:
         differences: The first optimizer against each of the others.
         bound: The result from which on a learning rate is good; `None` if nothing finished.
         target: The result for which the time to reach it is measured.
+        target_of: The optimizer whose best result in the search is the target, if one was chosen.
+        is_target_given: Whether somebody chose the target; otherwise it is the bound.
+        validation_examples: How many there are; `None` in runs that did not record it.
+        validation_noise: The standard error of the best result that their number alone leaves.
         is_confirmed: Whether all means of best learning rates are of fresh seeds.
         failures: Optimizers that could not be trained, and why.
         planned, done: Numbers of trials requested and on disk.
@@ -117,6 +161,11 @@ class Summary:
     failures: dict[str, str]
     planned: int
     done: int
+    method: Method = Method()
+    target_of: str | None = None
+    is_target_given: bool = False
+    validation_examples: int | None = None
+    validation_noise: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values for JSON."""

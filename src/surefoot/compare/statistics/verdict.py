@@ -1,6 +1,9 @@
 """The verdict as sentences that claim no more than the intervals allow."""
 
-from surefoot.compare.formatting import factor_text, number, rate
+import itertools
+
+from surefoot.compare.formatting import factor_text, join, number, setting_text
+from surefoot.compare.statistics import method
 from surefoot.compare.statistics.summary import OptimizerSummary, Point, Summary
 
 
@@ -18,9 +21,14 @@ def verdict(summary: Summary) -> list[str]:
         sentences += _undecided(ranked, summary)
         sentences.append(_leader(ranked[0], summary))
         sentences += _comparison(ranked, summary)
+        sentences += method.open_questions(summary)
+        sentences += method.noise(summary)
         sentences += _selection(ranked, summary)
+        sentences += method.times_to_target(ranked, summary)
         sentences += _widths(ranked, summary)
-        sentences += _edges(ranked)
+        sentences += method.edges(ranked, summary)
+        sentences += method.search(ranked, summary)
+        sentences += method.schedules(summary)
     sentences += _diverged(summary)
     for label, message in summary.failures.items():
         sentences.append(f"{label} could not be trained: {message}.")
@@ -36,7 +44,7 @@ def _leader(leader: OptimizerSummary, summary: Summary) -> str:
     assert best is not None
     high_or_low = "highest" if summary.higher_is_better else "lowest"
     text = (
-        f"{leader.label} at learning rate {rate(best.learning_rate)} has the {high_or_low} mean "
+        f"{leader.label} at {setting_text(best.setting)} has the {high_or_low} mean "
         f"{summary.metric}, {number(best.mean)}"
     )
     if best.low is not None:
@@ -56,7 +64,7 @@ def _undecided(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if not alike or best.seeds < 2:
         return []
     names = [ranked[0].label, *alike]
-    text = f"Between {_join(names)}, no difference can be shown with {_seeds(best, summary)}"
+    text = f"Between {join(names)}, no difference can be shown with {_seeds(best, summary)}"
     simplest = "; Adam is the simplest" if "Adam" in names else ""
     return [f"{text}: choose any of them, or run more seeds{simplest}."]
 
@@ -69,9 +77,10 @@ def _comparison(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     shown = [each for each in summary.differences if each.is_shown]
     sentences = []
     if shown:
-        gaps = _join([f"{each.other} (by {number(abs(each.difference))})" for each in shown])
+        gaps = join([f"{each.other} (by {number(abs(each.difference))})" for each in shown])
         at_edge = [each for each in ranked if each.is_at_edge and len(each.points) > 1]
-        own = "" if at_edge else ", each at its own best learning rate"
+        what = "setting" if best.others else "learning rate"
+        own = "" if at_edge else f", each at its own best {what}"
         sentences.append(f"{ranked[0].label} is better than {gaps}{own}.")
     if best.seeds < 2 and len(shown) < len(summary.differences):
         sentences.append(
@@ -102,7 +111,7 @@ def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
         f"{number(summary.bound)}. "
     )
     points = wide[0].points
-    spacing = points[1].learning_rate / points[0].learning_rate
+    spacing = max(b.learning_rate / a.learning_rate for a, b in itertools.pairwise(points))
     # The ends of a range are interpolated; smaller differences are not reliable.
     near = [
         each.label
@@ -111,30 +120,20 @@ def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     ]
     text += f"The widest range of good ones is {wide[0].label}'s, {factor_text(widest)}"
     if near:
-        text += f"; {_join(near)} {'is' if len(near) == 1 else 'are'} too close to tell apart"
+        text += f"; {join(near)} {'is' if len(near) == 1 else 'are'} too close to tell apart"
     narrow = [
         f"{each.label}'s, {factor_text(each.width)}"
         for each in wide[1:]
         if each.width is not None and each.label not in near
     ]
     if narrow:
-        text += f"; narrower: {_join(narrow)}"
+        text += f"; narrower: {join(narrow)}"
     none = [each.label for each in ranked if each.width is None]
     if none:
-        text += f"; {_join(none)} {'has' if len(none) == 1 else 'have'} no good one"
+        text += f"; {join(none)} {'has' if len(none) == 1 else 'have'} no good one"
     return [
         f"{text}. These ranges have no interval; neighbouring learning rates differ by a "
-        f"factor of {spacing:.2g}."
-    ]
-
-
-def _edges(ranked: list[OptimizerSummary]) -> list[str]:
-    edge = [each.label for each in ranked if each.is_at_edge and len(each.points) > 1]
-    if not edge:
-        return []
-    return [
-        f"The best learning rate of {_join(edge)} is at the edge of the range tried: "
-        f"a better one may lie beyond it."
+        f"factor of up to {spacing:.2g}."
     ]
 
 
@@ -144,13 +143,9 @@ def _diverged(summary: Summary) -> list[str]:
         for each in summary.optimizers
         if each.diverged
     ]
-    return [f"Runs that diverged: {_join(counts)}."] if counts else []
+    return [f"Runs that diverged: {join(counts)}."] if counts else []
 
 
 def _seeds(point: Point, summary: Summary) -> str:
     fresh = "fresh " if summary.is_confirmed else ""
     return f"{point.seeds} {fresh}seed{'s' if point.seeds != 1 else ''}"
-
-
-def _join(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

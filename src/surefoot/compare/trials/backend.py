@@ -26,7 +26,7 @@ def choose_backend(requested: str | None) -> str:
         raise UsageError(f"unknown backend {name!r}{source}; known are {', '.join(_BACKENDS)}")
     if name not in installed:
         raise UsageError(
-            f"the backend {name!r}{source} is not installed; installed: "
-            f"{', '.join(installed) or 'none'}"
+            f"the backend {name!r}{source} is not installed: pip install "
+            f"'surefoot[compare,{name}]'; installed: {', '.join(installed) or 'none'}"
         )
     return name

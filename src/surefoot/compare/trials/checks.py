@@ -6,41 +6,40 @@ import keras
 import numpy as np
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.trials.task import Task, leaves, pick
+from surefoot.compare.trials.data import leaves, pick
+from surefoot.compare.trials.models import is_torch_module, new_model, numbers, state
+from surefoot.compare.trials.task import Task
 
 
 def check_task(task: Task) -> None:
     """Refuse a task whose runs would depend on earlier ones, or cannot but fail.
 
     Raises:
-        UsageError: If two models share a variable, or differ for one seed; or if the data has NaN
-            as a target, or as an input that the model does not replace.
+        UsageError: If two models share a variable, or differ for one seed; if the loss is one of
+            PyTorch's; or if the data has NaN as a target or weight, or as an input that the model
+            does not replace.
     """
+    if is_torch_module(task.loss):
+        raise UsageError(
+            "Task.loss must be a loss of Keras or a function of (targets, outputs); those of "
+            "PyTorch take the outputs first. `keras.losses.SparseCategoricalCrossentropy("
+            "from_logits=True)` is torch's CrossEntropyLoss, and `BinaryCrossentropy(from_logits="
+            f"True)` its BCEWithLogitsLoss. Received: {type(task.loss).__name__}"
+        )
     models = []
     for _ in range(2):
         keras.utils.set_random_seed(0)
         models.append(new_model(task))
-    _check_new(*(model.variables for model in models))
+    _check_new(*map(state, models))
     for name in ("train", "validation"):
         _check_finite(f"Task.{name}", getattr(task, name), models[0])
 
 
-def new_model(task: Task) -> Any:
-    """A model of a task, built."""
-    model = task.model()
-    if not model.built:
-        model(pick(task.train[0], slice(0, 1)))
-    return model
-
-
-def numbers(tensor: Any) -> np.ndarray:
-    """The numbers of a variable or tensor."""
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
-
-
 def _check_new(first: list[Any], second: list[Any]) -> None:
-    ids = {id(variable) for variable in first}
-    shared = [variable.path for variable in second if id(variable) in ids]
+    # A module of PyTorch that is returned twice is wrapped in new variables of the same values.
+    kept = [[getattr(variable, "value", variable) for variable in each] for each in (first, second)]
+    ids = set(map(id, kept[0]))
+    shared = [_path(v) for v, value in zip(second, kept[1], strict=True) if id(value) in ids]
     if shared:
         raise UsageError(
             f"Task.model must return a new model at each call; two calls shared {len(shared)} of "
@@ -49,7 +48,7 @@ def _check_new(first: list[Any], second: list[Any]) -> None:
             "pretrained weights there, with `load_weights` or `set_weights`."
         )
     pairs = zip(first, second, strict=False)
-    differ = [b.path for a, b in pairs if not np.array_equal(numbers(a), numbers(b))]
+    differ = [_path(b) for a, b in pairs if not np.array_equal(numbers(a), numbers(b))]
     if differ or len(first) != len(second):
         raise UsageError(
             "Task.model must return the same weights for the same seed, which "
@@ -58,18 +57,19 @@ def _check_new(first: list[Any], second: list[Any]) -> None:
         )
 
 
-def _check_finite(name: str, examples: tuple[Any, Any], model: Any) -> None:
-    inputs, targets = examples
-    found = _with_nan(targets)
-    if found.size:
-        raise UsageError(
-            f"{name} has NaN in the targets of {found.size} examples. Received: NaN in example "
-            f"{found[0]}, counted from 0"
-        )
+def _check_finite(name: str, examples: tuple[Any, ...], model: Any) -> None:
+    inputs, *others = examples
+    for what, values in zip(("targets", "weights"), others, strict=False):
+        found = _with_nan(values)
+        if found.size:
+            raise UsageError(
+                f"{name} has NaN in the {what} of {found.size} examples. Received: NaN in example "
+                f"{found[0]}, counted from 0"
+            )
     found = _with_nan(inputs)
     if not found.size:
         return
-    outputs = keras.tree.flatten(model(pick(inputs, found[:1])))
+    outputs = keras.tree.flatten(model(pick(inputs, found[:1]), training=False))
     if not all(np.isfinite(numbers(output)).all() for output in outputs):
         raise UsageError(
             f"{name} has NaN in the inputs of {found.size} examples, and the model gives NaN for "
@@ -83,6 +83,10 @@ def _with_nan(examples: Any) -> np.ndarray:
     floats = [array for array in leaves(examples) if array.dtype.kind == "f"]
     rows = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in floats]
     return np.flatnonzero(np.any(rows, axis=0)) if rows else np.array([], int)
+
+
+def _path(variable: Any) -> str:
+    return getattr(variable, "path", "a buffer")
 
 
 def _listed(paths: list[str]) -> str:

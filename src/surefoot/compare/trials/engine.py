@@ -17,11 +17,28 @@ SECONDS_BETWEEN_EVENTS = 0.5
 
 @dataclass(frozen=True)
 class Request:
-    """What every worker trains; `None` means the task's default."""
+    """What every worker trains; `None` means the task's default.
 
-    task: str
+    Attributes:
+        task: Its name, or a `Task` for workers in the same process.
+        added: Optimizers in addition to the others.
+        schedule: Of optimizers of which nothing else is said.
+        varied: Further hyperparameters that are searched.
+        target: A result, or one of the optimizers, whose result is the target.
+    """
+
+    task: Any
     steps: int | None
     optimizers: tuple[str, ...] | None
+    added: tuple[str, ...] = ()
+    schedule: str = "constant"
+    varied: tuple[str, ...] = ()
+    target: float | str | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All that names the user's own objects."""
+        return (self.task, *(self.optimizers or ()), *self.added)
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Event:
         kind: `"started"`, `"progress"`, `"done"`, `"failed"`, or `"waiting"` if nothing changed.
         trial: The trial; `None` for `"waiting"`.
         content: The steps done for `"progress"`, the outcome for `"done"`, and for `"failed"` the
-            reason and how many trials of the optimizer will not be run.
+            reason, a traceback or `""`, and how many trials of the optimizer will not be run.
     """
 
     kind: str
@@ -138,7 +155,7 @@ class Engine(ABC, Generic[AnyWorker]):
                 if event is not None:
                     if event.kind == "failed" and event.trial is not None:
                         queue = queues[event.trial.optimizer]
-                        event = replace(event, content=(event.content, len(queue) + 1))
+                        event = replace(event, content=(*event.content, len(queue) + 1))
                         queue.clear()
                     yield event
 
@@ -152,12 +169,12 @@ class Engine(ABC, Generic[AnyWorker]):
             self._workers.remove(worker)
             if trial is not None:
                 self._start_worker()
-                kind = "failed"
+                kind, content = "failed", [*content, ""]
         if kind in ("done", "failed"):
             worker.trial = None
         if trial is None:
             raise UsageError(f"a worker could not start: {content[0]}")
-        return Event(kind, trial, content[0])
+        return Event(kind, trial, content if kind == "failed" else content[0])
 
     def _admit(self, worker: AnyWorker, facts: dict[str, Any]) -> None:
         """Accept a worker if it trains the same as the others."""

@@ -23,8 +23,12 @@ class ProcessEngine(Engine[_Process]):
     """Trains trials in child processes."""
 
     def __enter__(self) -> "ProcessEngine":
-        for _ in range(self.jobs):
-            self._start_worker()
+        try:
+            for _ in range(self.jobs):
+                self._start_worker()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,15 +43,16 @@ class ProcessEngine(Engine[_Process]):
         # Spawned, not forked: the environment must be in place before a backend is imported.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, self.log), daemon=True)
+        # Not a daemon, which could not start processes of its own, as a loader of PyTorch does.
+        process = context.Process(target=work, args=(theirs, self.log), daemon=False)
         with environment(self._environment()):
             process.start()
         theirs.close()
-        ours.send((self.request.task, self.request.steps, self.request.optimizers))
+        ours.send(self.request)
         self._workers.append(_Process(process=process, connection=ours))
 
     def _assign(self, worker: _Process, optimizer: int, trial: Trial) -> None:
-        worker.connection.send((optimizer, trial.learning_rate, trial.seed))
+        worker.connection.send((optimizer, trial.learning_rate, trial.seed, dict(trial.others)))
 
     def _listen(self) -> list[tuple[_Process, tuple[Any, ...]]]:
         connections = [worker.connection for worker in self._workers]

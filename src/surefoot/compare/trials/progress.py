@@ -38,6 +38,7 @@ class Display:
         self._running: dict[Trial, int] = {}
         self._best: tuple[float, Trial] | None = None
         self._diverged = 0
+        self._explained: set[str] = set()
         self._started: float | None = None
         self._progress = Progress(
             TextColumn("trials"),
@@ -80,12 +81,20 @@ class Display:
         self._rank(trial, outcome["result"])
         self._print_line()
 
-    def failed(self, trial: Trial, dropped: int, message: str) -> None:
-        """An optimizer cannot be trained; `dropped` trials will not be run."""
+    def failed(self, trial: Trial, dropped: int, message: str, traceback: str) -> None:
+        """An optimizer cannot be trained; `dropped` trials will not be run.
+
+        A fault of the task's fails every optimizer, so its traceback is shown only once.
+        """
         self._running.pop(trial)
         self._total -= dropped
-        text = Text(f"{trial.optimizer} cannot be trained: {message}", style="red")
-        self._console.print(text, soft_wrap=True)
+        if message not in self._explained:
+            self._explained.add(message)
+            self._console.print(
+                Text(traceback.rstrip()), soft_wrap=True, end="\n" * bool(traceback)
+            )
+        text = f"{_named(trial)}, failed, so {trial.optimizer} cannot be trained: {message}"
+        self._console.print(Text(text, style="red"), soft_wrap=True)
 
     def _rank(self, trial: Trial, result: float | None) -> None:
         if result is None:

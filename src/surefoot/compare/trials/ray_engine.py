@@ -86,13 +86,13 @@ class RayEngine(Engine[_Actor]):
         kind = ray.remote(num_cpus=self.threads, max_restarts=0)(Worker)
         options = {"runtime_env": {"env_vars": self._environment()}}
         actor = kind.options(**options).remote(self.log if self.address is None else None)
-        request = self.request
-        answer = actor.prepare.remote(request.task, request.steps, request.optimizers)
+        answer = actor.prepare.remote(self.request)
         self._workers.append(_Actor(actor=actor, answers=answer))
 
     def _assign(self, worker: _Actor, optimizer: int, trial: Trial) -> None:
         train = worker.actor.train.options(num_returns="streaming")
-        worker.answers = train.remote(optimizer, trial.learning_rate, trial.seed)
+        others = dict(trial.others)
+        worker.answers = train.remote(optimizer, trial.learning_rate, trial.seed, others)
 
     def _listen(self) -> list[tuple[_Actor, tuple[Any, ...]]]:
         busy = [worker for worker in self._workers if worker.answers is not None]
@@ -121,8 +121,7 @@ class RayEngine(Engine[_Actor]):
 
     def _files(self) -> dict[str, Any]:
         """Ray's `runtime_env` with the files that workers of a running cluster need."""
-        references = (self.request.task, *(self.request.optimizers or ()))
-        is_ours = any(":" in reference for reference in references)
+        is_ours = any(":" in reference for reference in self.request.references)
         # `ray job submit` has already sent the files, and Ray accepts them only once.
         if not is_ours or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             return {}

@@ -1,36 +1,53 @@
 """The trials on disk: one JSON object per line, written before the next trial starts.
 
-The first line describes the run; `plan` lines list the requested trials; then one line per trial.
+The first line describes the run; a `start` line says what was asked for at each start, and `plan`
+lines list the trials that were then wanted; then there is one line per trial. All else, the report
+and Optuna's studies too, is made from them.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from surefoot.compare.errors import UsageError
+from surefoot.compare.search.space import Setting
 
 FILE = "trials.jsonl"
+REPORT = ("report.html", "results.csv", "results.json")
+"""The files that are made of it."""
+
 FIRST_FRESH_SEED = 10_000
 """From here on are the seeds of the trials that confirm an optimizer's best learning rate."""
 
 FORMAT = 1
 # Trials are comparable only if these entries of the header are equal.
 IDENTITY = (
-    *("task", "data_sha256", "metric", "steps", "batch_size"),
+    *("task", "data_sha256", "metric", "steps", "batch_size", "schedule"),
     *("backend", "backend_version", "keras", "surefoot", "threads"),
 )
 
 
 @dataclass(frozen=True, order=True)
 class Trial:
-    """A trial is identified by its optimizer's label, learning rate and seed."""
+    """A trial is identified by its optimizer's label, its hyperparameters and its seed."""
 
     optimizer: str
     learning_rate: float
     seed: int
+    others: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """The hyperparameters."""
+        return Setting(self.learning_rate, self.others)
+
+    @classmethod
+    def at(cls, optimizer: str, setting: Setting, seed: int) -> "Trial":
+        """The trial of a setting."""
+        return cls(optimizer, setting.learning_rate, seed, setting.others)
 
     @property
     def is_fresh(self) -> bool:
@@ -44,26 +61,32 @@ class Run:
 
     Attributes:
         header: The settings that all trials share.
-        plans: What was requested at each start.
+        starts: What was asked for at each start.
+        plans: The trials that were wanted, and for which part of the run.
         records: The outcomes of the trials.
         failures: The reasons why optimizers could not be trained, by label.
     """
 
     header: dict[str, Any]
+    starts: list[dict[str, Any]] = field(default_factory=list)
     plans: list[dict[str, Any]] = field(default_factory=list)
     records: dict[Trial, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def planned(self) -> set[Trial]:
-        """All trials that were requested."""
-        return {
-            Trial(optimizer, rate, seed)
-            for plan in self.plans
-            for optimizer in plan["optimizers"]
-            for rate in plan["learning_rates"]
-            for seed in plan["seeds"]
-        }
+        """All trials that were wanted."""
+        return {trial for plan in self.plans for trial in _trials(plan)}
+
+    def settings(self, optimizer: str, part: str) -> list[Setting]:
+        """The settings that were wanted of an optimizer in a part of the run, in this order."""
+        plans = [each for each in self.plans if each.get("part") == part]
+        trials = [trial for plan in plans for trial in _trials(plan)]
+        return list(dict.fromkeys(each.setting for each in trials if each.optimizer == optimizer))
+
+    def last(self, name: str, default: Any = None) -> Any:
+        """An entry of what was asked for at the last start."""
+        return self.starts[-1].get(name, default) if self.starts else default
 
 
 class Store:
@@ -71,36 +94,40 @@ class Store:
 
     Args:
         folder: The folder of the file.
+
+    Attributes:
+        run: What is in the file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self.run = Run({})
 
     def start(self, header: Mapping[str, Any]) -> None:
-        """Start a new file; an existing one is renamed to a numbered name."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            number = 1
-            while (kept := self.path.with_suffix(f".{number}.jsonl")).exists():
-                number += 1
-            self.path.rename(kept)
+        """Start a new file; an existing one and its report are renamed to a numbered name."""
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = [file for name in (FILE, *REPORT) if (file := folder / name).exists()]
+        number = 1
+        while any(_numbered(file, number).exists() for file in earlier):
+            number += 1
+        for file in earlier:
+            file.rename(_numbered(file, number))
+        self.run = Run(dict(header))
         self._append({"kind": "run", "format": FORMAT, **header})
 
-    def resume(self, header: Mapping[str, Any]) -> Run:
+    def resume(self, header: Mapping[str, Any]) -> None:
         """Continue an existing file, or start a new one.
 
         Args:
             header: The header of the run to continue.
-
-        Returns:
-            What is already done.
 
         Raises:
             UsageError: If the file belongs to a run with other settings; it names the difference.
         """
         if not has_run(self.path):
             self.start(header)
-            return Run(dict(header))
+            return
         run = read(self.path)
         for name in IDENTITY:
             if run.header.get(name) != header[name]:
@@ -114,26 +141,35 @@ class Store:
         if complete < len(content):
             with self.path.open("r+b") as file:
                 file.truncate(complete)
-        return run
+        self.run = run
 
-    def plan(self, optimizers: list[str], learning_rates: list[float], seeds: list[int]) -> None:
-        """Write what is requested."""
-        self._append(
+    def begin(self, asked: Mapping[str, Any]) -> None:
+        """Write what is asked for at this start."""
+        self._enter({"kind": "start", **asked})
+
+    def plan(
+        self, part: str, optimizers: list[str], settings: Iterable[Setting], seeds: list[int]
+    ) -> None:
+        """Write which trials are wanted, and for which part of the run."""
+        self._enter(
             {
                 "kind": "plan",
+                "part": part,
                 "optimizers": optimizers,
-                "learning_rates": learning_rates,
+                "settings": [setting.to_dict() for setting in settings],
                 "seeds": seeds,
             }
         )
 
     def add(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
         """Write the outcome of a trial."""
-        self._append(
+        others = {"others": dict(trial.others)} if trial.others else {}
+        self._enter(
             {
                 "kind": "trial",
                 "optimizer": trial.optimizer,
                 "learning_rate": trial.learning_rate,
+                **others,
                 "seed": trial.seed,
                 **outcome,
             }
@@ -141,13 +177,21 @@ class Store:
 
     def add_failure(self, optimizer: str, message: str) -> None:
         """Write that an optimizer cannot be trained."""
-        self._append({"kind": "failure", "optimizer": optimizer, "message": message})
+        self._enter({"kind": "failure", "optimizer": optimizer, "message": message})
+
+    def _enter(self, line: dict[str, Any]) -> None:
+        self._append(line)
+        _enter(self.run, line["kind"], {key: line[key] for key in line if key != "kind"})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_suffix(f".{number}{file.suffix}")
 
 
 def has_run(path: Path) -> bool:
@@ -173,7 +217,8 @@ def read(path: Path) -> Run:
             if run is None:
                 if kind != "run" or entry["format"] != FORMAT:
                     raise ValueError("the first line does not describe a run of this format")
-                run = Run(entry)
+                # The learning rate was constant before there was a choice.
+                run = Run({"schedule": "constant", **entry})
             else:
                 _enter(run, kind, entry)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -186,11 +231,27 @@ def read(path: Path) -> Run:
 def _enter(run: Run, kind: str, entry: dict[str, Any]) -> None:
     if kind == "plan":
         run.plans.append(entry)
+    elif kind == "start":
+        run.starts.append(entry)
     elif kind == "failure":
         run.failures[entry["optimizer"]] = entry["message"]
     elif kind == "trial":
-        trial = Trial(entry.pop("optimizer"), entry.pop("learning_rate"), entry.pop("seed"))
+        setting = Setting.of(
+            {"learning_rate": entry.pop("learning_rate"), **entry.pop("others", {})}
+        )
+        trial = Trial.at(entry.pop("optimizer"), setting, entry.pop("seed"))
         run.records[trial] = entry
         run.failures.pop(trial.optimizer, None)
     else:
         raise ValueError(f"unknown kind of line {kind!r}")
+
+
+def _trials(plan: dict[str, Any]) -> list[Trial]:
+    # Older plans have learning rates only.
+    settings = plan.get("settings") or [{"learning_rate": r} for r in plan["learning_rates"]]
+    return [
+        Trial.at(optimizer, Setting.of(setting), seed)
+        for optimizer in plan["optimizers"]
+        for setting in settings
+        for seed in plan["seeds"]
+    ]

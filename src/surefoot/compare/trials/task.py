@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from surefoot.arguments.importing import import_file, import_object
 from surefoot.compare.errors import UsageError
+from surefoot.compare.trials.data import count_examples, leaves, read_examples
 
 _BUILT_IN = {
     "digits": "surefoot.compare.trials.tasks.digits:mlp",
@@ -20,25 +21,34 @@ _BUILT_IN = {
     "diabetes": "surefoot.compare.trials.tasks.diabetes:regression",
 }
 
+_BATCH_SIZE = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A model, its data, and the value to compare, for `surefoot compare`.
 
     Args:
-        model: A function without arguments that returns a new Keras model. It need not be
-            compiled; its optimizer, loss and metrics are ignored.
-        train: `(inputs, targets)` to train on. Each is an array, or a tuple, list or dict of
-            arrays, with the examples along the first axis.
-        validation: `(inputs, targets)` of the same form, on which every result is measured.
+        model: A function without arguments that returns a new Keras model, or a new
+            `torch.nn.Module` on the backend torch. It need not be compiled; its optimizer, loss and
+            metrics are ignored.
+        train: `(inputs, targets)` or `(inputs, targets, sample_weights)` to train on. Each is an
+            array, tensor, or frame of pandas or Polars, or a tuple, list or dict of these, with the
+            examples along the first axis. Or an object that gives batches of such tuples: a
+            `tf.data.Dataset`, a `torch.utils.data.DataLoader`, a `keras.utils.PyDataset`, a list.
+            One pass over it is read into memory; the seed then decides the order.
+        validation: Data of any of these forms, on which every result is measured. With
+            `sample_weights`, loss and metric are weighted.
         loss: As `keras.Model.compile` takes it.
-        metric: The value to compare: a name as `keras.Model.compile` takes it, a metric object, of
-            which each run gets a new one, or a function that returns a new one. Default: the
-            validation loss.
+        metric: The value to compare: a name or function as `keras.Model.compile` takes it, a metric
+            object, of which each run gets a new one, or a function that returns a new one. For a
+            model with several outputs, a dict with the name of one of them and its metric. Default:
+            the validation loss.
         higher_is_better: Whether a larger value of `metric` is better. Required with a `metric`.
         name: The name in the report. Default: the path on the command line.
         description: One sentence for the report.
-        batch_size: Examples per step.
+        batch_size: Examples per step. Default: those of the first batch in `train` if it gives
+            batches, and 32 otherwise.
         steps: Default length of a run, in optimizer steps; `--steps` overrides it.
         learning_rates: Default of `--learning-rates`.
         optimizers: Default of `--optimizers`.
@@ -47,6 +57,11 @@ class Task:
             value otherwise.
         target: The value for which the time to reach it is measured. Default: the bound given by
             `near_best`.
+        class_weight: As `keras.Model.fit` takes it.
+        callbacks: A function without arguments that returns new callbacks of Keras for a run. To
+            them, an epoch is the part of a run from one of its evaluations to the next, and the
+            logs of its end have `loss`, `val_loss` and the metric. If one stops the training, the
+            result is what the model has reached. The learning rate is the comparison's to set.
         facts: Further facts to record, such as the hash of a text that differs between versions of
             Python.
 
@@ -65,27 +80,52 @@ class Task:
     """
 
     model: Callable[[], Any]
-    train: tuple[Any, Any]
-    validation: tuple[Any, Any]
+    train: Any
+    validation: Any
     loss: Any
     metric: Any = None
     higher_is_better: bool | None = None
     name: str = ""
     description: str = ""
-    batch_size: int = 32
+    batch_size: int | None = None
     steps: int = 400
     learning_rates: str = "1e-4:1e-1:7"
     optimizers: tuple[str, ...] = ("adam", "adamw", "radam", "nadam", "ranger")
     near_best: float | None = None
     target: float | None = None
+    class_weight: Mapping[int, float] | None = None
+    callbacks: Callable[[], Sequence[Any]] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not callable(self.model):
+        for name in ("model", "callbacks"):
+            value = getattr(self, name)
+            if not callable(value) and not (name == "callbacks" and value is None):
+                raise UsageError(
+                    f"Task.{name} must be a function that returns a new model or new callbacks for "
+                    f"each run. Received: {name}={value!r}"
+                )
+        self._check_metric()
+        self._read_data()
+        for name in ("batch_size", "steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"Task.{name} must be a positive integer. Received: {value!r}")
+        count = count_examples(self.train)
+        assert self.batch_size is not None
+        if count < self.batch_size:
             raise UsageError(
-                f"Task.model must be a function that returns a new model. "
-                f"Received: model={self.model!r}"
+                f"Task.batch_size={self.batch_size} is more than the {count} training examples"
             )
+        if self.class_weight is not None and (
+            len(self.train) > 2 or len(leaves(self.train[1])) > 1
+        ):
+            raise UsageError(
+                "Task.class_weight is for one output without sample weights; with these, multiply "
+                f"the weights yourself. Received: class_weight={dict(self.class_weight)}"
+            )
+
+    def _check_metric(self) -> None:
         if self.metric is None:
             if self.higher_is_better:
                 raise UsageError(
@@ -96,26 +136,30 @@ class Task:
             raise UsageError(
                 f"Task.metric={self.metric!r} also needs higher_is_better=True or False"
             )
-        for name in ("batch_size", "steps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"Task.{name} must be a positive integer. Received: {value!r}")
-        for name in ("train", "validation"):
-            _check_examples(name, getattr(self, name))
-        if count_examples(self.train) < self.batch_size:
+        if isinstance(self.metric, list | tuple) or (
+            isinstance(self.metric, Mapping) and len(self.metric) != 1
+        ):
             raise UsageError(
-                f"Task.batch_size={self.batch_size} is more than the "
-                f"{count_examples(self.train)} training examples"
+                "Task.metric must be one metric, or a dict with one output's name and its metric. "
+                f"Received: {self.metric!r}"
             )
+
+    def _read_data(self) -> None:
+        for name in ("train", "validation"):
+            examples, batch_size = read_examples(f"Task.{name}", getattr(self, name))
+            object.__setattr__(self, name, examples)
+            if name == "train" and self.batch_size is None:
+                object.__setattr__(self, "batch_size", batch_size or _BATCH_SIZE)
 
     @property
     def metric_name(self) -> str:
         """The name of the compared value in the report."""
         if self.metric is None:
             return "validation loss"
-        names = (getattr(self.metric, attribute, None) for attribute in ("name", "__name__"))
-        named = next((name for name in names if name), "metric")
-        return f"validation {self.metric if isinstance(self.metric, str) else named}"
+        if isinstance(self.metric, Mapping):
+            ((output, metric),) = self.metric.items()
+            return f"validation {_name(metric)} of {output}"
+        return f"validation {_name(self.metric)}"
 
     def data_hash(self) -> str:
         """SHA-256 of all examples, so that a run is never resumed with other data."""
@@ -185,35 +229,8 @@ def _returned_type(function: Callable[..., Any]) -> Any:
     return function.__annotations__.get("return")
 
 
-def leaves(examples: Any) -> list[Any]:
-    """The arrays of a nested structure, in order."""
-    if isinstance(examples, Mapping):
-        return [array for key in sorted(examples) for array in leaves(examples[key])]
-    if isinstance(examples, tuple | list):
-        return [array for each in examples for array in leaves(each)]
-    return [np.asarray(examples)]
-
-
-def pick(examples: Any, index: Any) -> Any:
-    """The chosen examples of every array in a nested structure."""
-    if isinstance(examples, Mapping):
-        return {key: pick(value, index) for key, value in examples.items()}
-    if isinstance(examples, tuple | list):
-        return type(examples)(pick(each, index) for each in examples)
-    return np.asarray(examples)[index]
-
-
-def count_examples(examples: Any) -> int:
-    """How many examples there are."""
-    return len(leaves(examples)[0])
-
-
-def _check_examples(name: str, examples: object) -> None:
-    if not isinstance(examples, tuple) or len(examples) != 2:
-        raise UsageError(f"Task.{name} must be a pair (inputs, targets)")
-    lengths = [len(array) if array.ndim else 0 for array in leaves(examples)]
-    if not lengths or min(lengths) == 0 or len(set(lengths)) > 1:
-        raise UsageError(
-            f"Task.{name} must hold arrays of the same length along the first axis. "
-            f"Received lengths: {lengths}"
-        )
+def _name(metric: Any) -> str:
+    if isinstance(metric, str):
+        return metric
+    names = (getattr(metric, attribute, None) for attribute in ("name", "__name__"))
+    return next((name for name in names if name), "metric")

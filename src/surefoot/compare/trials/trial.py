@@ -1,17 +1,21 @@
 """One training run: one optimizer at one learning rate from one seed."""
 
+import inspect
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
+from surefoot.compare.errors import UsageError
 from surefoot.compare.search.registry import Recipe
-from surefoot.compare.trials.checks import new_model, numbers
-from surefoot.compare.trials.task import Task, count_examples, pick
+from surefoot.compare.trials.data import count_examples, pick
+from surefoot.compare.trials.measures import validation_noise
+from surefoot.compare.trials.models import assign, new_model, numbers, state
+from surefoot.compare.trials.task import Task
 
 # The number of evaluations in a run: the points of a curve after its start.
 POINTS = 20
@@ -24,6 +28,8 @@ DIVERGED_FACTOR = 10.0
 _UNTIMED_STEPS = 2
 # Up to this many examples are validated as one batch, without the overhead of `evaluate`.
 _ONE_BATCH = 1024
+# A learning rate is a float32 to the optimizer.
+_SAME_RATE = 1e-5
 # From this version on, train_on_batch and test_on_batch reset the metrics themselves.
 _RESETS_METRICS = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 15)
 
@@ -56,6 +62,8 @@ class Outcome:
             the load of the machine.
         result: The compared value after the last step; `None` if the run diverged.
         curve: The values measured during the run.
+        validation_noise: The standard error of the result that the number of validation examples
+            leaves; `None` if it is not known.
     """
 
     status: str
@@ -63,6 +71,7 @@ class Outcome:
     seconds_per_step: float | None
     result: float | None
     curve: Curve
+    validation_noise: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as plain values for JSON."""
@@ -88,18 +97,25 @@ class Trainer:
     def __init__(self, task: Task, steps: int) -> None:
         self._task = task
         self._steps = steps
-        self._recipe: Recipe | None = None
+        self._compiled: tuple[Recipe, Mapping[str, float]] | None = None
         self._model: Any = None
         self._state: list[Any] = []
         self._initial: dict[int, list[Any]] = {}
 
-    def run(self, recipe: Recipe, learning_rate: float, seed: int) -> Training:
+    def run(
+        self,
+        recipe: Recipe,
+        learning_rate: float,
+        seed: int,
+        others: Mapping[str, float] | None = None,
+    ) -> Training:
         """Run one trial, one step per iteration.
 
         Args:
             recipe: The optimizer.
-            learning_rate: Its learning rate, before the factors of its modifiers.
+            learning_rate: Its learning rate, before the factors of its schedule.
             seed: A non-negative integer.
+            others: Further hyperparameters by name.
 
         Yields:
             The number of steps done and the latest training loss.
@@ -107,116 +123,202 @@ class Trainer:
         Returns:
             The outcome, as the return value of the generator.
         """
-        initial = self._initial_state(seed)
-        if recipe is not self._recipe or not recipe.is_resettable:
-            self._compile(recipe, learning_rate)
+        initial, others = self._initial_state(seed), others or {}
+        # A step is compiled with the hyperparameters other than the learning rate in it.
+        if self._compiled != (recipe, others) or not recipe.is_resettable:
+            self._compile(recipe, learning_rate, others)
         # For random numbers drawn during the run, such as dropout in layers without a seed.
         keras.utils.set_random_seed(seed)
-        _assign(self._state, initial)
-        self._start_optimizer(recipe, learning_rate)
+        assign(self._state, initial)
+        self._start_optimizer(recipe, learning_rate, others)
         return (yield from self._train(recipe.schedule, learning_rate, seed))
 
     def _initial_state(self, seed: int) -> list[Any]:
         if seed not in self._initial:
             keras.utils.set_random_seed(seed)
             model = new_model(self._task)
-            self._initial[seed] = [numbers(v) for v in model.variables]
+            self._initial[seed] = [numbers(v) for v in state(model)]
         return self._initial[seed]
 
-    def _compile(self, recipe: Recipe, learning_rate: float) -> None:
-        metric = self._task.metric
-        if isinstance(metric, keras.metrics.Metric):
-            metric = type(metric).from_config(metric.get_config())
-        elif metric is not None and not isinstance(metric, str):
-            metric = metric()
+    def _compile(self, recipe: Recipe, learning_rate: float, others: Mapping[str, float]) -> None:
         self._model = new_model(self._task)
         # The list is made before compile, which adds the variables of metrics.
-        self._state = list(self._model.variables)
+        self._state = state(self._model)
+        # Whoever gives weights to validate with wants the metric weighted, too.
+        kind = "weighted_metrics" if len(self._task.validation) > 2 else "metrics"
         self._model.compile(
-            optimizer=recipe.factory(learning_rate),
+            optimizer=recipe.factory(learning_rate, **others),
             loss=self._task.loss,
-            metrics=[] if metric is None else [metric],
+            **{kind: _metrics(self._task.metric)},
         )
-        self._recipe = recipe
+        self._compiled = recipe, others
 
-    def _start_optimizer(self, recipe: Recipe, learning_rate: float) -> None:
+    def _start_optimizer(
+        self, recipe: Recipe, learning_rate: float, others: Mapping[str, float]
+    ) -> None:
         """Reset the optimizer's state; the model's variables must already be reset."""
         optimizer = self._model.optimizer
         if not optimizer.built:
             optimizer.build(self._model.trainable_variables)
         if recipe.is_resettable:
-            fresh = recipe.factory(learning_rate)
+            fresh = recipe.factory(learning_rate, **others)
             fresh.build(self._model.trainable_variables)
-            _assign(optimizer.variables, [numbers(v) for v in fresh.variables])
+            assign(optimizer.variables, [numbers(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
 
     def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
         model, steps = self._model, self._steps
+        hooks = self._hooks()
         curve = Curve()
-        self._evaluate(curve, 0, None)
+        hooks.on_train_begin()
+        self._evaluate(curve, 0, None, hooks)
         batches = self._batches(seed)
         seconds, timed, step, first_loss = 0.0, 0, 0, math.nan
-        for evaluation in _evaluation_steps(steps):
+        rate = learning_rate
+        for epoch, evaluation in enumerate(_evaluation_steps(steps)):
             losses: list[float] = []
+            hooks.on_epoch_begin(epoch)
+            self._check_rate(rate)
             while step < evaluation:
                 if step == _UNTIMED_STEPS:
                     seconds, timed = 0.0, 0
                 start = time.perf_counter()
                 if not schedule.is_identity:
-                    model.optimizer.learning_rate = learning_rate * schedule.factor(step, steps)
-                x, y = next(batches)
+                    rate = learning_rate * schedule.factor(step, steps)
+                    model.optimizer.learning_rate = rate
+                hooks.on_train_batch_begin(step)
+                batch = next(batches)
                 if not _RESETS_METRICS:
                     model.reset_metrics()
-                loss = self._step(x, y)
+                loss = self._step(batch)
                 seconds += time.perf_counter() - start
                 step, timed = step + 1, timed + 1
                 losses.append(loss)
+                hooks.on_train_batch_end(step - 1, {"loss": loss})
                 yield step, loss
-                if not math.isfinite(loss):
+                if not math.isfinite(loss) or model.stop_training:
                     break
             mean = sum(losses) / len(losses)
             first_loss = losses[0] if math.isnan(first_loss) else first_loss
-            self._evaluate(curve, step, mean)
-            if _has_diverged(mean, first_loss, step / steps):
-                return Outcome("diverged", step, seconds / timed, None, curve)
+            logs = self._evaluate(curve, step, mean, hooks)
+            hooks.on_epoch_end(epoch, {"loss": mean, **{f"val_{k}": v for k, v in logs.items()}})
+            self._check_rate(rate)
+            diverged = _has_diverged(mean, first_loss, step / steps)
+            if diverged or model.stop_training:
+                break
+        hooks.on_train_end()
+        if diverged:
+            return Outcome("diverged", step, seconds / timed, None, curve)
+        if self._task.callbacks is not None:
+            # The end may have changed the weights, such as to the best ones.
+            for values in (curve.step, curve.train_loss, curve.validation_loss, curve.result):
+                values.pop()
+            self._evaluate(curve, step, mean, hooks)
         result = curve.result[-1]
         status = "diverged" if result is None else "finished"
-        return Outcome(status, step, seconds / timed, result, curve)
+        noise = None if result is None else validation_noise(self._task, self._model, result)
+        return Outcome(status, step, seconds / timed, result, curve, _finite(noise))
 
-    def _step(self, x: Any, y: Any) -> float:
+    def _hooks(self) -> Any:
+        """The task's callbacks as one, which does nothing if there are none."""
+        self._model.stop_training = False
+        if self._task.callbacks is None:
+            return keras.callbacks.Callback()
+        return keras.callbacks.CallbackList(
+            list(self._task.callbacks()),
+            model=self._model,
+            epochs=len(_evaluation_steps(self._steps)),
+            steps=None,
+            verbose=0,
+        )
+
+    def _check_rate(self, expected: float) -> None:
+        """Refuse callbacks that change the learning rate; it is what the comparison is about."""
+        is_number = isinstance(self._model.optimizer._learning_rate, keras.Variable)
+        if self._task.callbacks is None or not is_number:
+            return
+        found = float(self._model.optimizer.learning_rate)
+        if not math.isclose(found, expected, rel_tol=_SAME_RATE):
+            raise UsageError(
+                "a callback of Task.callbacks has changed the learning rate, which the comparison "
+                "sets: leave it out, and give the optimizer a schedule, like adam+cosine. "
+                f"Received: {found:.6g} in place of {expected:.6g}"
+            )
+
+    def _step(self, batch: tuple[Any, ...]) -> float:
+        given = {**_named(batch), "class_weight": self._task.class_weight, "return_dict": True}
         try:
-            return float(self._model.train_on_batch(x, y, return_dict=True)["loss"])
+            return float(self._model.train_on_batch(**given)["loss"])
         except FloatingPointError:
             # An optimizer with nonfinite="raise".
             return math.nan
 
-    def _evaluate(self, curve: Curve, step: int, train_loss: float | None) -> None:
-        inputs, targets = self._task.validation
-        if count_examples(inputs) <= _ONE_BATCH:
+    def _evaluate(
+        self, curve: Curve, step: int, train_loss: float | None, hooks: Any
+    ) -> dict[str, float]:
+        examples = self._task.validation
+        hooks.on_test_begin()
+        if count_examples(examples) <= _ONE_BATCH:
             if not _RESETS_METRICS:
                 self._model.reset_metrics()
-            logs = self._model.test_on_batch(inputs, targets, return_dict=True)
+            logs = self._model.test_on_batch(**_named(examples), return_dict=True)
         else:
             logs = self._model.evaluate(
-                inputs, targets, batch_size=_ONE_BATCH, verbose=0, return_dict=True
+                **_named(examples), batch_size=_ONE_BATCH, verbose=0, return_dict=True
             )
-        # In addition to the loss there is at most the metric of the task.
-        compared = [value for name, value in logs.items() if name != "loss"] or [logs["loss"]]
+        logs = {name: float(value) for name, value in logs.items()}
+        hooks.on_test_end(logs)
+        # Among Keras's own, the losses of all and of each output, the task's metric has no name.
+        others = {metric.name for metric in self._model.metrics}
+        compared = [value for name, value in logs.items() if name not in others] or [logs["loss"]]
         curve.step.append(step)
         curve.train_loss.append(_finite(train_loss))
-        curve.validation_loss.append(_finite(float(logs["loss"])))
-        curve.result.append(_finite(float(compared[0])))
+        curve.validation_loss.append(_finite(logs["loss"]))
+        curve.result.append(_finite(compared[0]))
+        return logs
 
-    def _batches(self, seed: int) -> Any:
+    def _batches(self, seed: int) -> Iterator[tuple[Any, ...]]:
         """Endless batches; the seed decides the order of each epoch."""
-        inputs, targets = self._task.train
-        count, size = count_examples(inputs), self._task.batch_size
+        size = self._task.batch_size
+        assert size is not None
+        count = count_examples(self._task.train)
         generator = np.random.default_rng(seed)
         while True:
             order = generator.permutation(count)
             for start in range(0, count - size + 1, size):
-                chosen = order[start : start + size]
-                yield pick(inputs, chosen), pick(targets, chosen)
+                yield pick(self._task.train, order[start : start + size])
+
+
+def _named(examples: tuple[Any, ...]) -> dict[str, Any]:
+    """Examples as the arguments of Keras's methods."""
+    return dict(zip(("x", "y", "sample_weight"), examples, strict=False))
+
+
+def _metrics(metric: Any) -> Any:
+    """A new metric for a model, in the form that `compile` takes."""
+    if metric is None:
+        return None
+    if isinstance(metric, Mapping):
+        return {output: _metrics(each) for output, each in metric.items()}
+    if isinstance(metric, keras.metrics.Metric):
+        try:
+            return [type(metric).from_config(metric.get_config())]
+        except TypeError as error:
+            raise UsageError(
+                f"Task.metric cannot be made anew for each run, since its `get_config` lacks "
+                f"arguments; give a function that returns a new one. Received: "
+                f"{type(metric).__name__}, {error}"
+            ) from None
+    return [metric() if callable(metric) and _needs_nothing(metric) else metric]
+
+
+def _needs_nothing(function: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments: it returns a metric, and is not one itself."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def _evaluation_steps(steps: int) -> list[int]:
@@ -227,12 +329,6 @@ def _has_diverged(train_loss: float, first_loss: float, progress: float) -> bool
     if not math.isfinite(train_loss):
         return True
     return progress > DIVERGED_AFTER and train_loss > DIVERGED_FACTOR * abs(first_loss)
-
-
-def _assign(variables: list[Any], values: list[Any]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        # A copy, because a backend may take over the memory and write into it.
-        variable.assign(np.array(value))
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,17 +2,21 @@
 
 A worker answers with messages, tuples that begin with a name. The answer to the request is
 `("ready", facts)` or `("refused", reason)`. Then follow, for each trial, any number of
-`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason)`.
+`("progress", step, loss)` and one `("done", outcome)` or `("failed", reason, traceback)`.
 """
 
+import contextlib
 import os
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surefoot.compare.trials.engine import Request
 
 # Often enough for a live display, and rare enough to cost no time.
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -30,41 +34,54 @@ class Worker:
     def __init__(self, log: Path | None) -> None:
         if log is not None:
             _redirect_output(log)
+        self._task = ""
         self._recipes: list[Any] = []
         self._trainer: Any = None
 
-    def prepare(self, task: str, steps: int | None, optimizers: tuple[str, ...] | None) -> Message:
-        """Import Keras and the task; for the arguments see `Request`."""
+    def prepare(self, request: "Request") -> Message:
+        """Import Keras and the task."""
         from surefoot.compare.errors import UsageError
 
         try:
-            return "ready", self._prepare(task, steps, optimizers)
-        except UsageError as error:
-            return "refused", str(error)
+            return "ready", self._prepare(request)
         except Exception as error:
-            traceback.print_exc()
-            return "refused", _one_line(error)
+            from surefoot.compare.trials.faults import in_one_line
 
-    def _prepare(
-        self, reference: str, steps: int | None, optimizers: tuple[str, ...] | None
-    ) -> dict[str, Any]:
+            if not isinstance(error, UsageError):
+                _log()
+            return "refused", in_one_line(error, self._task)
+
+    def _prepare(self, request: "Request") -> dict[str, Any]:
         # Keras is imported only here, after backend and threads are set.
         import keras
 
         import surefoot
         from surefoot.compare.search.expression import parse
         from surefoot.compare.search.registry import resolve
+        from surefoot.compare.search.space import parse_varied
         from surefoot.compare.trials.checks import check_task
-        from surefoot.compare.trials.task import load_task
+        from surefoot.compare.trials.data import count_examples
+        from surefoot.compare.trials.measures import bounds
+        from surefoot.compare.trials.task import Task, load_task
         from surefoot.compare.trials.trial import Trainer
 
-        task = load_task(reference)
-        steps = steps or task.steps
-        self._recipes = [resolve(parse(optimizer)) for optimizer in optimizers or task.optimizers]
+        # Data that the task draws at random, or a dataset shuffles, are the same in each worker.
+        keras.utils.set_random_seed(0)
+        task = request.task
+        if not isinstance(task, Task):
+            self._task = task
+            task = load_task(task)
+        steps = request.steps or task.steps
+        axes = parse_varied(request.varied)
+        self._recipes = [
+            resolve(parse(optimizer), request.schedule, axes)
+            for optimizer in (*(request.optimizers or task.optimizers), *request.added)
+        ]
+        labels = [recipe.label for recipe in self._recipes]
         check_task(task)
         self._trainer = Trainer(task, steps)
         return {
-            "task": task.name,
+            "task": task.name or "task",
             "description": task.description,
             "metric": task.metric_name,
             "higher_is_better": task.higher_is_better,
@@ -78,19 +95,45 @@ class Worker:
             "backend_version": _backend_version(keras.backend.backend()),
             "keras": keras.__version__,
             "surefoot": surefoot.__version__,
-            "labels": [recipe.label for recipe in self._recipes],
+            "bounds": bounds(task),
+            "validation_examples": count_examples(task.validation),
+            "labels": labels,
+            "own_schedules": [each.label for each in self._recipes if each.has_own_schedule],
+            "varied": {recipe.label: list(recipe.varied) for recipe in self._recipes},
+            "target_of": _target_of(request.target, labels),
         }
 
-    def train(self, optimizer: int, learning_rate: float, seed: int) -> Iterator[Message]:
+    def train(
+        self, optimizer: int, learning_rate: float, seed: int, others: Mapping[str, float]
+    ) -> Iterator[Message]:
         """Train one trial; `optimizer` is an index into those of the request."""
-        recipe = self._recipes[optimizer]
+        training = self._trainer.run(self._recipes[optimizer], learning_rate, seed, others)
         try:
-            outcome = yield from _progress_messages(self._trainer.run(recipe, learning_rate, seed))
+            outcome = yield from _progress_messages(training)
         except Exception as error:
-            traceback.print_exc()
-            yield "failed", _one_line(error)
+            from surefoot.compare.trials.faults import full, in_one_line
+
+            _log()
+            yield "failed", in_one_line(error, self._task), full(error)
         else:
             yield "done", outcome.to_dict()
+
+
+def _target_of(target: float | str | None, labels: list[str]) -> str | None:
+    """The label of the optimizer whose result is the target."""
+    from surefoot.compare.errors import UsageError
+    from surefoot.compare.search.expression import parse
+    from surefoot.compare.search.registry import resolve
+
+    if not isinstance(target, str):
+        return None
+    label = resolve(parse(target)).label
+    if label not in labels:
+        raise UsageError(
+            f"--target must be a number or one of the optimizers, {', '.join(labels)}. "
+            f"Received: {target!r}"
+        )
+    return label
 
 
 def work(connection: Connection, log: Path) -> None:
@@ -102,7 +145,7 @@ def work(connection: Connection, log: Path) -> None:
     """
     worker = Worker(log)
     try:
-        connection.send(worker.prepare(*connection.recv()))
+        connection.send(worker.prepare(connection.recv()))
         while True:
             for message in worker.train(*connection.recv()):
                 connection.send(message)
@@ -133,14 +176,11 @@ def _redirect_output(log: Path) -> None:
         os.dup2(descriptor, stream.fileno())
 
 
+def _log() -> None:
+    """Print the traceback of what is being handled; on a full disk the message is what counts."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _backend_version(backend: str) -> str:
     return str(sys.modules[backend].__version__)
-
-
-def _one_line(error: Exception) -> str:
-    """The error in one line, with the innermost line of code outside of installed packages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
-    frame = (own or frames)[-1]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}, line {frame.lineno})"

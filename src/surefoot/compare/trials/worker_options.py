@@ -116,12 +116,13 @@ def _numbers(arguments: argparse.Namespace, is_joining: bool) -> tuple[int, int]
     threads = None if arguments.threads is None else positive("--threads", arguments.threads)
     if is_joining:
         return jobs or 0, threads or 1
-    cores = _cores()
-    jobs = jobs or min(2, cores)
-    return jobs, threads or max(cores // jobs, 1)
+    available = cores()
+    jobs = jobs or min(2, available)
+    return jobs, threads or max(available // jobs, 1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

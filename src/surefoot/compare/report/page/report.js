@@ -2,141 +2,106 @@
 // Draws the charts of the report from the data in the page.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "pentagon"];
-  const dashes = ["solid", "dash", "dot", "dashdot"];
+  const PAPER = 680;  // the width of a chart in print, in pixels: A4 without its margins
 
-  const style = (index) => ({
-    colour: data.colours[index % data.colours.length],
-    symbol: symbols[index % symbols.length],
-    // Colours repeat only after all of them are used; then the dashes differ.
-    dash: dashes[Math.floor(index / data.colours.length) % dashes.length],
-  });
-  const shown = (value) => Number(value.toPrecision(4)).toString();
-  const faint = (colour) => colour + "26";
-
-  // ---- the traces of each chart -------------------------------------------------------------
-
-  // Mean result against learning rate, with the interval over seeds as a band.
-  function ratesTraces(section, optimizer, look) {
-    const points = optimizer.points.filter((point) => point.mean !== null);
-    const x = points.map((point) => point.learning_rate);
-    const edge = (values, more) => ({
-      x, y: values, mode: "lines", line: { width: 0 }, hoverinfo: "skip", reading: false, ...more,
-    });
-    const traces = [
-      edge(points.map((point) => point.low ?? point.mean)),
-      edge(points.map((point) => point.high ?? point.mean), { fill: "tonexty", fillcolor: faint(look.colour) }),
-      line(optimizer.label, look, x, points.map((point) => point.mean), points.map((point) =>
-        `learning rate ${shown(point.learning_rate)}: ${shown(point.mean)}` +
-        (point.low === null ? "" : `, interval ${shown(point.low)} to ${shown(point.high)}`) +
-        `, ${point.seeds} seed${point.seeds === 1 ? "" : "s"}` +
-        (point.diverged ? `, ${point.diverged} diverged` : ""))),
-    ];
-    const diverged = optimizer.points.filter((point) => point.diverged);
-    if (diverged.length) {
-      // Learning rates at which seeds diverged get a cross at the bad end of the chart.
-      const means = section.summary.optimizers.flatMap((each) => each.points.map((point) => point.mean))
-        .filter((mean) => mean !== null);
-      const worst = means.length ? (section.summary.higher_is_better ? Math.min : Math.max)(...means) : 0;
-      const cross = line(optimizer.label, look, diverged.map((point) => point.learning_rate),
-        diverged.map(() => worst), diverged.map((point) =>
-          `learning rate ${shown(point.learning_rate)}: ${point.diverged} of ${point.seeds} diverged`));
-      cross.mode = "markers";
-      cross.marker = { color: look.colour, symbol: "x", size: 10 };
-      traces.push(cross);
-    }
-    return traces;
+  function choices(figure) {
+    return Object.fromEntries([...figure.querySelectorAll("select")].map((each) => [each.name, each.value]));
   }
-
-  // One line per seed along the run.
-  function curvesTraces(section, optimizer, look, choice) {
-    const rate = choice.rate === "best" ? optimizer.best?.learning_rate : Number(choice.rate);
-    return section.trials
-      .filter((trial) => trial.optimizer === optimizer.label && trial.learning_rate === rate)
-      .map((trial) => {
-        const kept = trial.curve.step.map((_, i) => i).filter((i) => trial.curve[choice.value][i] !== null);
-        const x = kept.map((i) => trial.curve.step[i] * (choice.unit === "seconds" ? trial.seconds_per_step : 1));
-        const y = kept.map((i) => trial.curve[choice.value][i]);
-        const trace = line(optimizer.label, look, x, y, kept.map((i, at) =>
-          `learning rate ${shown(rate)}, seed ${trial.seed}, ` +
-          `${choice.unit === "seconds" ? `${shown(x[at])} s` : `step ${trial.curve.step[i]}`}: ${shown(y[at])}` +
-          (trial.status === "diverged" ? ", diverged" : "")));
-        trace.mode = "lines";
-        return trace;
-      });
-  }
-
-  // Median time to the target against learning rate; learning rates that do not reach it are omitted.
-  function targetTraces(section, optimizer, look, choice) {
-    const points = optimizer.points.filter((point) => point.steps_to_target !== null);
-    const unit = choice.unit === "seconds" ? optimizer.seconds_per_step : 1;
-    const y = points.map((point) => point.steps_to_target * unit);
-    return [line(optimizer.label, look, points.map((point) => point.learning_rate), y, points.map((point, i) =>
-      `learning rate ${shown(point.learning_rate)}: ${shown(y[i])} ${choice.unit === "seconds" ? "s" : "steps"}, ` +
-      `reached by ${point.reached} of ${point.seeds}`))];
-  }
-
-  function line(label, look, x, y, texts) {
-    return {
-      x, y, name: label, text: texts.map((text) => `${label}, ${text}`), hoverinfo: "text",
-      mode: "lines+markers", reading: true,
-      line: { color: look.colour, dash: look.dash, width: 2 },
-      marker: { color: look.colour, symbol: look.symbol, size: 7 },
-    };
-  }
-
-  const charts = {
-    rates: { traces: ratesTraces, x: () => "learning rate", y: (section) => section.summary.metric, logX: true },
-    curves: {
-      traces: curvesTraces,
-      x: (_, choice) => (choice.unit === "seconds" ? "seconds of training" : "steps"),
-      y: (section, choice) => ({
-        result: section.summary.metric, validation_loss: "validation loss", train_loss: "training loss",
-      })[choice.value],
-    },
-    target: {
-      traces: targetTraces, logX: true, x: () => "learning rate", fromZero: true,
-      y: (_, choice) => (choice.unit === "seconds" ? "seconds to target" : "steps to target"),
-    },
-  };
 
   // ---- drawing -------------------------------------------------------------------------------
 
-  function draw(figure, section, visible) {
-    const chart = charts[figure.dataset.chart];
+  function draw(figure, section, visible, width) {
+    const kind = figure.dataset.chart;
+    const chart = charts.kinds[kind];
     const plot = figure.querySelector(".plot");
-    const choice = Object.fromEntries([...figure.querySelectorAll("select")].map((each) => [each.name, each.value]));
-    const css = getComputedStyle(document.documentElement);
+    const chosen = choices(figure);
+    const css = getComputedStyle(document.body);
     const colour = (name) => css.getPropertyValue(name).trim();
-    const traces = section.summary.optimizers.flatMap((optimizer, index) =>
-      visible.has(optimizer.label) ? chart.traces(section, optimizer, style(index), choice) : []);
-    const axis = (title) => ({
-      title: { text: title }, gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false,
-      automargin: true,
+    const traces = section.summary.optimizers.flatMap((optimizer, index) => visible.has(optimizer.label)
+      ? chart.traces(section, optimizer, charts.look(index, data.colours), chosen) : []);
+    const axis = (text) => ({
+      title: { text, font: { size: 13 } }, gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
     });
-    const means = traces.filter((trace) => trace.reading).flatMap((trace) => trace.y);
-    const margin = means.length ? (Math.max(...means) - Math.min(...means)) * 0.07 || 0.01 : 1;
-    const yaxis = axis(chart.y(section, choice));
-    if (chart.fromZero) {
-      yaxis.rangemode = "tozero";
-    } else if (means.length) {
-      // The means fill the chart; the wide band of an unstable learning rate may be cut off.
-      yaxis.range = [Math.min(...means) - margin, Math.max(...means) + margin];
+    const { bound, higher_is_better: higher } = section.summary;
+    const xaxis = axis(chart.x(chosen, section));
+    const yaxis = axis(chart.y(section, chosen));
+    const range = charts.range(kind, section, visible, traces, chosen);
+    const rows = kind === "best";
+    const logY = chosen.scale === "log" || (kind === "decay" && !traces.some((trace) => trace.y.includes(0)));
+    if (rows) {
+      const labels = traces.filter((trace) => trace.reading).map((trace) => trace.name).reverse();
+      Object.assign(yaxis, { type: "category", categoryarray: labels, tickvals: labels, ticktext: charts.ticks(labels) });
+      if (range) xaxis.range = range;
+    } else if (chart.fromZero) yaxis.rangemode = "tozero";
+    else if (logY) Object.assign(yaxis, { type: "log", exponentformat: "power", ...(kind === "decay" ? { dtick: 1 } : {}) });
+    else if (kind === "decay") yaxis.type = "category";
+    else if (range) yaxis.range = range;
+    // Of learning rates at which seeds diverged there is no mean; their crosses stand at the bad end.
+    for (const trace of traces.filter((each) => each.atWorst)) {
+      const worst = range ? range[higher ? 0 : 1] + (range[1] - range[0]) * (higher ? 0.03 : -0.03) : 0;
+      trace.y = trace.x.map(() => worst);
     }
-    const xaxis = axis(chart.x(section, choice));
-    if (chart.logX) Object.assign(xaxis, { type: "log", exponentformat: "power", dtick: 1 });
+    if (chart.logX) {
+      // The same for all charts, so that they can be compared.
+      const rates = section.trials.map((trial) => Math.log10(trial.learning_rate));
+      const [low, high] = [Math.min(...rates), Math.max(...rates)];
+      Object.assign(xaxis, { type: "log", exponentformat: "power", range: [low - 0.15, high + 0.15] });
+      if (high - low >= 1) xaxis.dtick = 1;
+    }
+    const good = chart.bound && bound !== null && traces.length > 0;
+    const empty = !traces.some((trace) => trace.reading && trace.x.length);
+    const note = { showarrow: false, xref: "paper", yref: "paper", font: { color: colour("--soft"), size: 12 } };
+    const text = `good: ${higher ? "at least" : "at most"} ${charts.shown(bound ?? 0)}`;
+    const at = rows
+      ? { xref: "x", x0: bound, x1: bound, yref: "paper", y0: 0, y1: 1 }
+      : { xref: "paper", x0: 0, x1: 1, yref: "y", y0: bound, y1: bound };
+    const label = rows
+      ? { xref: "x", x: bound, xanchor: "auto", y: 1, yanchor: "bottom" }
+      : { x: 0, xanchor: "left", yref: "y", y: bound, yanchor: "bottom" };
+    const height = rows ? 90 + 42 * yaxis.tickvals.length : undefined;
+    plot.style.height = rows ? `${height}px` : "";
     const layout = {
       paper_bgcolor: colour("--ground"), plot_bgcolor: colour("--ground"), showlegend: false,
       font: { family: css.fontFamily, color: colour("--ink"), size: 13 },
-      margin: { l: 60, r: 12, t: 12, b: 50 }, hovermode: "closest", xaxis, yaxis,
-      hoverlabel: { bgcolor: colour("--tint"), font: { color: colour("--ink") } },
-      annotations: traces.some((trace) => trace.reading && trace.x.length) ? [] : [{
-        text: "nothing to show", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5,
-      }],
+      margin: { l: 50, r: 12, t: rows ? 24 : 12, b: 45 }, hovermode: "closest", xaxis, yaxis,
+      hoverlabel: { bgcolor: colour("--tint"), font: { family: css.fontFamily, color: colour("--ink") } },
+      shapes: good ? [{ type: "line", line: { color: colour("--soft"), dash: "dot", width: 1.5 }, ...at }] : [],
+      annotations: [
+        ...(good ? [{ ...note, ...label, text, bgcolor: colour("--ground"), opacity: 0.85 }] : []),
+        ...(empty ? [{ ...note, x: 0.5, y: 0.5, text: "nothing to show" }] : []),
+      ],
+      ...(width ? { width, height: height ?? width * 0.5 } : { autosize: true }),
     };
     plot.reading = { trace: -1, point: 0 };
-    figure.querySelector(".reading").textContent = "";
-    return Plotly.react(plot, traces, layout, { responsive: true, displayModeBar: false });
+    figure.querySelector(".spoken").textContent = "";
+    const { far } = charts.choice(section, visible);
+    const outside = chosen.scale === "near" ? far : [];
+    figure.querySelector(".outside").textContent = outside.length ? `Worse than this range: ${outside.join(", ")}.` : "";
+    Plotly.react(plot, traces, layout, { responsive: !width, displayModeBar: false });
+    fill(figure);
+  }
+
+  // ---- the same as a table, for those who do not see the chart ----------------------------------
+
+  function fill(figure) {
+    const details = figure.querySelector(".as-table");
+    if (!details.open) return;
+    const plot = figure.querySelector(".plot");
+    const rows = plot.data.filter((trace) => trace.reading).flatMap((trace) => trace.x.map((x, i) =>
+      [trace.name, charts.shown(x), trace.atWorst ? "-" : trace.y[i], trace.text[i].slice(trace.name.length + 2)]
+        .map((cell) => (typeof cell === "number" ? charts.shown(cell) : cell))));
+    const titles = ["optimizer", plot.layout.xaxis.title.text, plot.layout.yaxis.title.text, "in words"];
+    if (!titles[2]) [titles, ...rows].forEach((cells) => cells.splice(2, 1));  // the rows are the optimizers
+    const row = (cells, tag) => {
+      const made = document.createElement("tr");
+      made.append(...cells.map((text) => Object.assign(document.createElement(tag), { textContent: text })));
+      return made;
+    };
+    const head = document.createElement("thead");
+    head.append(row(titles, "th"));
+    const body = document.createElement("tbody");
+    body.append(...rows.map((cells) => row(cells, "td")));
+    details.querySelector("table").replaceChildren(head, body);
   }
 
   // ---- keyboard ------------------------------------------------------------------------------
@@ -146,7 +111,7 @@
     const lines = plot.data.map((trace, i) => i).filter((i) => plot.data[i].reading && plot.data[i].x.length);
     const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
     const place = plot.reading;
-    const output = figure.querySelector(".reading");
+    const output = figure.querySelector(".spoken");
     if (event.key === "Escape") {
       place.trace = -1;
       output.textContent = "";
@@ -181,19 +146,20 @@
   // ---- setup ---------------------------------------------------------------------------------
 
   const redraws = [];
+  const redrawAll = (width) => redraws.forEach((redraw) => redraw(width));
   for (const element of document.querySelectorAll(".comparison")) {
     const section = data.sections[Number(element.dataset.section)];
     const boxes = [...element.querySelectorAll(".filter input")];
     const visible = () => new Set(boxes.filter((box) => box.checked).map((box) => box.value));
     const figures = [...element.querySelectorAll("figure")];
-    const redraw = () => figures.forEach((figure) => draw(figure, section, visible()));
+    const redraw = (width) => figures.forEach((figure) => draw(figure, section, visible(), width));
     redraws.push(redraw);
 
     const rates = [...new Set(section.trials.map((trial) => trial.learning_rate))].sort((a, b) => a - b);
     for (const select of element.querySelectorAll('select[name="rate"]')) {
-      for (const rate of rates) select.add(new Option(shown(rate), rate));
+      for (const rate of rates) select.add(new Option(charts.shown(rate), rate));
     }
-    boxes.forEach((box) => box.addEventListener("change", redraw));
+    boxes.forEach((box) => box.addEventListener("change", () => redraw()));
     for (const [name, checked] of [["all", true], ["none", false]]) {
       element.querySelector(`.filter .${name}`)?.addEventListener("click", () => {
         boxes.forEach((box) => { box.checked = checked; });
@@ -205,6 +171,7 @@
         select.addEventListener("change", () => draw(figure, section, visible()));
       }
       figure.querySelector(".plot").addEventListener("keydown", (event) => read(figure, event));
+      figure.querySelector(".as-table").addEventListener("toggle", () => fill(figure));
       for (const button of figure.querySelectorAll(".save")) {
         button.addEventListener("click", () => Plotly.downloadImage(figure.querySelector(".plot"), {
           format: button.dataset.format, width: 1000, height: 600,
@@ -216,13 +183,27 @@
   }
 
   document.getElementById("save-csv").addEventListener("click", () => save("results.csv", "text/csv", data.csv));
+  document.getElementById("save-json").addEventListener("click", () =>
+    save("results.json", "application/json", JSON.stringify({ sections: data.sections }, null, 1)));
+  const root = document.documentElement;
   const isDark = matchMedia("(prefers-color-scheme: dark)");
-  const redrawAll = () => redraws.forEach((redraw) => redraw());
-  isDark.addEventListener("change", redrawAll);
+  isDark.addEventListener("change", () => redrawAll());
   document.getElementById("theme").addEventListener("click", () => {
-    const root = document.documentElement;
     const now = root.dataset.theme ?? (isDark.matches ? "dark" : "light");
     root.dataset.theme = now === "dark" ? "light" : "dark";
+    redrawAll();
+  });
+  // Paper is white, and as wide as it is.
+  let theme;
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details.method").forEach((details) => { details.open = true; });
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    redrawAll(PAPER);
+  });
+  addEventListener("afterprint", () => {
+    if (theme === undefined) delete root.dataset.theme;
+    else root.dataset.theme = theme;
     redrawAll();
   });
 })();

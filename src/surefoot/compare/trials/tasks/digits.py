@@ -66,5 +66,5 @@ def _task(name: str, what: str, model: Callable[[], Any]) -> Task:
         higher_is_better=True,
         batch_size=64,
         steps=400,
-        learning_rates="1e-4:1:9",
+        learning_rates="1e-4:1:8",
     )
