@@ -1,5 +1,6 @@
 """What is said of an error in a task: in the user's terms, with the line of the user's file."""
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from surefoot.compare.errors import UsageError
 
 _OURS = str(Path(surefoot.__file__).parent)
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+# Keras writes its messages in bold.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def in_one_line(error: Exception, task: str) -> str:
@@ -20,7 +23,7 @@ def in_one_line(error: Exception, task: str) -> str:
         error: As raised by the task, or by what was made of it.
         task: The task's name on the command line; named if no line of the user's file had a part.
     """
-    text = " ".join(str(error).split())
+    text = " ".join(_STYLE.sub("", str(error)).split())
     if not isinstance(error, UsageError):
         text = f"{type(error).__name__}: {text}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -37,7 +40,8 @@ def full(error: Exception) -> str:
     start = _first(error.__traceback__, _is_users) or _first(error.__traceback__, _is_foreign)
     # Keras tries again on an error, so that the same one may be the context of itself.
     chain = error.__cause__ is not None
-    return "".join(traceback.format_exception(type(error), error, start, chain=chain))
+    text = "".join(traceback.format_exception(type(error), error, start, chain=chain))
+    return _STYLE.sub("", text)
 
 
 def _first(found: TracebackType | None, wanted: Callable[[str], bool]) -> TracebackType | None:
