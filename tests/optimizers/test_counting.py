@@ -31,7 +31,7 @@ COUNTED: dict[str, tuple[Callable[[], Any], Callable[[Any], Reference]]] = {
     ),
     "ranger": (
         lambda: surefoot.Ranger(0.02, beta_2=0.95, sync_period=4),
-        lambda p: reference.ranger(p, 4, learning_rate=0.02, beta_2=0.95),
+        lambda p: reference.ranger(p, sync_period=4, learning_rate=0.02, beta_2=0.95),
     ),
 }
 INT32_END = BACKEND == "jax"
