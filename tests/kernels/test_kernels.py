@@ -204,6 +204,26 @@ def test_conditions_of_lookahead(interpreter: None) -> None:
         assert [float(x) for x in found] == [step == 0, (step + 1) % 3 == 0, 0.5]
 
 
+def test_numbers_of_averages(interpreter: None) -> None:
+    import torch
+
+    from surefoot.engines.torch import gpu_scalars
+
+    mean = surefoot.SWA(surefoot.Nadam(), start_averaging=2, average_period=3)
+    moving = surefoot.MovingAverage(surefoot.Nadam(), 0.75, start_step=2, dynamic_decay=True)
+    for optimizer in (mean, moving):
+        optimizer.build([keras.Variable(np.ones(3, "float32"))])
+    for step in (0, 1, 2, 4, 5, 8, 40, 2**40 + 1):
+        for optimizer, due, weight in (
+            (mean, step >= 2 and (step - 2) % 3 == 0, 3 / (max(step - 2, 0) + 3)),
+            (moving, True, 1.0 if step < 2 else max(0.25, 9 / (step + 8))),
+        ):
+            optimizer.iterations = step
+            found = gpu_scalars.numbers({}, "average", torch.device("cpu"), optimizer._numbers)
+            right = [float(step == 0), float(due), weight]
+            assert [float(x) for x in found] == pytest.approx(right, rel=SCALARS_TOLERANCE)
+
+
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("name", LOOPS)
 def test_it_compiles_for_gpus(name: str, capability: int) -> None:
