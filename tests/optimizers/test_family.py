@@ -132,3 +132,24 @@ def test_a_step_with_nan_is_skipped(optimizer: Any, mode: str) -> None:
     assert loop.optimizer.skipped_steps == 1
     unequal = [not np.array_equal(a, b) for a, b in zip(before, state(loop), strict=True)]
     assert sum(unequal) == 1  # the counter of skipped steps
+
+
+@each
+def test_moments_in_bfloat16_follow_those_in_float32(optimizer: Any) -> None:
+    """To the share of a step that the rounding of a moment is."""
+    run = plain_scenario(optimizer)
+    start = [np.random.default_rng(1).normal(size=(60, 50)), np.zeros(40)]
+    steps = 12
+    loops = []
+    for form in ("float32", "bfloat16"):
+        loop = Loop(optimizer(**run.options, moments=form), start, mode=COMPILED)
+        for step in range(steps):
+            random = np.random.default_rng(step)
+            loop.step([random.normal(size=x.shape) for x in start])
+        loops.append(loop)
+    exact, stored = (loop.parameters for loop in loops)
+    for one, other, origin in zip(exact, stored, start, strict=True):
+        moved = np.sqrt(np.mean((one - origin) ** 2))
+        assert 0.0 < np.sqrt(np.mean((one - other) ** 2)) < 0.01 * moved
+    dtypes = [str(v.dtype).rpartition(".")[2] for v in loops[1].optimizer.variables]
+    assert dtypes.count("bfloat16") >= 2
