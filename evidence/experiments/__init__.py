@@ -1,6 +1,14 @@
 """The experiments, in the order of the page."""
 
-from evidence.experiments import digits, first_steps, post_norm, pre_norm, precision, variance
+from evidence.experiments import (
+    digits,
+    first_steps,
+    moments,
+    post_norm,
+    pre_norm,
+    precision,
+    variance,
+)
 
 ALL = (
     post_norm.EXPERIMENT,
@@ -9,4 +17,5 @@ ALL = (
     variance.EXPERIMENT,
     digits.EXPERIMENT,
     precision.EXPERIMENT,
+    moments.EXPERIMENT,
 )

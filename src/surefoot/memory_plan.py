@@ -11,7 +11,7 @@ import keras
 
 from surefoot import engines
 from surefoot.base.optimizer import BaseOptimizer
-from surefoot.variables.keras_optimizer import with_inner_optimizers
+from surefoot.variables.keras_optimizer import with_inner_optimizers, wrapped_optimizers
 from surefoot.variables.variable import dtype_of
 
 _KINDS = {
@@ -22,6 +22,7 @@ _KINDS = {
     "master": "master",
     "slow": "slow weights",
     "average": "average",
+    "ema": "average",
     "gradient_accumulator": "accumulated gradients",
 }
 """What a slot is, by its name; a slot of another name is called by that."""
@@ -87,8 +88,8 @@ def memory(model_or_optimizer: Any, variables: Iterable[Any] | None = None) -> M
 
     Raises:
         TypeError: If it is neither a compiled model nor a Keras optimizer.
-        ValueError: If the variables are not known, or an inner optimizer of Keras's own,
-            whose slots are known only then, has not been built.
+        ValueError: If the variables are not known; or if a `MultiOptimizer`, or an inner optimizer
+            of Keras's own, has not been built, since what it has is known only then.
     """
     optimizer = getattr(model_or_optimizer, "optimizer", model_or_optimizer)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -109,13 +110,21 @@ def memory(model_or_optimizer: Any, variables: Iterable[Any] | None = None) -> M
     size = sum(_count(v) * _bytes(dtype_of(v)) for v in variables)
     found = {"parameters": size, "gradients": size}
     for one in with_inner_optimizers(optimizer):
-        for kind, numbers, dtype in _slots(one, variables):
+        if len(wrapped_optimizers(one)) > 1 and not one.built:
+            raise ValueError(
+                f"Which part of '{one.name}' trains which variables is known after "
+                "`optimizer.build(variables)`. Received: an optimizer that has not been built"
+            )
+        own = one._trainable_variables if one.built else variables
+        for kind, numbers, dtype in _slots(one, own):
             found[kind] = found.get(kind, 0) + numbers * _bytes(dtype)
     return Memory(sum(map(_count, variables)), found)
 
 
 def _slots(optimizer: Any, variables: list[Any]) -> Iterable[tuple[str, int, str]]:
     """The kind of each slot, how many numbers it has, and their dtype."""
+    if len(wrapped_optimizers(optimizer)) > 1:  # its parts have them
+        return
     if isinstance(optimizer, BaseOptimizer):
         for variable in variables:
             if not getattr(variable, "overwrite_with_gradient", False):

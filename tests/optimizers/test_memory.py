@@ -21,6 +21,9 @@ MAKE: dict[str, Callable[..., Any]] = {
     "nearest": lambda **o: surefoot.Nadam(low_precision="nearest", **o),
     "ranger": surefoot.Ranger,
     "ranger_bfloat16": lambda **o: surefoot.Ranger(slow_weights="bfloat16", **o),
+    "lamb": surefoot.LAMB,
+    "novograd": lambda **o: surefoot.NovoGrad(amsgrad=True, **o),
+    "averages": lambda **o: surefoot.SWA(surefoot.Nadam(**o), use_ema=True),
     "scaled": lambda **o: keras.optimizers.LossScaleOptimizer(surefoot.Ranger(**o)),
 }
 
@@ -47,7 +50,7 @@ def test_the_plan_is_what_is_allocated(name: str, dtype: str, moments: str) -> N
 def _is_slot(variable: Any) -> bool:
     """Whether a variable of one number is the slot of one: named by it."""
     return variable.path.endswith(
-        ("_m", "_v", "_vhat", "_slow", "_master", "average", "accumulator")
+        ("_m", "_v", "_vhat", "_slow", "_master", "average", "accumulator", "_momentum")
     )
 
 
@@ -68,6 +71,23 @@ def test_what_an_optimizer_of_keras_has_is_known_once_it_is_built() -> None:
         surefoot.memory(optimizer, variables)
     optimizer.build(variables)
     assert surefoot.memory(optimizer).per_parameter["state of Adam"] == 8
+
+
+def test_parts_of_a_multi_optimizer() -> None:
+    variables = [
+        keras.Variable(np.ones(shape, "float32"), name=n) for shape, n in ((5, "a"), (7, "b"))
+    ]
+    optimizer = surefoot.MultiOptimizer(
+        optimizer_specs=[
+            {"optimizer": surefoot.Nadam(moments="bfloat16"), "weights": ["a"]},
+            {"optimizer": surefoot.Ranger(), "weights": ["b"]},
+        ]
+    )
+    with pytest.raises(ValueError, match="has not been built"):
+        surefoot.memory(optimizer, variables)
+    optimizer.build(variables)
+    assert surefoot.memory(optimizer).bytes["moments"] == 5 * 4 + 7 * 8
+    assert surefoot.memory(optimizer).bytes["slow weights"] == 7 * 4
 
 
 def test_of_a_model_and_in_diagnostics() -> None:

@@ -115,7 +115,10 @@ class ShadowOptimizer(WrappingOptimizer):
 
     def slot_dtypes(self, variable: Any) -> dict[str, str]:
         """The slots that this optimizer has for a variable, and their dtypes."""
-        return super().slot_dtypes(variable) | {self.SHADOW: self._shadow_dtype(variable)}
+        found = super().slot_dtypes(variable)
+        if self.SHADOW in found:  # see `build`
+            found["ema"] = found.pop(self.SHADOW)
+        return found | {self.SHADOW: self._shadow_dtype(variable)}
 
     def _shadow_dtype(self, variable: Any) -> str:
         return "bfloat16" if self.rounds_shadow() else accumulator_dtype(variable)
