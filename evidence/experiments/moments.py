@@ -104,9 +104,9 @@ def table(results: Results) -> list[str]:
 EXPERIMENT = Experiment(
     name="moments",
     title="Moments in bfloat16",
-    about="The tasks of the other experiments with moments in bfloat16, and with slow weights in it, "
-    "too, against float32, at a learning rate near the best. A difference is that of two runs of one "
-    "seed, which begin with the same weights and see the same data in the same order.",
+    about="The tasks of the other experiments with moments in bfloat16, and with slow weights in "
+    "it, too, against float32, at a learning rate near the best. A difference is that of two runs "
+    "of one seed, which begin with the same weights and see the same data in the same order.",
     run=run,
     claims=CLAIMS,
     table=table,

@@ -13,14 +13,8 @@ import make_legacy_architectures as architectures
 import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
-from make_legacy_models import (
-    LOSSES,
-    batches_for,
-    keras,
-    legacy,
-    new,
-    write_checkpoint,
-)
+from make_legacy_models import LOSSES, batches_for, keras, write_checkpoint
+from make_legacy_optimizers import legacy, new
 
 ADDONS = tfa.optimizers
 FOREIGN = {

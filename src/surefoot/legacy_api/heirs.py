@@ -5,7 +5,6 @@ from __future__ import annotations
 NONE = "has no heir"
 _IMAGES = "`keras.ops.image.affine_transform`"
 _LOSS_OF_EMBEDDINGS = f"{NONE}; `keras.losses.Circle` is another loss for embeddings"
-_DECAY = "multiplies it by the learning rate, so divide yours by that"
 _SCIPY = "the function of whole arrays is"
 _ATTENTION = "for the attention alone"
 _DECODING = f"{NONE}; for decoding with KerasHub's models"
@@ -16,9 +15,8 @@ HEIRS: dict[str, dict[str, str]] = {
     "optimizers": {
         "RectifiedAdam Lookahead AdamW SGDW AdaBelief Yogi LazyAdam LAMB NovoGrad": "the same "
         "name in `surefoot.optimizers`: the same",
-        "DecoupledWeightDecayExtension extend_with_decoupled_weight_decay": "for Adam and "
-        "SGD `surefoot.AdamW` and `surefoot.SGDW`; for others the argument "
-        f"`weight_decay` of each optimizer in `keras.optimizers`, which {_DECAY}",
+        "DecoupledWeightDecayExtension extend_with_decoupled_weight_decay": "the same name in "
+        "`surefoot.optimizers`, for optimizers of Keras: the same",
         "MovingAverage SWA MultiOptimizer": "`surefoot.MovingAverage`, `surefoot.SWA`, "
         "`surefoot.MultiOptimizer`: the same",
         "AveragedOptimizerWrapper": f"{NONE}; `surefoot.MovingAverage` and `surefoot.SWA` are the "

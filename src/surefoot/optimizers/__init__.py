@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 
 from surefoot.optimizers.adabelief import AdaBelief
 from surefoot.optimizers.adamw import AdamW
+from surefoot.optimizers.decoupled_weight_decay import (
+    DecoupledWeightDecayExtension as DecoupledWeightDecayExtension,
+)
+from surefoot.optimizers.decoupled_weight_decay import (
+    extend_with_decoupled_weight_decay as extend_with_decoupled_weight_decay,
+)
 from surefoot.optimizers.lamb import LAMB
 from surefoot.optimizers.lazy_adam import LazyAdam
 from surefoot.optimizers.lookahead import Lookahead

@@ -35,7 +35,8 @@ class Adam(MomentOptimizer):
 
     Keywords:
         those of `RectifiedAdam`, with its defaults
-            ``low_precision``, ``seed``, ``lazy``, ``nonfinite``, ``shard_state``, ``lr``.
+            ``low_precision``, ``moments``, ``seed``, ``lazy``, ``nonfinite``,
+            ``shard_state``, ``lr``.
         those of every Keras optimizer : defaults as in Keras
             ``clipnorm``, ``clipvalue``, ``global_clipnorm``, ``use_ema``, ``ema_momentum``,
             ``ema_overwrite_frequency``, ``loss_scale_factor``, ``gradient_accumulation_steps``.
