@@ -100,6 +100,12 @@ def keras_optimizers() -> dict[str, Entry]:
         "RectifiedAdam amsgrad": Entry(
             lambda: rectified(amsgrad=True), True, "amsgrad", ADAM_BYTES + 8
         ),
+        "RectifiedAdam bfloat16 moments": Entry(
+            lambda: rectified(moments="bfloat16"), ours=True, bytes_per_parameter=ADAM_BYTES - 8
+        ),
+        "Nadam bfloat16 moments": Entry(
+            lambda: nadam(moments="bfloat16"), ours=True, bytes_per_parameter=ADAM_BYTES - 8
+        ),
         "Ranger": Entry(surefoot.Ranger, True, "adam", RANGER_BYTES, period=6),
         "Nadam weight_decay": Entry(lambda: nadam(weight_decay=1e-2), ours=True),
         "keras Adam": Entry(keras.optimizers.Adam),
