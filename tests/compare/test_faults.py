@@ -98,7 +98,10 @@ def test_a_task_that_cannot_be_used_is_named(file, name, starts, ends):
 
 @pytest.mark.parametrize(
     ("name", "place", "first"),
-    [("loss", "(mistakes.py, line {})", "mistakes.py"), ("shape", "mistakes.py:shape)", "keras")],
+    [
+        ("loss", "(mistakes.py, line {})", "mistakes.py"),
+        ("shape", "mistakes.py:shape)", "site-packages"),
+    ],
 )
 def test_a_trial_that_fails_tells_where(file, name, place, first):
     worker = Worker(None)

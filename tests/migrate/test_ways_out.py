@@ -119,7 +119,7 @@ def unlike_keras(model: Any, training: Any) -> None:
     layers["norm"]["class_name"] = "Custom>Centered"
     training["loss"] = "my_loss"
     training["metrics"] = ["my_metric"]
-    training["optimizer_config"]["class_name"] = "Addons>LAMB"
+    training["optimizer_config"]["class_name"] = "Addons>COCOB"
 
 
 NEEDED = ("wavy", "Centered", "my_loss", "my_metric")
@@ -135,7 +135,7 @@ def test_everything_in_the_way_is_named_at_once(difficult: pathlib.Path) -> None
     with pytest.raises(MigrationError, match="for 5 reasons") as refusal:
         load_model(difficult)
     text = str(refusal.value)
-    for name in (*NEEDED, "LAMB"):
+    for name in (*NEEDED, "COCOB"):
         assert name in text
     assert "custom_objects={'wavy': ..., 'Centered': ..., 'my_loss': ..., 'my_metric': ...}" in text
     assert "weights_only=True" in text

@@ -130,7 +130,7 @@ CONFIGS = [
     {"class_name": "Addons>RectifiedAdam"},
     {"class_name": "Adam", "module": "keras.optimizers.legacy"},
     {"class_name": "Adam", "module": "keras.optimizers.legacy", "config": {"decay": 0.1}},
-    {"class_name": "LAMB", "module": "tensorflow_addons.optimizers", "config": {}},
+    {"class_name": "COCOB", "module": "tensorflow_addons.optimizers", "config": {}},
 ]
 
 

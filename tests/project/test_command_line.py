@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_an_unknown_option_gets_the_usage_and_the_nearest_name(
 
 
 @pytest.mark.parametrize("arguments", [["compare"], ["migrate", "--inspect", "old.h5"]])
-def test_without_any_backend_there_is_one_line(arguments: list[str]) -> None:
+def test_without_any_backend_there_is_one_line(arguments: list[str], tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "for name in ('tensorflow', 'jax', 'torch'): sys.modules[name] = None\n"
@@ -79,7 +80,12 @@ def test_without_any_backend_there_is_one_line(arguments: list[str]) -> None:
     )
     variables = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=tmp_path,  # where no report is
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert re.fullmatch(r"surefoot: error: no backend .*pip install.*\n", done.stderr)

@@ -75,9 +75,7 @@ def write_csv(file: TextIO, sections: Sequence[dict[str, Any]]) -> None:
     """Write one row per trial of all sections."""
     trials = [row for each in sections for row in each["trials"]]
     # Hyperparameters that were searched have columns of their own, after the others.
-    more = dict.fromkeys(
-        name for row in trials for name in row if name not in (*CSV_COLUMNS, "curve")
-    )
+    more = sorted({name for row in trials for name in row} - {*CSV_COLUMNS, "curve"})
     writer = csv.DictWriter(file, [*CSV_COLUMNS, *more], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(trials)
