@@ -32,6 +32,10 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "Ranger": lambda **kwargs: surefoot.Ranger(
         0.02, sync_period=3, total_steps=20, weight_decay=0.05, **kwargs
     ),
+    # Rounded at random, by the same bits everywhere.
+    "bfloat16 moments": lambda **kwargs: surefoot.Ranger(
+        0.02, sync_period=3, moments="bfloat16", slow_weights="bfloat16", **kwargs
+    ),
     # Decisions that a worker with a part of the batch would take differently.
     "LAMB": lambda **kwargs: surefoot.LAMB(0.02, weight_decay=0.1, **kwargs),
     "NovoGrad": lambda **kwargs: surefoot.NovoGrad(0.02, weight_decay=0.01, **kwargs),

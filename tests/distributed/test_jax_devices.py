@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*JITTED, *SKIPPED, *SHARDED, *OTHERS])
 def test_devices_follow_one(runs: dict[str, Outcome], name: str, kind: str) -> None:
-    assert_same(runs[f"{name}, {kind}"], runs[f"{name}, single"])
+    assert_same(runs[f"{name}, {kind}"], runs[f"{name}, single"], name)
 
 
 @pytest.mark.parametrize("kind", KINDS)

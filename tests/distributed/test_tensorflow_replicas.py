@@ -23,7 +23,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_replicas_follow_one_worker(runs: dict[str, Outcome], name: str) -> None:
-    assert_same(runs[f"{name}, mirrored"], runs[f"{name}, single"])
+    assert_same(runs[f"{name}, mirrored"], runs[f"{name}, single"], name)
     assert not runs[f"{name}, mirrored"]["replicas differ"]
 
 
