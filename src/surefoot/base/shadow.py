@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from surefoot import engines
 from surefoot.base.inner_step import apply_unconstrained, inner_may_stay
@@ -88,9 +89,7 @@ class ShadowOptimizer(WrappingOptimizer):
             if getattr(variable, "overwrite_with_gradient", False):
                 self.slots.skip(variable)
                 continue
-            start = "zeros"
-            if self.SHADOW_STARTS is not None:
-                start = keras.initializers.Constant(self.SHADOW_STARTS)
+            start = "zeros" if self.SHADOW_STARTS is None else self._first_values
             dtype = self._shadow_dtype(variable)
             shadow = self.add_variable_from_reference(variable, self.SHADOW, start, dtype=dtype)
             if self.SHADOW_STARTS is None:
@@ -108,6 +107,10 @@ class ShadowOptimizer(WrappingOptimizer):
             )
         self.__dict__["_all_shadow_updates"] = Assignments(self._shadow_updates.values())
         self.restore_pending_slots()
+
+    def _first_values(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        # Of an array: TensorFlow remembers numbers that it has converted, and takes -0.0 for 0.0.
+        return keras.ops.convert_to_tensor(np.full(shape, self.SHADOW_STARTS), dtype=dtype)
 
     def rounds_shadow(self) -> bool:
         """Whether the second values are stored in bfloat16, rounded at random."""
