@@ -43,24 +43,3 @@ class NumbersOnDevice(TorchFunctionMode):
         if is_number and not str(kwargs.get("device") or "cpu").startswith("cpu"):
             return torch.full((), args[0], **kwargs)
         return func(*args, **kwargs)
-
-
-def uniform(like: torch.Tensor, key: int, step: torch.Tensor) -> torch.Tensor:
-    """Numbers in [0, 1) that are a function of key, step and place alone (SplitMix64)."""
-    place = torch.arange(like.numel(), dtype=torch.int64, device=like.device).view(like.shape)
-    step = step.to(torch.int64)
-    bits = (place + (step << 32)) * _GOLDEN + key
-    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-        bits = (bits ^ _shifted(bits, shift)) * factor
-    bits = bits ^ _shifted(bits, 31)
-    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
-
-
-def _shifted(bits: torch.Tensor, places: int) -> torch.Tensor:
-    """To the right, with zeros from the left."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
-
-
-_GOLDEN, _MIX_1, _MIX_2 = (
-    x - 2**64 for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
