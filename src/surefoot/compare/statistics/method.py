@@ -13,14 +13,23 @@ def open_questions(summary: Summary) -> list[str]:
     if not open_ones:
         return []
     needed = [
-        f"{each.more_seeds or f'over {MOST_SEEDS}'} for {each.other} "
-        f"(a difference of {number(abs(each.difference), 2)})"
+        f"{each.more_seeds} for {each.other} (a difference of {number(abs(each.difference), 2)})"
         for each in open_ones
+        if each.more_seeds is not None
     ]
-    return [
-        "If the differences seen are the true ones, so many more seeds would probably (80 %) show "
-        f"them: {join(needed)}."
-    ]
+    beyond = [each.other for each in open_ones if each.more_seeds is None]
+    sentences = []
+    if needed:
+        sentences.append(
+            "If the differences seen are the true ones, so many more seeds would probably (80 %) "
+            f"show them: {join(needed)}."
+        )
+    if beyond:
+        sentences.append(
+            f"The differences from {join(beyond)} are so small that {MOST_SEEDS} more seeds would "
+            "not show them."
+        )
+    return sentences
 
 
 def noise(summary: Summary) -> list[str]:
