@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import subprocess
 import sys
@@ -86,7 +87,7 @@ class Comparison:
             if seeds[trial.optimizer, trial.learning_rate] == self.seeds
         ]
         return {
-            "commands": [" ".join(["surefoot", *self.command(sweep)]) for sweep in self.sweeps],
+            "commands": [shlex.join(["surefoot", *self.command(sweep)]) for sweep in self.sweeps],
             **{name: run.header[name] for name in _KEPT},
             "facts": self.facts(),
             "missing": self.planned - len(found),
