@@ -101,9 +101,9 @@ class RectifiedAdam(MomentOptimizer):
         ``moments`` : default ``"float32"``
             How the moments are stored; they are computed in float32, those of
             float64 variables in float64. In ``"bfloat16"`` they take half the
-            memory, and a step less time. They are rounded up or down at random,
-            so that their means are right; rounded to the nearest, the second
-            moment would stop moving. A file of one setting loads into the other.
+            memory. They are rounded up or down at random, so that their means
+            are right; rounded to the nearest, the second moment would stop
+            moving. A file of one setting loads into the other.
         ``seed`` : default 0
             Seed of the random bits of ``moments`` and ``low_precision``: a
             function of seed, variable, step and element, on all backends the
