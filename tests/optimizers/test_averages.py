@@ -90,7 +90,6 @@ def test_weights_and_averages_are_swapped_and_assigned(mode: str, dtype: str, ma
 
 def test_a_weight_without_an_average_stays() -> None:
     """Before the mean begins, where there was never a gradient, and what is not trained."""
-    keras.ops.cast(0.0, "float32")  # TensorFlow remembers it, and could take it for -0.0
     variables = [keras.Variable(np.full(2, 8.0)) for _ in "abc"]
     trained, resting, foreign = variables
     optimizer = surefoot.SWA(SGD(1.0), start_averaging=1)

@@ -109,7 +109,8 @@ class ShadowOptimizer(WrappingOptimizer):
         self.restore_pending_slots()
 
     def _first_values(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
-        # Of an array: TensorFlow remembers numbers that it has converted, and takes -0.0 for 0.0.
+        # Not by Keras's `Constant`, which multiplies: in one run of the tests on TensorFlow, for a
+        # reason that was not found, negative zeros had become positive ones.
         return keras.ops.convert_to_tensor(np.full(shape, self.SHADOW_STARTS), dtype=dtype)
 
     def rounds_shadow(self) -> bool:

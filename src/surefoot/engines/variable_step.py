@@ -82,7 +82,10 @@ class VariableStep(ABC):
         """Where numbers shaped as ``like`` are, if their moments are rounded at random."""
         if not any(slot is not None and is_low_precision(slot) for slot in tracked.moments):
             return None
-        return Position(tracked.key, self.arrays.places(like) if places is None else places)
+        return self._position(tracked.key, like, places)
+
+    def _position(self, key: int, like: Array, places: Array | None = None) -> Position:
+        return Position(key, self.arrays.places(like) if places is None else places)
 
     def read_state(
         self, tracked: Tracked, read: Callable[[Any], Array] | None = None
@@ -128,7 +131,7 @@ class VariableStep(ABC):
         if optimizer.low_precision != "stochastic" or not is_low_precision(tracked.variable):
             return None
         key = rounding.variable_key(optimizer.seed, tracked.index, lane=rounding.PARAMETER)
-        position = Position(key, self.arrays.places(like) if places is None else places)
+        position = self._position(key, like, places)
         source = position.at_step(scalars.step_low, scalars.step_high)
         uniform = rounding.uniform(self.arrays, source)
         return lambda exact, dtype: plain.stochastically_rounded(
@@ -169,7 +172,7 @@ class VariableStep(ABC):
         if form != rounding.NEAREST:
             exact, source = self.cast(exact, "float32"), None
             if form == rounding.AT_RANDOM:
-                position = Position(assignment.key, self.arrays.places(exact))
+                position = self._position(assignment.key, exact)
                 source = position.at_step(*scalars[-2:])
             exact = rounding.in_form(self.arrays, exact, form, source)
         return self.cast(exact, target.dtype)

@@ -72,6 +72,11 @@ def variable_key(seed: int, index: int, *, lane: int = MOMENTS) -> int:
     return _as_int32(key)
 
 
+def key_halves(key: int) -> tuple[int, int]:
+    """The upper and the lower 16 bits of a key, which float32 represents."""
+    return divmod(key % (1 << 32), _HALF)
+
+
 def random_bits(xp: Any, source: RandomSource) -> Array:
     """32 random bits for each number of an array, as int32."""
     step = xp.integer(source.step_high) * _HALF + xp.integer(source.step_low)

@@ -23,7 +23,7 @@ from surefoot.engines.compiler import loop, xla
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.jax import arrays as namespace
 from surefoot.engines.loops import Columns, Selection, StepPath
-from surefoot.rule.rounding import Position
+from surefoot.rule.rounding import Position, key_halves
 from surefoot.rule.update import Array
 
 _parameters_not_donated: ContextVar[bool] = ContextVar("parameters_not_donated", default=False)
@@ -97,10 +97,7 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     else:
         body = body.also_returning(len(rows[0][0]))
     if body.keyed:
-        scalars = [
-            *scalars,
-            *(half for *_, key in rows for half in divmod(key % (1 << 32), 1 << 16)),
-        ]
+        scalars = [*scalars, *(half for *_, key in rows for half in key_halves(key))]
     vector = jnp.stack([jnp.asarray(s).astype(body.dtype) for s in scalars])
     results = _called(body)(vector, *itertools.chain(*(of_row for _, of_row, _ in rows)))
     for index, (variables, *_) in enumerate(rows):

@@ -21,6 +21,7 @@ from surefoot.engines.compiler import loop, xla
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.tensorflow import jit_compile
+from surefoot.rule.rounding import key_halves
 from surefoot.rule.update import Array
 from surefoot.variables.variable import value_of
 
@@ -87,7 +88,7 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Array]) -> None:
     shapes = tuple(tuple(variables[0].shape) for variables, *_ in rows)
     vector = tf.stack([tf.cast(s, body.dtype) for s in scalars])
     if body.keyed:
-        halves = [half for *_, key in rows for half in divmod(key % (1 << 32), 1 << 16)]
+        halves = [half for *_, key in rows for half in key_halves(key)]
         vector = tf.concat([vector, tf.constant(halves, body.dtype)], 0)
     handles = [v.handle for variables, *_ in rows for v in variables]
     tensors = [tensor for _, given, _ in rows for tensor in given]
