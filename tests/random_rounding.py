@@ -20,8 +20,15 @@ def bits(seed: int, index: int, lane: int, step: int, shape: tuple[int, ...]) ->
     key = np.uint64(0)
     for part in (seed, index, lane):
         key = mixed(int(key) + part)
-    key = mixed(int(key) + (step & MASK))
-    return mixed(np.arange(np.prod(shape, dtype=int), dtype=np.uint64) ^ key).reshape(shape)
+    return bits_of_step(mixed(int(key) + (step & MASK)), np.prod(shape, dtype=int)).reshape(shape)
+
+
+def bits_of_step(key: np.ndarray, count: int) -> np.ndarray:
+    """The random bits of the first places, by the key of an array at a step."""
+    x = np.arange(count, dtype=np.uint64) * np.uint64(0xA0C3E1F5) + key
+    x = x & np.uint64(MASK)
+    x = ((x ^ (x >> np.uint64(15))) * np.uint64(0xF29B463F)) & np.uint64(MASK)
+    return x ^ (x >> np.uint64(16))
 
 
 def rounded(exact: np.ndarray, random: np.ndarray) -> np.ndarray:

@@ -121,18 +121,23 @@ class Loop(NamedTuple):
             if place in targets or result.name != f"%x{place}"
             for line in _written(result.name, f"%p{targets.get(place, place)}", stored[place], kind)
         ]
-        return _text("numbers.ll").substitute(
-            TYPE=kind,
-            BITS={"float": 32, "double": 64}[kind],
-            BEFORE=_block([*loads, *_key(self.arrays), *builder.before_loop, *addresses]),
-            WITHIN=_block([*reads, *builder.in_loop, *writes]),
-            IDLE=_idle(kind) if self.conditional else "ret i1 false",
-        ) + _text("parallel_loop.ll").substitute(
-            ARRAYS=self.arrays,
-            WIDTH=self.arrays + 2,
-            CHUNK=CHUNK,
-            WORTH_A_THREAD=WORTH_A_THREAD,
-            MOST_THREADS=MOST_THREADS if llvm.has_threads() else 0,
+        scalars = [*loads, *_key(self.arrays), *builder.before_loop]
+        return "".join(
+            [
+                _numbers(scalars, addresses, [*reads, *builder.in_loop, *writes], builder.flags),
+                _text("operations.ll").substitute(
+                    TYPE=kind,
+                    BITS={"float": 32, "double": 64}[kind],
+                    IDLE=_idle(kind) if self.conditional else "ret i1 false",
+                ),
+                _text("parallel_loop.ll").substitute(
+                    ARRAYS=self.arrays,
+                    WIDTH=self.arrays + 2,
+                    CHUNK=CHUNK,
+                    WORTH_A_THREAD=WORTH_A_THREAD,
+                    MOST_THREADS=MOST_THREADS if llvm.has_threads() else 0,
+                ),
+            ]
         )
 
 
@@ -144,6 +149,24 @@ def _returning(function: Elementwise, first: int, last: int) -> Elementwise:
         return [*function(xp, scalars, numbers, position), *numbers[first:last]]
 
     return with_inputs
+
+
+def _numbers(scalars: list[str], addresses: list[str], within: list[str], flags: list[str]) -> str:
+    """The loop over the numbers of a row, twice if there are flags: see usual_numbers.ll."""
+
+    def loop(name: str, assumed: list[str]) -> str:
+        before = [*scalars, *(f"call void @llvm.assume(i1 {flag})" for flag in assumed), *addresses]
+        return _text("numbers.ll").substitute(
+            NAME=name, BEFORE=_block(before), WITHIN=_block(within)
+        )
+
+    if not flags:
+        return loop("numbers", [])
+    usual = [f"%usual.0 = and i1 {flags[0]}, true"]
+    usual += [f"%usual.{i} = and i1 %usual.{i - 1}, {flag}" for i, flag in enumerate(flags) if i]
+    usual.append(f"%usual = and i1 %usual.{len(flags) - 1}, true")
+    choice = _text("usual_numbers.ll").substitute(BEFORE=_block(scalars), USUAL=_block(usual))
+    return loop("usual_numbers", flags) + loop("other_numbers", []) + choice
 
 
 _ACCESS = "!llvm.access.group !0"

@@ -36,6 +36,11 @@ class LoopBuilder:
     Args:
         dtype: That of all numbers and scalars, float32 or float64; there are integers, int32, too.
         language: In what the loop is written.
+
+    Attributes:
+        before_loop: The lines before the loop.
+        in_loop: Those in it.
+        flags: The names of the flags that are computed before the loop.
     """
 
     def __init__(self, dtype: str, language: Language) -> None:
@@ -44,6 +49,7 @@ class LoopBuilder:
         self.type = language.types[dtype]
         self.before_loop: list[str] = []
         self.in_loop: list[str] = []
+        self.flags: list[str] = []
 
     def scalar(self, name: str, dtype: str | None = None) -> Symbol:
         """A symbol that is the same for all numbers."""
@@ -64,6 +70,8 @@ class LoopBuilder:
         instruction = self.language.operations(operation, kind)
         instruction = re.sub(r"\bT\b", self.language.types[kind], instruction)
         lines.append(f"{name} = {instruction.format(*(o.name for o in operands))}")
+        if dtype == "bool" and not varies:
+            self.flags.append(name)
         return Symbol(self, name, dtype or kind, varies=varies)
 
     def constant(self, value: float, dtype: str | None = None) -> Symbol:
@@ -175,6 +183,11 @@ def isfinite(x: Symbol) -> Symbol:
     return abs(x) < math.inf
 
 
+def isnan(x: Symbol) -> Symbol:
+    """Whether it is NaN."""
+    return x.operation("not_equal", x, gives="bool")
+
+
 def sqrt(x: Symbol) -> Symbol:
     """The square root."""
     return x.operation("sqrt")
@@ -206,12 +219,12 @@ def where(condition: Symbol, x: Any, y: Any) -> Symbol:
 
 def maximum(x: Symbol, y: Any) -> Symbol:
     """The larger one; NaN if one is, as in the backends."""
-    return where(x > y, x, where(_isnan(x), x, y))
+    return where(x > y, x, where(isnan(x), x, y))
 
 
 def minimum(x: Symbol, y: Any) -> Symbol:
     """The smaller one; NaN if one is, as in the backends."""
-    return where(x < y, x, where(_isnan(x), x, y))
+    return where(x < y, x, where(isnan(x), x, y))
 
 
 def integer(x: Symbol) -> Symbol:
@@ -232,10 +245,6 @@ def from_bits(x: Symbol) -> Symbol:
 def shifted_right(x: Symbol, places: int) -> Symbol:
     """The bits of an int32, moved to the right, with zeros from the left."""
     return x.operation("shift_right", places)
-
-
-def _isnan(x: Symbol) -> Symbol:
-    return x.operation("not_equal", x, gives="bool")
 
 
 def clip(x: Symbol, low: Any, high: Any) -> Symbol:

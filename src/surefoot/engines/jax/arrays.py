@@ -7,7 +7,19 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
-from jax.numpy import abs, clip, isfinite, maximum, ones_like, sqrt, sum, tanh, where, zeros_like
+from jax.numpy import (
+    abs,
+    clip,
+    isfinite,
+    isnan,
+    maximum,
+    ones_like,
+    sqrt,
+    sum,
+    tanh,
+    where,
+    zeros_like,
+)
 
 from surefoot.rule.update import Array
 
@@ -15,6 +27,7 @@ __all__ = [
     "abs",
     "clip",
     "isfinite",
+    "isnan",
     "maximum",
     "ones_like",
     "sqrt",

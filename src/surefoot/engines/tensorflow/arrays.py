@@ -8,10 +8,12 @@ import tensorflow as tf
 from tensorflow import abs, maximum, ones_like, sqrt, tanh, where, zeros_like
 from tensorflow import reduce_sum as sum
 from tensorflow.math import is_finite as isfinite
+from tensorflow.math import is_nan as isnan
 
 __all__ = [
     "abs",
     "isfinite",
+    "isnan",
     "maximum",
     "ones_like",
     "sqrt",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import abs, clip, isfinite, maximum, ones_like, sqrt, sum, tanh, where, zeros_like
+from torch import abs, clip, isfinite, isnan, maximum, ones_like, sqrt, sum, tanh, where, zeros_like
 
 __all__ = [
     "abs",
     "clip",
     "isfinite",
+    "isnan",
     "maximum",
     "ones_like",
     "sqrt",
