@@ -127,9 +127,10 @@ class MomentOptimizer(MomentSlots):
         self, grads: list[Any], trainable_variables: list[Any], learning_rate: Any
     ) -> None:
         tracked = self.tracked_variables
-        if not self.are_all(trainable_variables):
+        are_all = self.are_all(trainable_variables)
+        if not are_all:
             tracked = [tracked[self._get_variable_index(v)] for v in trainable_variables]
-        if len({t.index for t in tracked}) == len(tracked):
+        if are_all or len({t.index for t in tracked}) == len(tracked):
             engines.active().update(
                 self, lambda: self.current_scalars(learning_rate), tracked, grads
             )

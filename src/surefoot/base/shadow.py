@@ -151,9 +151,11 @@ class ShadowOptimizer(WrappingOptimizer):
     ) -> None:
         del learning_rate
         engine, inner = engines.active(), self.inner_optimizer
-        starts, due, *scalars = engine.numbers(self, self.SHADOW, self._numbers)
+        numbers = engine.numbers(self, self.SHADOW, self._numbers)
+        first = 3 if self.rounds_shadow() else 1
+        (starts, *halves), (due, *scalars) = numbers[:first], numbers[first:]
         if self.SHADOW_STARTS is None:
-            engine.assign_where(starts, self._shadow_starts, _value_of_weight, scalars)
+            engine.assign_where(starts, self._shadow_starts, _value_of_weight, halves)
         done = updates_done(inner) if inner_may_stay(inner) else None
         apply_unconstrained(inner, grads, trainable_variables)
         if done is not None:  # it may only have accumulated, or skipped
@@ -166,13 +168,18 @@ class ShadowOptimizer(WrappingOptimizer):
         engine.assign_where(due, chosen, type(self).shadow_value, scalars)
 
     def _numbers(self) -> list[Array]:
-        """Whether a training starts, the `shadow_numbers`, and the halves of the step to round."""
+        """Whether a training starts, and the `shadow_numbers`.
+
+        Behind each of the two are the halves of the step's number, if they are needed to round:
+        what a loop reads is then together in a device's memory.
+        """
         engine, vector = engines.active(), self.hyperparameters.variable
         own = self.hyperparameters.named(engine.scalar(vector))
         xp = engine.scalar_namespace(vector)
         count = engine.whole_number(self.iterations)
         numbers = self.shadow_numbers(self.inner_optimizer.iterations, own, xp)
-        return [count == 0, *numbers, *(step_halves(count) if self.rounds_shadow() else ())]
+        halves = step_halves(count) if self.rounds_shadow() else ()
+        return [count == 0, *halves, *numbers, *halves]
 
     def _shadow_updates_of(self, variables: list[Any]) -> list[Assignment]:
         if self.are_all(variables):

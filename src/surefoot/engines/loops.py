@@ -8,6 +8,7 @@ module of each backend hands its tensors to that loop (`LoopRunner`).
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Sequence
@@ -26,9 +27,11 @@ class Columns(list[list[Any]]):
 
     Attributes:
         known: What a runner has found out about variables, for the next step.
+        keyed: What it has made of that and of keys.
     """
 
     known: Any = None
+    keyed: Any = None
 
     def __reduce__(self) -> tuple[type[Columns], tuple[list[list[Any]]]]:
         # Without what is known, which is about other memory than that of a copy.
@@ -181,7 +184,7 @@ def update(
             body = body._replace(conditional=condition is not None)
             given = [x for x in (condition, *named.values(), bound) if x is not None]
             runner.run(body, selection, given)
-            done.update(i for i, s in zip(group.indices, selection.served, strict=True) if s)
+            done.update(itertools.compress(group.indices, selection.served))
     return done
 
 

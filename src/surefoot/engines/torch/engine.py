@@ -168,8 +168,9 @@ class TorchEngine(TorchGradients, Engine):
             on_host = all(isinstance(x, float | bool | None) for x in numbers)
             if on_host and len(done) < len(tracked):
                 done |= fused_kernels.update(groups, numbers, gradients, bound, done)
-        pairs = enumerate(zip(tracked, gradients, strict=True))
-        self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
+        if len(done) < len(tracked):
+            pairs = enumerate(zip(tracked, gradients, strict=True))
+            self.update_plainly(optimizer, numbers, [pair for i, pair in pairs if i not in done])
 
     def update_plainly(
         self,

@@ -101,15 +101,25 @@ def _part(
     keys: Sequence[int],
     variables: Columns | None = None,
 ) -> Part | None:
-    table = table_of(columns, variables, dtypes)
-    if table is None:
+    found = table_of(columns, variables, dtypes)
+    if found is None:
         return None
-    table = np.ascontiguousarray(np.column_stack([table, np.array(keys, np.int64)]))
+    table = _with_keys(found, keys, variables)
     device = columns[0][0].device
     if device.type == "cpu" or gpu.obstacle(device) is not None:
         return Part(columns, table, None)
     placed = gpu.place(table, device)
     return None if placed is None else Part(columns, table, placed)
+
+
+def _with_keys(table: np.ndarray, keys: Sequence[int], variables: Columns | None) -> np.ndarray:
+    """A table with the keys of its rows: the one of the step before if nothing has moved."""
+    if variables is not None and variables.keyed is not None and variables.keyed[0] is table:
+        return variables.keyed[1]
+    keyed = np.ascontiguousarray(np.column_stack([table, np.array(keys, np.int64)]))
+    if variables is not None:
+        variables.keyed = table, keyed
+    return keyed
 
 
 def run(body: Loop, selection: Selection, scalars: Sequence[Any]) -> None:

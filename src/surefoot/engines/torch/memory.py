@@ -80,9 +80,10 @@ def table_of(
 
     Returns:
         For each row the addresses of its tensors and how many numbers each of them has, as
-        integers. None if that is not so: unless all are contiguous tensors of these dtypes, in this
-        process's memory or on one CUDA device, those of a row of one shape, whose storage is there
-        and is not shared with another of these tensors.
+        integers; the array of the step before if nothing has moved. None if that is not so: unless
+        all are contiguous tensors of these dtypes, in this process's memory or on one CUDA device,
+        those of a row of one shape, whose storage is there and is not shared with another of these
+        tensors.
     """
     tensors = list(itertools.chain(*columns))
     # Each question is asked of all tensors by a function of PyTorch: a function of ours called for
@@ -91,22 +92,48 @@ def table_of(
         kind = _kind_of(columns, tensors, dtypes)
         if kind is None:
             return None
-        known: Resident | None = None if variables is None else variables.known
-        first = 0 if known is None or not known.holds(tensors) else len(known.tensors)
+        known: _Known | None = None if variables is None else variables.known
+        if known is not None and not known.resident.holds(tensors):
+            known = None
+        first = 0 if known is None else len(known.resident.tensors)
         new = _resident(tensors[first:], kind.sizes[first:], kind.itemsizes[first:])
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
-    if variables is not None and not first:
-        variables.known = new and new.first(len(variables) * len(columns[0]))
+    if variables is not None and known is None:
+        variables.known = None
     if new is None:
         return None
-    addresses = new.addresses
-    if known is not None and first:
-        addresses = np.concatenate([known.addresses, addresses])
+    if known is not None:
+        if kind is known.kind and np.array_equal(new.addresses, known.others):
+            return known.table
+        addresses = np.concatenate([known.resident.addresses, new.addresses])
+    else:
+        addresses = new.addresses
     if _overlap(addresses, kind.sizes):
         return None
     rows = addresses.reshape(len(columns), -1)
-    return np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
+    table = np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
+    if variables is not None:
+        count = len(variables) * len(columns[0])
+        resident = new.first(count) if known is None else known.resident
+        variables.known = _Known(resident, addresses[count:], kind, table)
+    return table
+
+
+class _Known(NamedTuple):
+    """What the step before has found out.
+
+    Attributes:
+        resident: The tensors of the variables.
+        others: Where the numbers of the tensors behind them were.
+        kind: Of all of them.
+        table: What was made of that.
+    """
+
+    resident: Resident
+    others: np.ndarray
+    kind: _Kind
+    table: np.ndarray
 
 
 class Resident(NamedTuple):
