@@ -58,6 +58,13 @@ class CompositeOptimizer(BaseOptimizer):
             for part in self.parts().values()
         )
 
+    def repeats_steps(self) -> bool:
+        """Also the optimizers inside."""
+        return super().repeats_steps() and all(
+            isinstance(part, BaseOptimizer) and part.repeats_steps()
+            for part in self.parts().values()
+        )
+
     def raises_nonfinite(self) -> bool:
         """Whether a gradient that is not finite is an error, here or inside."""
         return super().raises_nonfinite() or any(p.raises_nonfinite() for p in self._own_parts())

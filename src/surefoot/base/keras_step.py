@@ -45,6 +45,21 @@ class KerasStep(keras.optimizers.Optimizer):
             )
         return bool(self.structure_facts["only_rule_assigns"]) and not self.measurement.active
 
+    def repeats_steps(self) -> bool:
+        """Whether all steps do the same, and only code of this package runs in them.
+
+        A subclass of the user may do in Python what an engine cannot see.
+        """
+        clips = self.clipnorm or self.global_clipnorm or self.clipvalue
+        return (
+            type(self).__module__.startswith("surefoot.")
+            and not clips
+            and self.loss_scale_factor is None
+            and self.always_moves()
+            and self.compiles_eagerly()
+            and self.only_rule_assigns()
+        )
+
     def _check_variables_are_known(self, variables: list[Any]) -> None:
         if not self.are_all(variables):
             super()._check_variables_are_known(variables)

@@ -44,6 +44,12 @@ class SteppedOptimizer(Protocol):
     def compiles_eagerly(self) -> bool:
         """Whether an eager step may be compiled."""
 
+    def are_all(self, variables: list[Any]) -> bool:
+        """Whether these are all variables that the optimizer was built for, in their order."""
+
+    def repeats_steps(self) -> bool:
+        """Whether all steps do the same, and only code of this package runs in them."""
+
     def clips_in_update(self) -> bool:
         """Whether `Engine.update` clips gradients by value, in its pass over memory."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import torch
 
 from surefoot.engines import plain
 from surefoot.engines.torch import gpu
+from surefoot.engines.torch.launches import launch, note_other_work
 
 
 class Counter(keras.Variable):
@@ -21,8 +23,11 @@ class Counter(keras.Variable):
         """Add a number or a tensor; nothing where the present step is not to be made."""
         if plain.is_stateless():
             return super().assign_add(value)
-        holds = gpu.condition()
+        holds, counter = gpu.condition(), self._value
         with torch.no_grad():
-            counted = value if holds is None else (holds * value).to(self._value.dtype)
-            self._value.add_(counted)
+            if holds is None and isinstance(value, int):
+                launch(functools.partial(counter.add_, value), [counter])
+            else:
+                note_other_work()
+                counter.add_(value if holds is None else (holds * value).to(counter.dtype))
         return self.value

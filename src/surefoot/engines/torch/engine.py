@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,15 +23,12 @@ from surefoot.engines.torch import (
     gpu_scalars,
     loop_runner,
     packs,
+    repeated_steps,
 )
 from surefoot.engines.torch.counter import Counter
 from surefoot.engines.torch.gradients import TorchGradients
-from surefoot.engines.torch.memory import (
-    held_tensor,
-    held_tensors,
-    is_in_memory,
-    require_memory,
-)
+from surefoot.engines.torch.launches import note_other_work
+from surefoot.engines.torch.memory import held_tensor, held_tensors, is_in_memory, require_memory
 from surefoot.rule.update import Array, Moments, StepScalars
 from surefoot.variables.tracked import Assignment, Tracked
 from surefoot.variables.variable import accumulator_dtype, value_of
@@ -80,6 +78,7 @@ class TorchEngine(TorchGradients, Engine):
         if trace is not None:
             trace.assign(variable, value)
             return
+        note_other_work()
         if holds is not None:
             old = held_tensor(variable)
             value = torch.where(holds != 0.0, value, old)
@@ -105,13 +104,14 @@ class TorchEngine(TorchGradients, Engine):
         """By one kernel, if the counter is on a GPU."""
         counter = held_tensor(optimizer._iterations)
         by_kernel = (
-            counter.device.type == "cuda"
+            gpu.is_gpu(counter.device)
             and is_in_memory(counter)
             and not plain.is_stateless()
             and gpu.obstacle(counter.device) is None
         )
         if by_kernel:
             return gpu_scalars.numbers(optimizer.eager_steps, name, counter.device, compute)
+        note_other_work()
         return compute()
 
     def numbers_at(self, variable: Any) -> AbstractContextManager[Any]:
@@ -128,6 +128,7 @@ class TorchEngine(TorchGradients, Engine):
 
     @torch.no_grad()
     def assign(self, variable: Any, value: Array) -> None:
+        note_other_work()
         if isinstance(variable, keras.Variable):
             variable.assign(value)
         else:
@@ -146,7 +147,8 @@ class TorchEngine(TorchGradients, Engine):
     def run_step(self, optimizer: SteppedOptimizer, gradients: Any, variables: Any) -> None:
         """Run the update where it stands: PyTorch executes eagerly."""
         with optimizer.step_lock:
-            optimizer.inline_apply(gradients, variables)
+            step = functools.partial(optimizer.inline_apply, gradients, variables)
+            repeated_steps.run(optimizer, gradients, variables, step)
 
     @torch.no_grad()
     def update(
@@ -167,6 +169,7 @@ class TorchEngine(TorchGradients, Engine):
             done = loops.update(loop_runner, groups, numbers, gradients, bound, gpu.condition())
             on_host = all(isinstance(x, float | bool | None) for x in numbers)
             if on_host and len(done) < len(tracked):
+                note_other_work()
                 done |= fused_kernels.update(groups, numbers, gradients, bound, done)
         if len(done) < len(tracked):
             pairs = enumerate(zip(tracked, gradients, strict=True))
@@ -179,6 +182,7 @@ class TorchEngine(TorchGradients, Engine):
         pairs: Iterable[tuple[Tracked, Any]],
     ) -> None:
         """By operations of PyTorch; on a device, many small tensors at a time."""
+        note_other_work()
         apart = optimizer.BY_NORM or optimizer.rounds_at_random
         if plain.is_stateless() or apart:
             super().update_plainly(optimizer, scalars, pairs)
@@ -243,7 +247,7 @@ class TorchEngine(TorchGradients, Engine):
         scalars: Sequence[Array],
     ) -> None:
         """Decide on the host where the state is; else compute and select, to read nothing back."""
-        on_host = not isinstance(condition, torch.Tensor) or condition.device.type == "cpu"
+        on_host = not isinstance(condition, torch.Tensor) or gpu.is_host(condition.device)
         if on_host and not condition:
             return
         holds = gpu.condition()
@@ -265,6 +269,7 @@ class TorchEngine(TorchGradients, Engine):
         value: Callable[..., Array],
         scalars: Sequence[Array],
     ) -> None:
+        note_other_work()
         first = value_of(pack[0].targets[0])
         dtype = accumulator_dtype(first)
         scalars = [_beside(s, first) for s in scalars]

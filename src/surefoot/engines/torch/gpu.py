@@ -7,6 +7,7 @@ the learning rate and the hyperparameters, and whether there is a step at all.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ import torch
 from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.compiler.triton_kernels import BLOCK, WARPS
+from surefoot.engines.torch.launches import launch, note_other_work
 from surefoot.engines.torch.memory import table_of
 
 _ALIGNED = 16
@@ -27,6 +29,31 @@ _LEAST_ALIGNED = 2
 """Bytes of the smallest number."""
 
 _MOST_TABLES = 64
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Whether kernels run on a device."""
+    return device.type == "cuda"
+
+
+def is_host(device: torch.device) -> bool:
+    """Whether the host reads a device's memory without waiting."""
+    return device.type == "cpu" and not is_gpu(device)
+
+
+def is_current(device: torch.device) -> bool:
+    """Whether kernels run there where nothing else is said."""
+    return device.type != "cuda" or torch.cuda.current_device() == device.index
+
+
+def is_capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is being captured."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def current_stream(device: torch.device) -> int:
+    """The stream on which kernels run."""
+    return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
 
 
 def obstacle(device: torch.device) -> Obstacle | None:
@@ -114,9 +141,9 @@ def place(table: np.ndarray, device: torch.device) -> Placed | None:
         None if a graph is being captured before such a step has been made outside of it.
     """
     with on(device):
-        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        if is_capturing(device):
             return _placed_in_graph(table, device)
-        stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+        stream = current_stream(device)
         key = device, stream, *_name(table)
         known = _tables.get(key)
         if known is not None and (known[0] is table or np.array_equal(known[0], table)):
@@ -178,15 +205,14 @@ def run(body: Loop, placed: Placed, scalars: Sequence[torch.Tensor | float]) -> 
     device = placed.table.device
     if not len(placed.programs):
         return
+    kernel = triton_kernels.loop_kernel(body)[(len(placed.programs),)]
+    arguments = placed.table, placed.programs, _vector(scalars, device)
+    options = {"num_warps": WARPS, "enable_fp_fusion": False}
     with on(device):
-        triton_kernels.loop_kernel(body)[(len(placed.programs),)](
-            placed.table,
-            placed.programs,
-            _vector(scalars, device),
-            ALIGNMENT=placed.alignment,
-            BLOCK=BLOCK,
-            num_warps=WARPS,
-            enable_fp_fusion=False,
+        launch(
+            functools.partial(
+                kernel, *arguments, ALIGNMENT=placed.alignment, BLOCK=BLOCK, **options
+            )
         )
 
 
@@ -200,6 +226,7 @@ def _vector(scalars: Sequence[torch.Tensor | float], device: torch.device) -> to
             for i, x in enumerate(scalars)
         ):
             return first.as_strided((len(scalars),), (1,))
+    note_other_work()
     return torch.stack([on_device(x, device) for x in scalars])
 
 
@@ -212,9 +239,7 @@ def on_device(value: Any, device: torch.device) -> torch.Tensor:
 
 def on(device: torch.device) -> AbstractContextManager[Any]:
     """A scope in which kernels run on ``device``."""
-    if device.type != "cuda" or torch.cuda.current_device() == device.index:
-        return nullcontext()
-    return torch.cuda.device(device)
+    return nullcontext() if is_current(device) else torch.cuda.device(device)
 
 
 # Whether there is a step.

@@ -6,6 +6,7 @@ which is the variables of an optimizer and the values of schedules, is an input 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from surefoot.engines.compiler import triton_kernels
 from surefoot.engines.compiler.symbols import LoopBuilder, Symbol
 from surefoot.engines.compiler.triton_kernels import TRITON
 from surefoot.engines.torch.gpu import condition, on, on_device
+from surefoot.engines.torch.launches import launch, note_other_work
 from surefoot.engines.torch.memory import held_tensors
 
 
@@ -88,9 +90,11 @@ class Program(NamedTuple):
         """Compute the numbers, and advance what advances with them."""
         results = torch.empty(sum(self.computed), dtype=torch.float64, device=device)
         holds = condition()
-        arguments = [*held_tensors(self.sources), *([] if holds is None else [holds]), results]
+        sources = held_tensors(self.sources)
+        arguments = [*sources, *([] if holds is None else [holds]), results]
+        options = {"num_warps": 1, "enable_fp_fusion": False}
         with on(device):
-            self.kernel[(1,)](*arguments, num_warps=1, enable_fp_fusion=False)
+            launch(functools.partial(self.kernel[(1,)], *arguments, **options), sources)
         numbers = iter(results.unbind())
         return [next(numbers) if computed else None for computed in self.computed]
 
@@ -124,8 +128,11 @@ def numbers(
         finally:
             _trace.reset(token)
         if not any(isinstance(x, Symbol) for x in found):  # it had been computed before
+            note_other_work()
             return found
         program = new.program(found, conditional=conditional)
         if all(isinstance(source, keras.Variable) for source in new.sources):
             programs[name, conditional] = program
+        else:  # a schedule gives other numbers in the next step
+            note_other_work()
     return program.run(device)

@@ -16,6 +16,7 @@ from surefoot.engines.compiler import llvm, loop
 from surefoot.engines.compiler.loop import Loop, Obstacle
 from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.torch import gpu
+from surefoot.engines.torch.launches import note_other_work, note_tensors
 from surefoot.engines.torch.memory import (
     held_tensor,
     held_tensors,
@@ -46,7 +47,7 @@ def obstacle(selection: Selection) -> Obstacle | None:
 
 
 def _obstacle_on(device: torch.device) -> Obstacle | None:
-    return loop.obstacle("torch") if device.type == "cpu" else gpu.obstacle(device)
+    return gpu.obstacle(device) if gpu.is_gpu(device) else loop.obstacle("torch")
 
 
 def step_path() -> StepPath:
@@ -106,7 +107,7 @@ def _part(
         return None
     table = _with_keys(found, keys, variables)
     device = columns[0][0].device
-    if device.type == "cpu" or gpu.obstacle(device) is not None:
+    if not gpu.is_gpu(device) or gpu.obstacle(device) is not None:
         return Part(columns, table, None)
     placed = gpu.place(table, device)
     return None if placed is None else Part(columns, table, placed)
@@ -116,6 +117,7 @@ def _with_keys(table: np.ndarray, keys: Sequence[int], variables: Columns | None
     """A table with the keys of its rows: the one of the step before if nothing has moved."""
     if variables is not None and variables.keyed is not None and variables.keyed[0] is table:
         return variables.keyed[1]
+    note_other_work()
     keyed = np.ascontiguousarray(np.column_stack([table, np.array(keys, np.int64)]))
     if variables is not None:
         variables.keyed = table, keyed
@@ -126,11 +128,13 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Any]) -> None:
     """Run a loop on what was selected: see `LoopRunner`."""
     for columns, table, placed in selection.arrays:
         if placed is None:
+            note_other_work()
             given = np.array([float(x) for x in scalars], body.dtype)
             threads = torch.get_num_threads()
             _function(body)(given.ctypes.data, table.ctypes.data, len(table), threads)
         else:
             gpu.run(body, placed, scalars)
+            note_tensors(columns, columns[: body.outputs])
         note_changed(columns[: body.outputs])
 
 

@@ -12,7 +12,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, is_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ def table_of(
         if known is not None and not known.resident.holds(tensors):
             known = None
         first = 0 if known is None else len(known.resident.tensors)
-        new = _resident(tensors[first:], kind.sizes[first:], kind.itemsizes[first:])
+        new = resident(tensors[first:], kind.sizes[first:], kind.itemsizes[first:])
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
         return None
     if variables is not None and known is None:
@@ -115,8 +115,8 @@ def table_of(
     table = np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
     if variables is not None:
         count = len(variables) * len(columns[0])
-        resident = new.first(count) if known is None else known.resident
-        variables.known = _Known(resident, addresses[count:], kind, table)
+        own = new.first(count) if known is None else known.resident
+        variables.known = _Known(own, addresses[count:], kind, table)
     return table
 
 
@@ -166,7 +166,7 @@ class Resident(NamedTuple):
         )
 
 
-def _resident(
+def resident(
     tensors: list[torch.Tensor], sizes: np.ndarray, itemsizes: np.ndarray
 ) -> Resident | None:
     """Tensors with their memory; None if some of it is missing."""
@@ -186,19 +186,17 @@ class _Kind(NamedTuple):
     """Tensors that may be handed over if they are where they should be.
 
     Attributes:
-        dtypes: Those of the columns.
         itemsizes: The bytes of a number of every tensor.
         numbers: How many numbers the tensors of each row have.
         sizes: The bytes of every tensor.
     """
 
-    dtypes: tuple[torch.dtype, ...]
     itemsizes: np.ndarray
     numbers: np.ndarray
     sizes: np.ndarray
 
 
-_kinds: dict[tuple[int, int, int], tuple[Callable[..., bool], _Kind]] = {}
+_kinds: dict[tuple[Any, ...], tuple[Callable[..., bool], _Kind]] = {}
 """Kinds that were found right, each with a function that recognizes tensors of it."""
 
 _MOST_KINDS = 64
@@ -214,9 +212,9 @@ def _kind_of(
     right = _DTYPES if dtypes is None else _STORED_DTYPES
     dtypes = tuple(dtypes or [first[0].dtype] * len(columns))
     # A guess by which to find it again; whether it is right is asked.
-    key = len(columns), len(tensors), id(tensors[0]) if tensors else 0
+    key = len(columns), len(tensors), id(tensors[0]) if tensors else 0, dtypes
     known = _kinds.get(key)
-    if known is not None and known[1].dtypes == dtypes and known[0](*tensors):
+    if known is not None and known[0](*tensors):
         return known[1]
     device, shapes = first[0].device, list(map(_shape, first))
     of_each = [dtype for dtype in dtypes for _ in first]
@@ -234,8 +232,8 @@ def _kind_of(
         return None
     numbers = np.fromiter(map(torch.Tensor.numel, first), np.int64, len(first))
     itemsizes = np.array([dtype.itemsize for dtype in of_each])
-    kind = _Kind(dtypes, itemsizes, numbers, np.tile(numbers, len(columns)) * itemsizes)
-    make_guard = _guards()
+    kind = _Kind(itemsizes, numbers, np.tile(numbers, len(columns)) * itemsizes)
+    make_guard = guard_maker()
     if make_guard is not None:
         if len(_kinds) >= _MOST_KINDS:
             _kinds.clear()
@@ -244,7 +242,7 @@ def _kind_of(
 
 
 @functools.cache
-def _guards() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
+def guard_maker() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
     """A maker of functions that tell whether others are as some tensors were, or None.
 
     They compare types, dtypes, shapes, strides, devices and flags. `torch.compile` asks them before
