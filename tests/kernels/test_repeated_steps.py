@@ -124,7 +124,7 @@ def test_repeated_steps_are_the_steps_of_the_host(
     ordinary_steps.clear()
     for number in range(STEPS):
         found.step(number)
-    # The first finds out where everything is; the second finds it there, and is recorded.
+    # The first finds out where the state is; the second finds it there, and is recorded.
     assert len(ordinary_steps) == 2
     # A last digit can decide to which neighbour a number in bfloat16 is rounded.
     rounds = dtype == "bfloat16" or "bfloat16" in name
@@ -174,7 +174,7 @@ EVENTS: dict[str, tuple[Callable[[Training], Any], int]] = {
     "another learning rate": (_use_another_rate, 0),
     "count from the start": (_count_from_the_start, 0),
     "another tensor": (_exchange_a_tensor, 2),
-    "another gradient": (_move_a_gradient, 2),
+    "another gradient": (_move_a_gradient, 0),
     "no gradient": (_drop_a_gradient, STEPS - EVENT),
     "negated gradient": (_negate_a_gradient, STEPS - EVENT),
     "schedule": (_use_a_schedule, STEPS - EVENT),

@@ -7,10 +7,10 @@ the learning rate and the hyperparameters, and whether there is a step at all.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,12 +112,14 @@ class Placed(NamedTuple):
     """Where the numbers of rows of tensors are, as kernels read it.
 
     Attributes:
-        table: Int64; for each row the addresses of its tensors, how many numbers each has, and
-            its key.
+        host_table: For each row the addresses of its tensors, how many numbers each has, and its
+            key.
+        table: The same on the device, int64.
         programs: Int32; for each program of a kernel its row, and its block in that row.
         alignment: Of all addresses, in bytes.
     """
 
+    host_table: np.ndarray
     table: torch.Tensor
     programs: torch.Tensor
     alignment: int
@@ -159,7 +161,7 @@ def place(table: np.ndarray, device: torch.device) -> Placed | None:
             programs = _programs[program_key] = _uploaded(_programs_for(numbers), device)
         if _name(table) not in _spare and device.type == "cuda":
             _spare[_name(table)] = torch.empty(table.shape, dtype=torch.int64, pin_memory=True)
-        placed = Placed(_uploaded(table, device), programs, _alignment(table))
+        placed = Placed(table, _uploaded(table, device), programs, _alignment(table))
         _tables[key] = table, placed
         return placed
 
@@ -177,7 +179,7 @@ def _placed_in_graph(table: np.ndarray, device: torch.device) -> Placed | None:
     if programs is None or memory is None:
         return None
     memory.copy_(torch.from_numpy(table))
-    placed = Placed(memory.to(device, non_blocking=True), programs, _alignment(table))
+    placed = Placed(table, memory.to(device, non_blocking=True), programs, _alignment(table))
     _captured.append((memory, placed))
     return placed
 
@@ -200,20 +202,54 @@ def _alignment(table: np.ndarray) -> int:
     return _LEAST_ALIGNED if np.any(table[:, :-2] % _ALIGNED) else _ALIGNED
 
 
+@dataclass(frozen=True)
+class LoopLaunch:
+    """A loop with what it is given; it can be launched any number of times.
+
+    Attributes:
+        body: The loop.
+        placed: The rows.
+        scalars: In the device's memory: see `_vector`.
+    """
+
+    body: Loop
+    placed: Placed
+    scalars: torch.Tensor
+
+    def with_addresses(self, old: np.ndarray, new: np.ndarray) -> LoopLaunch:
+        """The same where tensors have moved: see `Movable`."""
+        table = self.placed.host_table
+        places = np.searchsorted(old, table[:, :-2]).clip(max=len(old) - 1)
+        is_moved = old[places] == table[:, :-2]
+        if not is_moved.any():
+            return self
+        table = table.copy()
+        table[:, :-2] = np.where(is_moved, new[places], table[:, :-2])
+        placed = place(table, self.placed.table.device)
+        assert placed is not None  # no graph is being captured
+        return replace(self, placed=placed)
+
+    def __call__(self) -> None:
+        """Launch it."""
+        placed = self.placed
+        triton_kernels.loop_kernel(self.body)[(len(placed.programs),)](
+            placed.table,
+            placed.programs,
+            self.scalars,
+            ALIGNMENT=placed.alignment,
+            BLOCK=BLOCK,
+            num_warps=WARPS,
+            enable_fp_fusion=False,
+        )
+
+
 def run(body: Loop, placed: Placed, scalars: Sequence[torch.Tensor | float]) -> None:
     """Run a loop on rows of tensors."""
     device = placed.table.device
     if not len(placed.programs):
         return
-    kernel = triton_kernels.loop_kernel(body)[(len(placed.programs),)]
-    arguments = placed.table, placed.programs, _vector(scalars, device)
-    options = {"num_warps": WARPS, "enable_fp_fusion": False}
     with on(device):
-        launch(
-            functools.partial(
-                kernel, *arguments, ALIGNMENT=placed.alignment, BLOCK=BLOCK, **options
-            )
-        )
+        launch(LoopLaunch(body, placed, _vector(scalars, device)))
 
 
 def _vector(scalars: Sequence[torch.Tensor | float], device: torch.device) -> torch.Tensor:

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A launch that can be made for tensors elsewhere."""
+
+    def with_addresses(self, old: np.ndarray, new: np.ndarray) -> Callable[[], Any]:
+        """The same where tensors have moved.
+
+        Args:
+            old: Where their numbers were, in ascending order.
+            new: Where they are now.
+        """
 
 
 class Launches:
@@ -26,6 +40,17 @@ class Launches:
         self.used: list[torch.Tensor] = []
         self.changed: list[torch.Tensor] = []
         self.repeatable = True
+
+    def with_addresses(self, old: np.ndarray, new: np.ndarray) -> Launches:
+        """The same for tensors that have moved, each from an old address to a new one."""
+        order = np.argsort(old)
+        moved = Launches()
+        moved.used, moved.changed = self.used, self.changed
+        moved.starts = [
+            start.with_addresses(old[order], new[order]) if isinstance(start, Movable) else start
+            for start in self.starts
+        ]
+        return moved
 
 
 _recorded: ContextVar[Launches | None] = ContextVar("recorded", default=None)

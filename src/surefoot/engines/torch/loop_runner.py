@@ -117,7 +117,6 @@ def _with_keys(table: np.ndarray, keys: Sequence[int], variables: Columns | None
     """A table with the keys of its rows: the one of the step before if nothing has moved."""
     if variables is not None and variables.keyed is not None and variables.keyed[0] is table:
         return variables.keyed[1]
-    note_other_work()
     keyed = np.ascontiguousarray(np.column_stack([table, np.array(keys, np.int64)]))
     if variables is not None:
         variables.keyed = table, keyed

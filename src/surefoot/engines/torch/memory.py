@@ -19,6 +19,7 @@ import torch
 from torch.autograd.graph import increment_version
 
 from surefoot.engines.loops import Columns
+from surefoot.engines.torch.launches import note_other_work
 from surefoot.variables.variable import value_of
 
 Column = Sequence[torch.Tensor]
@@ -95,6 +96,8 @@ def table_of(
         known: _Known | None = None if variables is None else variables.known
         if known is not None and not known.resident.holds(tensors):
             known = None
+        if known is None:
+            note_other_work()
         first = 0 if known is None else len(known.resident.tensors)
         new = resident(tensors[first:], kind.sizes[first:], kind.itemsizes[first:])
     except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
@@ -109,7 +112,7 @@ def table_of(
         addresses = np.concatenate([known.resident.addresses, new.addresses])
     else:
         addresses = new.addresses
-    if _overlap(addresses, kind.sizes):
+    if overlap(addresses, kind.sizes):
         return None
     rows = addresses.reshape(len(columns), -1)
     table = np.ascontiguousarray(np.vstack([rows, kind.numbers]).T)
@@ -277,7 +280,7 @@ def guard_maker() -> Callable[[list[torch.Tensor]], Callable[..., bool]] | None:
 _shape, _dtype, _device, _held = map(attrgetter, ("shape", "dtype", "device", "_value"))
 
 
-def _overlap(starts: np.ndarray, sizes: np.ndarray) -> bool:
+def overlap(starts: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether tensors share memory; then it matters which is read and written first."""
     starts, sizes = starts[sizes > 0], sizes[sizes > 0]
     order = np.argsort(starts)

@@ -3,7 +3,8 @@
 To find out for each tensor, and each step anew, whether its memory may be handed to a kernel takes
 the host longer than the GPU needs for many small tensors. Here all of it is asked at once: are
 these the same tensors, of the same kind, in the same memory as in the step before? If so, the same
-kernels are launched again, and read the numbers of this step from the device's memory.
+kernels are launched again, and read the numbers of this step from the device's memory. Where only
+gradients have moved, the kernels get new tables of addresses.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from surefoot.engines import plain
 from surefoot.engines.contract import SteppedOptimizer
@@ -25,6 +25,7 @@ from surefoot.engines.torch.memory import (
     held_tensors,
     is_in_memory,
     note_changed,
+    overlap,
     resident,
 )
 
@@ -40,7 +41,9 @@ class RepeatedStep(NamedTuple):
         stream: On which stream of the device; another one would not wait for its kernels.
         state: All variables of the model and the optimizer.
         known: Their tensors.
-        gradients: Where the numbers of the gradients were, and their sizes.
+        addresses: Where the numbers of the gradients were.
+        sizes: The bytes of all tensors, those of the gradients last.
+        itemsizes: The bytes of a number of each.
         are_alike: Whether tensors are of the same kinds as these and the gradients.
     """
 
@@ -49,22 +52,29 @@ class RepeatedStep(NamedTuple):
     stream: int
     state: list[Any]
     known: Resident
-    gradients: tuple[np.ndarray, np.ndarray, np.ndarray]
+    addresses: np.ndarray
+    sizes: np.ndarray
+    itemsizes: np.ndarray
     are_alike: Callable[..., bool]
 
-    def applies_to(self, optimizer: SteppedOptimizer, gradients: list[Any]) -> bool:
-        """Whether the next step would launch the same."""
-        addresses, sizes, itemsizes = self.gradients
-        if self.key != optimizer.compile_key() or len(gradients) != len(addresses):
-            return False
+    def for_next(self, optimizer: SteppedOptimizer, gradients: list[Any]) -> RepeatedStep | None:
+        """The same with these gradients; None if the next step would do anything else."""
+        if self.key != optimizer.compile_key() or len(gradients) != len(self.addresses):
+            return None
         tensors = held_tensors(self.state)
+        count = len(tensors)
         try:
             if not self.are_alike(*tensors, *gradients) or not self.known.holds(tensors):
-                return False
-            given = resident(gradients, sizes, itemsizes)
+                return None
+            given = resident(gradients, self.sizes[count:], self.itemsizes[count:])
         except (NotImplementedError, RuntimeError):  # sparse, or wrapped by `torch.func`
-            return False
-        return given is not None and np.array_equal(given.addresses, addresses)
+            return None
+        if given is None or np.array_equal(given.addresses, self.addresses):
+            return given and self
+        if overlap(np.concatenate([self.known.addresses, given.addresses]), self.sizes):
+            return None
+        moved = self.launches.with_addresses(self.addresses, given.addresses)
+        return self._replace(launches=moved, addresses=given.addresses)
 
 
 def run(
@@ -79,11 +89,14 @@ def run(
         step()
         return
     last: RepeatedStep | None = optimizer.eager_steps.get(_NAME)
-    if last is not None and last.stream == stream and last.applies_to(optimizer, gradients):
-        for start in last.launches.starts:
-            start()
-        note_changed([last.launches.changed])
-        return
+    if last is not None and last.stream == stream:
+        again = last.for_next(optimizer, gradients)
+        if again is not None:
+            for start in again.launches.starts:
+                start()
+            note_changed([again.launches.changed])
+            optimizer.eager_steps[_NAME] = again
+            return
     launches = Launches()
     with recording(launches):
         step()
@@ -121,17 +134,21 @@ def _recorded(
     known = set(map(id, [*tensors, *gradients]))
     if make_guard is None or not known.issuperset(map(id, launches.used)):
         return None
-    here = resident(tensors, *_sizes(tensors))
-    sizes = _sizes(gradients)
-    given = resident(gradients, *sizes)
-    if here is None or given is None:
+    everything = [*tensors, *gradients]
+    itemsizes = np.array([tensor.itemsize for tensor in everything])
+    sizes = np.array([tensor.numel() for tensor in everything]) * itemsizes
+    found = resident(everything, sizes, itemsizes)
+    if found is None or overlap(found.addresses, sizes):
         return None
-    are_alike = make_guard([*tensors, *gradients])
-    key = optimizer.compile_key()
-    return RepeatedStep(launches, key, stream, state, here, (given.addresses, *sizes), are_alike)
-
-
-def _sizes(tensors: list[torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of tensors, and of one number of each."""
-    itemsizes = np.array([tensor.itemsize for tensor in tensors])
-    return np.array([tensor.numel() for tensor in tensors]) * itemsizes, itemsizes
+    count = len(tensors)
+    return RepeatedStep(
+        launches=launches,
+        key=optimizer.compile_key(),
+        stream=stream,
+        state=state,
+        known=found.first(count),
+        addresses=found.addresses[count:],
+        sizes=sizes,
+        itemsizes=itemsizes,
+        are_alike=make_guard(everything),
+    )
