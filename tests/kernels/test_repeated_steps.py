@@ -153,7 +153,8 @@ def _assign(training: Training) -> None:
 
 def _use_a_schedule(training: Training) -> None:
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)
-    training.optimizer.learning_rate = schedule
+    inside = getattr(training.optimizer, "inner_optimizer", training.optimizer)
+    inside.learning_rate = schedule
 
 
 def _use_another_rate(training: Training) -> None:
