@@ -23,7 +23,7 @@ from surefoot.engines.compiler.symbols import Language
 BLOCK = 1024
 """Numbers of one array that a program updates."""
 
-WARPS = 4
+WARPS = 8
 """Groups of 32 threads that share a block."""
 
 _OPERATIONS = {
