@@ -52,6 +52,14 @@ def test_width_is_interpolated_in_the_logarithm_and_open_at_the_ends():
     assert found["poor"].width.factor == pytest.approx(1)
 
 
+def test_one_learning_rate_has_no_range_beside_those_that_have_several():
+    """As after `surefoot report` of two runs; the best one is that with a single learning rate."""
+    several = {1e-3: [0.9, 0.91], 1e-2: [0.99, 0.98]}
+    text = " ".join(verdict(summarize(made_up({"one": {0.1: [1.0, 0.99]}, "several": several}))))
+    assert "The widest range of good ones is several's" in text
+    assert "one's" not in text
+
+
 def test_lower_is_better_turns_everything_around():
     run = made_up(
         {"a": {0.1: [1.0, 1.1], 1.0: [2.0, 2.0]}, "b": {0.1: [1.3, 1.2], 1.0: [3.0, 3.0]}},
