@@ -15,7 +15,7 @@ from surefoot.compare.formatting import duration, factor_text, number, parts, ra
 from surefoot.compare.report.results import section, write_csv, write_results
 from surefoot.compare.statistics.analysis import summarize
 from surefoot.compare.statistics.summary import Summary
-from surefoot.compare.trials.store import IDENTITY, Run
+from surefoot.compare.trials.store import Run, difference
 
 # Distinct for readers with any colour vision, on light and dark backgrounds (after Okabe and Ito).
 # Lines also differ in symbols and, where colours repeat, in dashes.
@@ -46,10 +46,12 @@ def merge(runs: Sequence[Run]) -> list[Run]:
     Raises:
         UsageError: If two runs have the same trial with different results.
     """
-    merged: dict[tuple[Any, ...], Run] = {}
+    merged: list[Run] = []
     for run in runs:
-        key = tuple(run.header.get(name) for name in IDENTITY)
-        into = merged.setdefault(key, Run(run.header))
+        into = next((each for each in merged if difference(each.header, run.header) is None), None)
+        if into is None:
+            into = Run(run.header)
+            merged.append(into)
         into.starts += run.starts
         into.plans += run.plans
         into.failures |= run.failures
@@ -61,10 +63,10 @@ def merge(runs: Sequence[Run]) -> list[Run]:
                     f"{trial.learning_rate}, seed {trial.seed}, gave {known['result']} and "
                     f"{record['result']}"
                 )
-    for run in merged.values():
+    for run in merged:
         for label in {trial.optimizer for trial in run.records} & set(run.failures):
             del run.failures[label]
-    return list(merged.values())
+    return merged
 
 
 def _page(

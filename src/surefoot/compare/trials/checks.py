@@ -11,8 +11,11 @@ from surefoot.compare.trials.models import is_torch_module, new_model, numbers, 
 from surefoot.compare.trials.task import Task
 
 
-def check_task(task: Task) -> None:
+def check_task(task: Task) -> Any:
     """Refuse a task whose runs would depend on earlier ones, or cannot but fail.
+
+    Returns:
+        A model of the task, with the weights of the seed 0.
 
     Raises:
         UsageError: If two models share a variable, or differ for one seed; if the loss is one of
@@ -33,6 +36,7 @@ def check_task(task: Task) -> None:
     _check_new(*map(state, models))
     for name in ("train", "validation"):
         _check_finite(f"Task.{name}", getattr(task, name), models[0])
+    return models[0]
 
 
 def _check_new(first: list[Any], second: list[Any]) -> None:

@@ -6,6 +6,7 @@ and Optuna's studies too, is made from them.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +25,16 @@ FIRST_FRESH_SEED = 10_000
 
 FORMAT = 1
 # Trials are comparable only if these entries of the header are equal.
-IDENTITY = (
-    *("task", "data_sha256", "metric", "steps", "batch_size", "schedule"),
+_IDENTITY = (
+    *("task", "data_sha256", "model", "loss", "class_weight", "before_training"),
+    *("metric", "steps", "batch_size", "schedule"),
     *("backend", "backend_version", "keras", "surefoot", "threads"),
 )
+
+
+_WORDS = {"before_training": "loss (and metric) of untrained models"}
+# Machines differ in rounding by far less.
+_SAME = 1e-3
 
 
 @dataclass(frozen=True, order=True)
@@ -129,12 +136,12 @@ class Store:
             self.start(header)
             return
         run = read(self.path)
-        for name in IDENTITY:
-            if run.header.get(name) != header[name]:
-                raise UsageError(
-                    f"cannot resume {self.path}: its {name} is {run.header.get(name)!r}, "
-                    f"and this run's is {header[name]!r}; choose another --out"
-                )
+        name = difference(run.header, header)
+        if name is not None:
+            raise UsageError(
+                f"cannot resume {self.path}: its {_WORDS.get(name, name)} is "
+                f"{run.header[name]!r}, and this run's is {header[name]!r}; choose another --out"
+            )
         # Remove an incomplete last line, which a kill can leave behind.
         content = self.path.read_bytes()
         complete = content.rfind(b"\n") + 1
@@ -192,6 +199,24 @@ class Store:
 
 def _numbered(file: Path, number: int) -> Path:
     return file.with_suffix(f".{number}{file.suffix}")
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first entry by which the headers of two runs say that their trials cannot be compared.
+
+    Runs of before there was an entry do not have it.
+    """
+    common = (name for name in _IDENTITY if name in one and name in other)
+    return next((name for name in common if not is_same(one[name], other[name])), None)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two facts about a run are the same, as far as machines agree on numbers."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_SAME)
+    return bool(one == other)
 
 
 def has_run(path: Path) -> bool:

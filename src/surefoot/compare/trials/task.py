@@ -233,4 +233,7 @@ def _name(metric: Any) -> str:
     if isinstance(metric, str):
         return metric
     names = (getattr(metric, attribute, None) for attribute in ("name", "__name__"))
-    return next((name for name in names if name), "metric")
+    name = str(next((name for name in names if name), "metric"))
+    # Keras numbers the objects of a class, of which a notebook may make several.
+    plain = name.rstrip("0123456789").rstrip("_")
+    return plain if plain.replace("_", "") == type(metric).__name__.lower() else name

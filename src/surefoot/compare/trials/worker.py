@@ -61,6 +61,7 @@ class Worker:
         from surefoot.compare.search.space import parse_varied
         from surefoot.compare.trials.checks import check_task
         from surefoot.compare.trials.data import count_examples
+        from surefoot.compare.trials.identity import identity
         from surefoot.compare.trials.measures import bounds
         from surefoot.compare.trials.task import Task, load_task
         from surefoot.compare.trials.trial import Trainer
@@ -78,7 +79,7 @@ class Worker:
             for optimizer in (*(request.optimizers or task.optimizers), *request.added)
         ]
         labels = [recipe.label for recipe in self._recipes]
-        check_task(task)
+        model = check_task(task)
         self._trainer = Trainer(task, steps)
         return {
             "task": task.name or "task",
@@ -91,6 +92,7 @@ class Worker:
             "steps": steps,
             "batch_size": task.batch_size,
             "data_sha256": task.data_hash(),
+            **identity(task, model),
             "task_facts": dict(task.facts),
             "backend_version": _backend_version(keras.backend.backend()),
             "keras": keras.__version__,
