@@ -3,6 +3,7 @@
 import pytest
 
 from surefoot.compare.trials.engine import Request
+from surefoot.compare.trials.store import Trial
 from surefoot.compare.trials.worker import Worker
 
 pytestmark = pytest.mark.once
@@ -122,7 +123,7 @@ def test_a_trial_that_fails_tells_where(file, name, place, first):
     worker = Worker(None)
     kind, *_ = worker.prepare(Request(f"{file}:{name}", 10, ("adam",)))
     assert kind == "ready"
-    kind, reason, traceback = list(worker.train(0, 0.1, 0, {}))[-1]
+    kind, reason, traceback = list(worker.train(0, Trial("Adam", 0.1, 0)))[-1]
     assert kind == "failed"
     assert reason.endswith(place.format(line("# Careless")))
     # It begins where the command has left its own code.

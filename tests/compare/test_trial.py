@@ -10,6 +10,7 @@ from compare.training import finish, run
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
+from surefoot.compare.search.schedule import Schedule
 from surefoot.compare.trials.checks import check_task
 from surefoot.compare.trials.measures import bounds
 from surefoot.compare.trials.task import Task, _only_task, load_task
@@ -236,3 +237,13 @@ def test_a_task_that_cannot_work_is_refused(task, change):
     given = {"model": task.model, "train": task.train, "validation": task.validation, "loss": "mse"}
     with pytest.raises(ValueError, match="Task"):
         Task(**{**given, **change})
+
+
+def test_a_shorter_run_has_the_whole_schedule(task):
+    recipe, seen = resolve(parse("sgd")), []
+    plain = finish(Trainer(task, STEPS).run(recipe, 0.1, 0, length=6))
+    assert plain.curve == finish(Trainer(task, 6).run(recipe, 0.1, 0)).curve
+    watched = Schedule(decay=lambda progress: seen.append(progress) or 1.0)
+    recipe = dataclasses.replace(recipe, schedule=watched)
+    assert finish(Trainer(task, STEPS).run(recipe, 0.1, 0, length=6)).curve == plain.curve
+    assert seen == [3 / 24, 7 / 24, 11 / 24, 15 / 24, 19 / 24, 23 / 24]

@@ -22,7 +22,7 @@ def compare(
     steps: int | None = None,
     budget: str | int | None = None,
     target: float | str | None = None,
-    halving: bool | None = None,
+    halving: str | None = None,
     add: Sequence[str] = (),
     folder: str | Path = "surefoot-report",
     resume: bool = False,
@@ -50,7 +50,8 @@ def compare(
         steps: Optimizer steps per trial.
         budget: A time, like `"30m"`, or a number of trials.
         target: A result, or one of the optimizers, of which the time to reach it is compared.
-        halving: Whether only the better half of the settings gets each further seed.
+        halving: Whether only the better half of the settings gets each further seed, `"seeds"`, or
+            runs for twice as long, `"steps"`.
         add: Optimizers to add to the run in `folder`.
         folder: Where trials, report and studies are written.
         resume: Whether to go on with the run in `folder`; what is `None` is as it was there.

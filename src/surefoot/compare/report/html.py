@@ -55,8 +55,9 @@ def merge(runs: Sequence[Run]) -> list[Run]:
         into.starts += run.starts
         into.plans += run.plans
         into.failures |= run.failures
-        for trial, record in run.records.items():
-            known = into.records.setdefault(trial, record)
+        for trial, record in (run.records | run.short).items():
+            found = into.short if trial.length else into.records
+            known = found.setdefault(trial, record)
             if known["result"] != record["result"]:
                 raise UsageError(
                     f"two runs disagree: {trial.optimizer} at learning rate "

@@ -51,7 +51,9 @@ def _cells(optimizer: OptimizerSummary, for_names: int) -> list[Text]:
     per_step = duration(optimizer.seconds_per_step)
     best, width = optimizer.best, optimizer.width
     name = _name(optimizer.label, for_names)
-    cells = [name + diverged, "-", "-", "none", "not\nreached", per_step]
+    # Where halving has cut runs short, a range is not known.
+    good = "none" if len(optimizer.points) == optimizer.settings else "-"
+    cells = [name + diverged, "-", "-", good, "not\nreached", per_step]
     if best is not None:
         spread = "" if best.deviation is None else f" ±{number(best.deviation, 2)}"
         interval = "-" if best.low is None else f"{number(best.low)} to {number(best.high)}"

@@ -58,15 +58,23 @@ def study(run: Run, optimizer: str, name: str | None = None, storage: Any = None
 
 def _trials(run: Run, optimizer: str) -> list[FrozenTrial]:
     by_setting: dict[Setting, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for trial, record in run.records.items():
-        if trial.optimizer == optimizer:
-            seeds = "fresh seeds" if trial.is_fresh else "seeds"
-            by_setting[trial.setting][seeds][trial.seed] = record["result"]
+    shorter: dict[Setting, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for trial, record in (run.short | run.records).items():
+        if trial.optimizer != optimizer:
+            continue
+        found = by_setting[trial.setting]
+        if trial.length:
+            shorter[trial.setting][trial.length].append(record["result"])
+        else:
+            found["fresh seeds" if trial.is_fresh else "seeds"][trial.seed] = record["result"]
     # The fresh seeds took no part in the search, and have no trial without it.
-    searched = {setting: found for setting, found in by_setting.items() if found["seeds"]}
+    tried = run.tried(optimizer)
+    searched = {setting: found for setting, found in by_setting.items() if setting in tried}
     axes = _axes(list(searched))
     whole = max((len(found["seeds"]) for found in searched.values()), default=0)
-    return [_trial(axes, setting, found, whole) for setting, found in searched.items()]
+    return [
+        _trial(axes, setting, found, shorter[setting], whole) for setting, found in searched.items()
+    ]
 
 
 def _axes(settings: Sequence[Setting]) -> list[Axis]:
@@ -79,17 +87,24 @@ def _axes(settings: Sequence[Setting]) -> list[Axis]:
 
 
 def _trial(
-    axes: Sequence[Axis], setting: Setting, found: Mapping[str, dict[int, Any]], whole: int
+    axes: Sequence[Axis],
+    setting: Setting,
+    found: Mapping[str, dict[int, Any]],
+    shorter: Mapping[int, list[Any]],
+    whole: int,
 ) -> FrozenTrial:
     values = setting.to_dict()
     own = [axis for axis in axes if axis.name in values]
     results = list(found["seeds"].values())
     # TPE takes what is pruned for worse than all that finished.
-    is_complete = None not in results and len(results) == whole
+    is_complete = bool(results) and None not in results and len(results) == whole
     return create_trial(
         state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
         value=statistics.fmean(results) if is_complete else None,
         params={axis.sampled[0]: axis.to_sampled(values[axis.name]) for axis in own},
         distributions=distributions(own),
+        intermediate_values={
+            length: statistics.fmean(each) for length, each in shorter.items() if None not in each
+        },
         user_attrs={name: {str(k): v for k, v in seeds.items()} for name, seeds in found.items()},
     )

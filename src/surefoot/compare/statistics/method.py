@@ -113,10 +113,14 @@ def search(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if len(counts) > 1:
         found = join([f"{each.settings} with {each.label}" for each in ranked])
         sentences.append(f"Not as many settings were tried with each optimizer: {found}.")
-    if method.halving:
+    halved = "The search was cut by successive halving: only the better half of an optimizer's"
+    if method.halving == "seeds":
+        sentences.append(f"{halved} settings went on to each further seed.")
+    elif method.halving == "steps":
+        lengths = join([str(length) for length in method.lengths])
         sentences.append(
-            "The search was cut by successive halving: only the better half of an optimizer's "
-            "settings went on to each further seed."
+            f"{halved} settings went on from runs of {lengths} steps, each with its whole "
+            "schedule, to longer ones. What is best in short runs need not be in long ones."
         )
     for name, labels in method.fixed:
         sentences.append(f"{name} does not vary with {join(list(labels))}.")

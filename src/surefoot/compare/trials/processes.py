@@ -52,7 +52,7 @@ class ProcessEngine(Engine[_Process]):
         self._workers.append(_Process(process=process, connection=ours))
 
     def _assign(self, worker: _Process, optimizer: int, trial: Trial) -> None:
-        worker.connection.send((optimizer, trial.learning_rate, trial.seed, dict(trial.others)))
+        worker.connection.send((optimizer, trial))
 
     def _listen(self) -> list[tuple[_Process, tuple[Any, ...]]]:
         connections = [worker.connection for worker in self._workers]

@@ -114,6 +114,7 @@ class Trainer:
         learning_rate: float,
         seed: int,
         others: Mapping[str, float] | None = None,
+        length: int = 0,
     ) -> Training:
         """Run one trial, one step per iteration.
 
@@ -122,6 +123,7 @@ class Trainer:
             learning_rate: Its learning rate, before the factors of its schedule.
             seed: A non-negative integer.
             others: Further hyperparameters by name.
+            length: The steps of a shorter run, which has the whole schedule in fewer steps.
 
         Yields:
             The number of steps done and the latest training loss.
@@ -137,7 +139,7 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         assign(self._state, initial)
         self._start_optimizer(recipe, learning_rate, others)
-        return (yield from self._train(recipe.schedule, learning_rate, seed))
+        return (yield from self._train(recipe.schedule, learning_rate, seed, length or self._steps))
 
     def _initial_state(self, seed: int) -> list[Any]:
         if seed not in self._initial:
@@ -166,9 +168,9 @@ class Trainer:
             assign(optimizer.variables, [numbers(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
 
-    def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
-        model, steps = self._model, self._steps
-        hooks = self._hooks()
+    def _train(self, schedule: Any, learning_rate: float, seed: int, steps: int) -> Training:
+        model = self._model
+        hooks = self._hooks(steps)
         curve = Curve()
         hooks.on_train_begin()
         self._evaluate(curve, 0, None, hooks)
@@ -184,7 +186,8 @@ class Trainer:
                     seconds, timed = 0.0, 0
                 start = time.perf_counter()
                 if not schedule.is_identity:
-                    rate = learning_rate * schedule.factor(step, steps)
+                    at = (step + 1) * self._steps / steps - 1
+                    rate = learning_rate * schedule.factor(at, self._steps)
                     model.optimizer.learning_rate = rate
                 hooks.on_train_batch_begin(step)
                 batch = next(batches)
@@ -219,7 +222,7 @@ class Trainer:
         noise = None if result is None else validation_noise(self._task, self._model, result)
         return Outcome(status, step, seconds / timed, result, curve, _finite(noise))
 
-    def _hooks(self) -> Any:
+    def _hooks(self, steps: int) -> Any:
         """The task's callbacks as one, which does nothing if there are none."""
         self._model.stop_training = False
         if self._task.callbacks is None:
@@ -227,7 +230,7 @@ class Trainer:
         return keras.callbacks.CallbackList(
             list(self._task.callbacks()),
             model=self._model,
-            epochs=len(_evaluation_steps(self._steps)),
+            epochs=len(_evaluation_steps(steps)),
             steps=None,
             verbose=0,
         )

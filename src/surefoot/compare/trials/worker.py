@@ -10,13 +10,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from surefoot.compare.trials.engine import Request
+    from surefoot.compare.trials.store import Trial
 
 # Often enough for a live display, and rare enough to cost no time.
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -101,15 +102,20 @@ class Worker:
             "validation_examples": count_examples(task.validation),
             "labels": labels,
             "own_schedules": [each.label for each in self._recipes if each.has_own_schedule],
+            "count_steps": [each.label for each in self._recipes if each.counts_steps],
             "varied": {recipe.label: list(recipe.varied) for recipe in self._recipes},
             "target_of": _target_of(request.target, labels),
         }
 
-    def train(
-        self, optimizer: int, learning_rate: float, seed: int, others: Mapping[str, float]
-    ) -> Iterator[Message]:
+    def train(self, optimizer: int, trial: "Trial") -> Iterator[Message]:
         """Train one trial; `optimizer` is an index into those of the request."""
-        training = self._trainer.run(self._recipes[optimizer], learning_rate, seed, others)
+        training = self._trainer.run(
+            self._recipes[optimizer],
+            trial.learning_rate,
+            trial.seed,
+            dict(trial.others),
+            trial.length,
+        )
         try:
             outcome = yield from _progress_messages(training)
         except Exception as error:
