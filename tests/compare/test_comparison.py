@@ -12,6 +12,7 @@ import pytest
 
 from surefoot.compare import Study, Task, UsageError, compare
 from surefoot.compare.search.studies import FILE as OPTUNA
+from surefoot.compare.statistics.method import in_short
 from surefoot.compare.trials import rounds
 from surefoot.compare.trials.store import FILE, FIRST_FRESH_SEED, read
 
@@ -79,6 +80,8 @@ def test_the_verdict_follows_from_the_rows(finished):
         fresh = own[own["seed"] >= FIRST_FRESH_SEED]["result"]
         assert len(fresh) == 2
         assert table.loc[optimizer, study.summary.metric] == statistics.fmean(fresh)
+    (difference,) = study.summary.differences
+    assert table.loc[difference.other, "p-value"] == difference.p_value
     assert {trace.name for trace in study.figure().data} >= {"SGD", "SGD, fresh seeds"}
     assert len(study.curves().data) == 4
     assert "<table" in study._repr_html_()
@@ -254,7 +257,8 @@ def test_a_target_may_be_what_a_reference_reaches(finished):
     (own,) = [each for each in study.summary.optimizers if each.label.startswith("Adam")]
     means = [p.mean for p in own.points if not p.diverged]
     assert study.summary.target == min(means)
-    assert "the best of Adam+warmup(0.5) in the search" in " ".join(study.verdict)
+    for text in (" ".join(study.verdict), in_short(study.summary)):
+        assert "the best of Adam+warmup(0.5) in the search" in text
     with pytest.raises(UsageError, match="--target must be a number or one of the optimizers, SGD"):
         compare(line(), target="nadam", resume=True, folder=folder, show_progress=False)
     assert math.isfinite(study.summary.target)

@@ -14,7 +14,9 @@ from surefoot.compare.errors import UsageError
 from surefoot.compare.formatting import duration, factor_text, number, parts, rate
 from surefoot.compare.report.results import section, write_csv, write_results
 from surefoot.compare.statistics.analysis import summarize
-from surefoot.compare.statistics.summary import Summary
+from surefoot.compare.statistics.differences import MOST_SEEDS
+from surefoot.compare.statistics.method import in_short
+from surefoot.compare.statistics.summary import Difference, Summary
 from surefoot.compare.trials.store import Run, difference
 
 # Distinct for readers with any colour vision, on light and dark backgrounds (after Okabe and Ito).
@@ -99,6 +101,8 @@ def _page(
                 "run": run,
                 "summary": summary,
                 "verdict": plain["verdict"],
+                "in_short": in_short(summary),
+                "behind": {each.other: _behind(each) for each in summary.differences},
                 "has_decay": any(row.get("weight_decay") is not None for row in plain["trials"]),
             }
             for run, summary, plain in zip(runs, summaries, sections, strict=True)
@@ -113,6 +117,18 @@ def _page(
             _inline_json({"sections": sections, "colours": COLOURS, "csv": csv.getvalue()})
         ),
     )
+
+
+def _behind(difference: Difference) -> str:
+    """A cell of the table: a difference, how sure it is, and how it would become so."""
+    parts = [number(abs(difference.difference), 2)]
+    if difference.p_value is None:
+        parts.append("not tested")
+    else:
+        parts.append(f"p = {number(difference.p_value, 2)}")
+        if not difference.is_shown:
+            parts.append(f"{difference.more_seeds or f'over {MOST_SEEDS}'} more seeds")
+    return ";".join(parts)
 
 
 def _inline_json(content: object) -> str:

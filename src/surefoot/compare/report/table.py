@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from surefoot.compare.formatting import duration, factor_text, number, parts, rate
+from surefoot.compare.statistics.method import in_short
 from surefoot.compare.statistics.summary import OptimizerSummary, Summary
 
 # What the other columns need; the names of optimizers have the rest, and never less than this.
@@ -20,7 +21,13 @@ def closing_table(summary: Summary, width: int) -> Table:
         width: Characters in a line of the terminal. A long name is cut where a line may end.
     """
     for_names = max(width - _NUMBERS, _NARROWEST)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        caption=Text(in_short(summary)),
+        caption_justify="left",
+    )
     table.add_column("optimizer", no_wrap=True)
     table.add_column("learning\nrate", justify="right")
     metric = summary.metric.replace(" ", "\n", 1)

@@ -5,6 +5,33 @@ from surefoot.compare.search.schedule import WARMUP
 from surefoot.compare.statistics.differences import MOST_SEEDS
 from surefoot.compare.statistics.summary import OptimizerSummary, Summary
 
+_SEARCHES = {"qmc": "quasi-random", "tpe": "chosen by TPE", "grid": "on a grid"}
+
+
+def in_short(summary: Summary) -> str:
+    """How the comparison was made, in a line for below its table."""
+    method = summary.method
+    counts = sorted({each.settings for each in summary.optimizers})
+    settings = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1])))) if counts else "no"
+    parts = [
+        f"{settings} settings of each optimizer, {_SEARCHES[method.search]}",
+        f"schedule {method.schedule}",
+    ]
+    parts += [f"halving by {method.halving}"] if method.halving else []
+    parts += [f"budget {method.budget}"] if method.budget else []
+    if summary.target is not None:
+        parts.append(f"target {number(summary.target)}{_origin(summary)}")
+    if summary.validation_noise is not None:
+        parts.append(f"noise of the validation data ±{number(summary.validation_noise, 2)}")
+    return "; ".join(parts)
+
+
+def _origin(summary: Summary) -> str:
+    """Where the target comes from, if that is the search."""
+    if summary.target_of:
+        return f" (the best of {summary.target_of} in the search)"
+    return "" if summary.is_target_given else " (where learning rates are good)"
+
 
 def open_questions(summary: Summary) -> list[str]:
     """How many more seeds would tell apart what cannot be told apart."""
@@ -47,7 +74,7 @@ def times_to_target(ranked: list[OptimizerSummary], summary: Summary) -> list[st
     """When each optimizer has reached a target that somebody chose."""
     if not summary.is_target_given or summary.target is None:
         return []
-    of = f" (the best of {summary.target_of} in the search)" if summary.target_of else ""
+    of = _origin(summary)
     reached = [each for each in ranked if each.best and each.best.steps_to_target is not None]
     reached.sort(key=lambda each: (each.best and each.best.steps_to_target) or 0)
     if not reached:
