@@ -106,6 +106,14 @@ def test_optuna_opens_the_studies(finished):
     assert stable == pytest.approx({rate: mean for rate, mean in means.items() if rate in stable})
     assert opened.best_params["learning_rate"] == study.table().loc["SGD", "learning_rate"]
     assert study.optuna("SGD").best_value == opened.best_value
+    # What its tools show: the measure, the task, the results of all seeds, and when.
+    assert opened.metric_names == ["validation loss"]
+    assert opened.user_attrs["steps"] == 12
+    results = opened.best_trial.user_attrs
+    assert list(results) == ["seed 0", "seed 1", "fresh seed 10000", "fresh seed 10001"]
+    mean = statistics.fmean(list(results.values())[2:])
+    assert mean == study.table().loc["SGD", "validation loss"]
+    assert all(t.datetime_start < t.datetime_complete for t in opened.trials)
     with pytest.raises(KeyError, match="no trial of 'Sgd'"):
         study.optuna("Sgd")
 

@@ -131,7 +131,7 @@ def test_an_open_question_gets_the_number_of_seeds_that_decides():
     assert "so many more seeds would probably (80 %) show them: " in text
     alike = made_up({"a": {0.1: [0.9, 0.8, 0.7]}, "b": {0.1: [0.9, 0.6, 0.9 - 1e-4]}})
     text = " ".join(verdict(summarize(alike)))
-    assert "The differences from b are so small that 1000 more seeds would not show them." in text
+    assert "The difference from b is so small that 1000 more seeds would not show it." in text
 
 
 def test_intervals_stay_within_the_bounds_of_the_measure():

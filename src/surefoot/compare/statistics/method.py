@@ -52,9 +52,11 @@ def open_questions(summary: Summary) -> list[str]:
             f"show them: {join(needed)}."
         )
     if beyond:
+        what = "difference" if len(beyond) == 1 else "differences"
+        verb, them = ("is", "it") if len(beyond) == 1 else ("are", "them")
         sentences.append(
-            f"The differences from {join(beyond)} are so small that {MOST_SEEDS} more seeds would "
-            "not show them."
+            f"The {what} from {join(beyond)} {verb} so small that {MOST_SEEDS} more seeds would "
+            f"not show {them}."
         )
     return sentences
 

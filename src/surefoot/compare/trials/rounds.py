@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -79,7 +80,8 @@ class Rounds:
                 elif event.kind == "progress":
                     display.stepped(trial, event.content)
                 elif event.kind == "done":
-                    self.store.add(trial, event.content)
+                    ended = datetime.now().isoformat(timespec="milliseconds")
+                    self.store.add(trial, {**event.content, "ended": ended})
                     display.finished(trial, event.content)
                 elif event.kind == "failed":
                     message, traceback, dropped = event.content
