@@ -35,6 +35,14 @@ def test_mean_spread_and_interval_over_seeds():
     assert summary.optimizers[0].points[1].low is None
 
 
+def test_of_several_that_are_as_good_the_middle_one_is_chosen():
+    """Where all examples are right, the lowest learning rate is no edge of what is good."""
+    rates = {10.0**i: [1.0, 1.0] for i in range(-4, 0)} | {1.0: [0.5, 0.5]}
+    (found,) = summarize(made_up({"a": rates})).optimizers
+    assert found.chosen == 1e-3
+    assert not found.is_at_edge
+
+
 def test_width_is_interpolated_in_the_logarithm_and_open_at_the_ends():
     rates = {1e-3: [0.95], 1e-2: [1.0], 1e-1: [0.99], 1.0: [0.97]}
     wide = {1e-3: [0.995], 1e-2: [0.995], 1e-1: [0.995], 1.0: [None]}

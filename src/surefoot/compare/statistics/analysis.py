@@ -191,11 +191,10 @@ def _summarize_optimizer(
         for point in points
         if not point.diverged and point.mean is not None and point.setting in found.eligible
     ]
-    chosen = (
-        max(stable, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
-        if stable
-        else None
-    )
+    # Of several that are as good, as where all examples are right, that in the middle.
+    top = (max if higher else min)((p.mean for p in stable if p.mean is not None), default=None)
+    tied = [point for point in stable if point.mean == top]
+    chosen = tied[(len(tied) - 1) // 2] if tied else None
     confirming = found.fresh.get(chosen.setting, {}) if chosen else {}
     best = chosen
     if chosen is not None and confirming:

@@ -11,8 +11,8 @@ _SEARCHES = {"qmc": "quasi-random", "tpe": "chosen by TPE", "grid": "on a grid"}
 def in_short(summary: Summary) -> str:
     """How the comparison was made, in a line for below its table."""
     method = summary.method
-    counts = sorted({each.settings for each in summary.optimizers})
-    settings = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1])))) if counts else "no"
+    counts = sorted({each.settings for each in summary.optimizers} or {0})
+    settings = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
     parts = [
         f"{settings} settings of each optimizer, {_SEARCHES[method.search]}",
         f"schedule {method.schedule}",
