@@ -45,6 +45,8 @@ if _missing is None and not is_command():
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
+        if name == "compare":
+            return importlib.import_module("surefoot.compare")
         # An import asks for a module first and then loads it; what it needs may be half loaded.
         is_module = name not in __all__ and importlib.util.find_spec(f"{__name__}.{name}")
         if name.startswith("_") or is_module:

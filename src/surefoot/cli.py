@@ -4,8 +4,8 @@ import argparse
 import difflib
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 # None of these modules imports Keras, because the arguments choose its backend. Each has
 # `add_parser(subparsers)`, which sets `run` to the function that carries out the subcommand.
@@ -27,21 +27,33 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses unknown options where they stand, with the usage of that subcommand."""
+    """Names what is nearest to an unknown option or command, with the usage of its command."""
+
+    commands: Mapping[str, argparse.ArgumentParser] = {}
+    _words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments, and end with an error if an option is unknown."""
-        known, unknown = super().parse_known_args(args, namespace)
+        """Parse the arguments, and end with an error if one is unknown."""
+        self._words = sys.argv[1:] if args is None else args
+        known, unknown = super().parse_known_args(self._words, namespace)
         if unknown:
-            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            near = [
-                name
-                for option in options
-                for name in difflib.get_close_matches(option, self._option_string_actions, 1)
-            ]
-            hint = f"; did you mean {' and '.join(near)}?" if near else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage and a message; a misspelled name comes before what else is wrong."""
+        command = next((word for word in self._words if not word.startswith("-")), "")
+        for near in difflib.get_close_matches(command, self.commands, 1):
+            if command not in self.commands:
+                self.commands[near].error(f"there is no command {command}; did you mean {near}?")
+        options = [word.partition("=")[0] for word in self._words if word.startswith("--")]
+        names = self._option_string_actions
+        unknown = [word for word in options if not any(name.startswith(word) for name in names)]
+        found = [name for word in unknown for name in difflib.get_close_matches(word, names, 1)]
+        if found:
+            message = f"unrecognized arguments: {' '.join(unknown)}; did you mean "
+            message += f"{' and '.join(found)}?"
+        super().error(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name in _COMMANDS:
         importlib.import_module(name).add_parser(subparsers)
+    parser.commands = subparsers.choices
     return parser
 
 

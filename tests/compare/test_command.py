@@ -1,10 +1,13 @@
 """`surefoot compare` and `surefoot report` as a user runs them."""
 
 import json
+import os
 import re
 import signal
 import statistics
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +105,29 @@ def test_killed_and_resumed_it_gives_the_same_numbers(surefoot, task_file, tmp_p
     assert after.startswith(whole_lines)
     assert after.count('"kind": "trial"') == len(rows(tmp_path / "through"))
     assert without_times(tmp_path / "killed") == without_times(tmp_path / "through")
+
+
+@pytest.mark.once
+def test_ctrl_c_is_one_line_also_while_workers_start(task_file, tmp_path):
+    arguments = command("compare", f"{task_file}:slow", "--jobs", 2, "--out", tmp_path / "out")
+    running = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+    deadline = time.monotonic() + 60
+    # Python's resource tracker, and two workers, which now import Keras.
+    while len(children.read_text().split()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)
+    for child in children.read_text().split():
+        os.kill(int(child), signal.SIGINT)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert error.startswith("stopped; the finished trials are in")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.once

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from collections import Counter
 from types import SimpleNamespace
 
 import keras
@@ -11,6 +12,7 @@ import pytest
 
 from surefoot.compare import Study, Task, UsageError, compare
 from surefoot.compare.search.studies import FILE as OPTUNA
+from surefoot.compare.statistics.method import in_short
 from surefoot.compare.trials import rounds
 from surefoot.compare.trials.store import FILE, FIRST_FRESH_SEED, read
 
@@ -78,6 +80,8 @@ def test_the_verdict_follows_from_the_rows(finished):
         fresh = own[own["seed"] >= FIRST_FRESH_SEED]["result"]
         assert len(fresh) == 2
         assert table.loc[optimizer, study.summary.metric] == statistics.fmean(fresh)
+    (difference,) = study.summary.differences
+    assert table.loc[difference.other, "p-value"] == difference.p_value
     assert {trace.name for trace in study.figure().data} >= {"SGD", "SGD, fresh seeds"}
     assert len(study.curves().data) == 4
     assert "<table" in study._repr_html_()
@@ -102,6 +106,14 @@ def test_optuna_opens_the_studies(finished):
     assert stable == pytest.approx({rate: mean for rate, mean in means.items() if rate in stable})
     assert opened.best_params["learning_rate"] == study.table().loc["SGD", "learning_rate"]
     assert study.optuna("SGD").best_value == opened.best_value
+    # What its tools show: the measure, the task, the results of all seeds, and when.
+    assert opened.metric_names == ["validation loss"]
+    assert opened.user_attrs["steps"] == 12
+    results = opened.best_trial.user_attrs
+    assert list(results) == ["seed 0", "seed 1", "fresh seed 10000", "fresh seed 10001"]
+    mean = statistics.fmean(list(results.values())[2:])
+    assert mean == study.table().loc["SGD", "validation loss"]
+    assert all(t.datetime_start < t.datetime_complete for t in opened.trials)
     with pytest.raises(KeyError, match="no trial of 'Sgd'"):
         study.optuna("Sgd")
 
@@ -176,14 +188,53 @@ def test_weight_decay_and_betas_vary_with_what_has_them(tmp_path):
 
 
 def test_halving_gives_further_seeds_to_the_better_half(tmp_path):
-    study = run(tmp_path, "sgd", learning_rates="1e-4:0.1:8", seeds=3, halving=True)
+    study = run(tmp_path, "sgd", learning_rates="0.003:1:8", seeds=3, halving="seeds")
     trials = study.trials()
-    within = trials[(trials["seed"] < FIRST_FRESH_SEED) & (trials["learning_rate"] <= 0.1)]
-    seeds = within.groupby("learning_rate")["seed"].count()
+    searched = trials[trials["seed"] < FIRST_FRESH_SEED]
+    seeds = searched.groupby("learning_rate")["seed"].count()
     assert sorted(seeds) == [1] * 4 + [2] * 2 + [3] * 2
-    first = within[within["seed"] == 0].set_index("learning_rate")["result"]
+    first = searched[searched["seed"] == 0].set_index("learning_rate")["result"]
     assert set(first.nsmallest(4).index) == set(seeds[seeds > 1].index)
+    (sgd,) = study.summary.optimizers
+    assert sgd.best.learning_rate in seeds[seeds == 3].index
+    # What was left behind was tried, too: the best one is not at the edge, and has a range.
+    assert len(sgd.points) == 8
+    assert not sgd.is_at_edge
+    assert sgd.width.low < sgd.best.learning_rate < sgd.width.high
     assert "successive halving" in " ".join(study.verdict)
+
+
+def test_halving_gives_twice_the_steps_to_the_better_half(tmp_path):
+    options = {"learning_rates": "0.003:1:8", "halving": "steps"}
+    study = run(tmp_path, "sgd", "sgd(momentum=0.5)", **options)
+    found = read(tmp_path / FILE)
+    counts = Counter((x.optimizer, x.length, x.seed) for x in found.short)
+    labels = ("SGD", "SGD(momentum=0.5)")
+    assert counts == {(x, length, 0): n for x in labels for length, n in ((3, 8), (6, 4))}
+    for label in labels:
+        shortest = {x: r["result"] for x, r in found.short.items() if x.optimizer == label}
+        shortest = {x.setting: r for x, r in shortest.items() if x.length == 3 and r is not None}
+        longer = {x.setting for x in found.short if x.optimizer == label and x.length == 6}
+        assert longer == set(sorted(shortest, key=shortest.__getitem__)[:4])
+        assert {x.learning_rate for x in longer} > set(searched(study, label))
+    # Of the last two, all seeds ran in full; the edge is that of all eight.
+    trials = study.trials()
+    assert set(trials["steps"]) == {12}
+    assert len(trials) == 2 * (2 * 2 + 2)
+    assert all(x.settings == 8 and not x.is_at_edge for x in study.summary.optimizers)
+    text = " ".join(study.verdict)
+    assert "the better half of an optimizer's settings went on from runs of 3 and 6 steps" in text
+    assert "good" not in text
+    trials = study.optuna("SGD").trials
+    assert sorted(map(len, (x.intermediate_values for x in trials))) == [1] * 4 + [2] * 4
+    assert [x.state.name for x in trials].count("COMPLETE") == 2
+    # Gone on with, there is nothing left to do.
+    again = run(tmp_path, resume=True)
+    assert again.summary.to_dict() == study.summary.to_dict()
+    assert read(tmp_path / FILE).short == found.short
+    with pytest.raises(UsageError, match=r"total_steps=9.* would not know of it"):
+        run(tmp_path / "counting", "radam(total_steps=9)", **options)
+    assert not (tmp_path / "counting" / FILE).exists()
 
 
 def test_a_budget_of_trials_is_kept_and_shared_equally(tmp_path):
@@ -214,7 +265,8 @@ def test_a_target_may_be_what_a_reference_reaches(finished):
     (own,) = [each for each in study.summary.optimizers if each.label.startswith("Adam")]
     means = [p.mean for p in own.points if not p.diverged]
     assert study.summary.target == min(means)
-    assert "the best of Adam+warmup(0.5) in the search" in " ".join(study.verdict)
+    for text in (" ".join(study.verdict), in_short(study.summary)):
+        assert "the best of Adam+warmup(0.5) in the search" in text
     with pytest.raises(UsageError, match="--target must be a number or one of the optimizers, SGD"):
         compare(line(), target="nadam", resume=True, folder=folder, show_progress=False)
     assert math.isfinite(study.summary.target)
@@ -224,6 +276,7 @@ def test_a_target_may_be_what_a_reference_reaches(finished):
     ("options", "match"),
     [
         ({"search": "random"}, "known are qmc, tpe, grid"),
+        ({"halving": "trials"}, "known are seeds, steps"),
         ({"schedule": "steps"}, "known are cosine, linear, constant"),
         ({"budget": "soon"}, "a time, like"),
         ({"target": "nan"}, "finite number"),
@@ -233,8 +286,8 @@ def test_a_target_may_be_what_a_reference_reaches(finished):
         ({"vary": ["weight_decay"], "learning_rates": [0.1]}, "needs a range"),
         ({"vary": ["weight_decay"], "search": "grid"}, "--vary does not go with"),
         ({"budget": "30m", "search": "grid"}, "--budget does not go with"),
-        ({"budget": "30m", "halving": True}, "--budget does not go with"),
-        ({"search": "tpe", "halving": True}, "--halving does not go with"),
+        ({"budget": "30m", "halving": "steps"}, "--budget does not go with"),
+        ({"search": "tpe", "halving": "seeds"}, "--halving does not go with"),
         ({"search": "qmc", "learning_rates": [0.1, 0.2]}, "needs a range"),
     ],
 )

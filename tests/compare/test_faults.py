@@ -3,6 +3,7 @@
 import pytest
 
 from surefoot.compare.trials.engine import Request
+from surefoot.compare.trials.store import Trial
 from surefoot.compare.trials.worker import Worker
 
 pytestmark = pytest.mark.once
@@ -58,6 +59,19 @@ def broken_layer():
     return task(model=lambda: keras.Sequential([keras.Input((3,)), Wrong()]))
 
 
+class Careless(keras.layers.Layer):
+    def call(self, inputs, training=False):
+        return inputs + None if training else inputs  # Careless
+
+
+def careless():
+    return task(model=lambda: keras.Sequential([keras.Input((3,)), Careless()]))
+
+
+def misspelled():
+    return task(loss="msee")
+
+
 def missing():
     import no_such_module  # missing
 """
@@ -80,6 +94,8 @@ def line(text: str) -> int:
         ("length", "Task.train must hold", "lengths: 64, 3 (mistakes.py, line {return Task})"),
         ("broken_model", "ValueError: ", "(mistakes.py, line {# broken_model})"),
         ("broken_layer", "TypeError: Exception", "(mistakes.py, line {# Wrong})"),
+        ("loss", "ValueError: there is no such loss", "(mistakes.py, line {# off})"),
+        ("misspelled", "ValueError: Could not interpret loss", "({file}:misspelled)"),
         ("nan", "Task.train has NaN", "({file}:nan)"),
         ("missing", "ModuleNotFoundError: No module named", "(mistakes.py, line {# missing})"),
         ("absent", "{file} has no 'absent'", "{file}:absent' is not a task"),
@@ -91,7 +107,7 @@ def test_a_task_that_cannot_be_used_is_named(file, name, starts, ends):
     # Keras writes in bold and on several lines.
     assert text.isprintable()
     assert text.startswith(starts.replace("{file}", str(file)))
-    for each in ("return Task", "# broken_model", "# Wrong", "# missing"):
+    for each in ("return Task", "# broken_model", "# Wrong", "# missing", "# off"):
         ends = ends.replace(f"{{{each}}}", str(line(each)))
     assert text.endswith(ends.replace("{file}", str(file)))
 
@@ -99,7 +115,7 @@ def test_a_task_that_cannot_be_used_is_named(file, name, starts, ends):
 @pytest.mark.parametrize(
     ("name", "place", "first"),
     [
-        ("loss", "(mistakes.py, line {})", "mistakes.py"),
+        ("careless", "(mistakes.py, line {})", "mistakes.py"),
         ("shape", "mistakes.py:shape)", "site-packages"),
     ],
 )
@@ -107,9 +123,9 @@ def test_a_trial_that_fails_tells_where(file, name, place, first):
     worker = Worker(None)
     kind, *_ = worker.prepare(Request(f"{file}:{name}", 10, ("adam",)))
     assert kind == "ready"
-    kind, reason, traceback = list(worker.train(0, 0.1, 0, {}))[-1]
+    kind, reason, traceback = list(worker.train(0, Trial("Adam", 0.1, 0)))[-1]
     assert kind == "failed"
-    assert reason.endswith(place.format(line("# off")))
+    assert reason.endswith(place.format(line("# Careless")))
     # It begins where the command has left its own code.
     head, start, *_ = traceback.splitlines()
     assert head == "Traceback (most recent call last):"

@@ -181,8 +181,12 @@ def test_weights_count_in_training_and_in_the_result(task):
     assert curves[0] != run(Trainer(plain, STEPS), "adam", 0.1, 0).curve
     with pytest.raises(UsageError, match="class_weight is for one output without sample weights"):
         dataclasses.replace(by_example, class_weight={0: 2.0})
+    with pytest.raises(UsageError, match="classes that no target has: 'yes', 2; there are 0, 1"):
+        dataclasses.replace(by_class, class_weight={0: 1.0, 2: 2.0, "yes": 2.0})
+    one_hot = keras.utils.to_categorical(labels, 3)
+    assert dataclasses.replace(by_class, train=(x, one_hot), class_weight={1: 2.0})
     weights[3] = np.nan
-    with pytest.raises(UsageError, match=r"NaN in the weights of 1 .*example 3"):
+    with pytest.raises(UsageError, match=r"NaN or infinity in the weights of 1 .*example 3"):
         check_task(dataclasses.replace(task, train=(x, labels, weights)))
 
 

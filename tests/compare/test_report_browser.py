@@ -8,6 +8,7 @@ import pytest
 from compare.conftest import CHROMIUM
 from compare.runs import made_up, record
 from surefoot.compare.report.html import merge, write_report
+from surefoot.compare.statistics.analysis import summarize
 from surefoot.compare.trials.store import FIRST_FRESH_SEED, Trial
 
 pytestmark = [pytest.mark.once, pytest.mark.browser]
@@ -37,7 +38,7 @@ def close_report(tmp_path_factory):
     for name, best in CLOSE.items():
         for i in range(2):
             trial = Trial(name, 1e-2, FIRST_FRESH_SEED + i)
-            run.records[trial] = record(best + 0.002 * i)
+            run.records[trial] = record(best + 0.002 * i) | {"validation_noise": 0.004}
     decayed = made_up({}, task="decayed")
     for i, rate in enumerate((1e-3, 1e-2)):
         for j, decay in enumerate((1e-4, 1e-2)):
@@ -105,6 +106,20 @@ def test_it_says_the_answer_and_draws_the_charts(open_report):
     # Adam's best learning rate and the other's, two seeds each.
     assert len(lines(page, "curves")) == 4
     assert plot(page).locator(".scatterlayer .trace").count() >= 6
+
+
+def test_the_table_tells_what_is_behind_the_best_and_how_sure_that_is(open_report):
+    page = open_report(viewport={"width": 1280, "height": 900})
+    cells = page.locator('[data-section="0"] .answer tbody td:nth-child(4)').all_inner_texts()
+    (difference,) = summarize(made_up(RESULTS)).differences
+    expected = [f"{difference.difference:.2g}", f"p = {difference.p_value:.2g}"]
+    assert [each.split("\n") for each in cells] == [
+        ["-"],
+        [*expected, f"{difference.more_seeds} more seeds"],
+    ]
+    assert page.locator(".answer small").first.inner_text() == "1 of 6 diverged"
+    text = page.locator('[data-section="0"]').inner_text()
+    assert "3 settings of each optimizer, on a grid; schedule constant; target 0.945" in text
 
 
 def test_hovering_tells_the_numbers(open_report):
@@ -219,8 +234,14 @@ def test_the_main_chart_shows_where_they_differ(open_report, close_report):
     bound = CLOSE[LONG] + 0.0005 - 0.01
     assert 0.93 < low < bound < CLOSE[LONG] + 0.002 < high < 1
     assert plot(page, "best").locator(".outside").inner_text() == f"Worse than this range: {FAR}."
-    (line,) = plot(page, "best").locator(".plot").evaluate("p => p.layout.shapes")
+    noise, line = plot(page, "best").locator(".plot").evaluate("p => p.layout.shapes")
     assert line["x0"] == line["x1"] == pytest.approx(bound)
+    # The noise of the validation data, around the best mean.
+    best = CLOSE[LONG] + 0.001
+    assert [noise["x0"], noise["x1"]] == pytest.approx([best - 0.004, best + 0.004])
+    page.locator('[data-section="0"] .filter input').first.uncheck()
+    assert len(plot(page, "best").locator(".plot").evaluate("p => p.layout.shapes")) == 1
+    page.locator('[data-section="0"] .filter input').first.check()
     # Two fresh seeds as rings, and a mean, of each.
     counts = plot(page, "best").locator(".plot").evaluate("p => p.data.map(t => t.x.length)")
     assert counts == [2, 1] * 4

@@ -35,6 +35,14 @@ def test_mean_spread_and_interval_over_seeds():
     assert summary.optimizers[0].points[1].low is None
 
 
+def test_of_several_that_are_as_good_the_middle_one_is_chosen():
+    """Where all examples are right, the lowest learning rate is no edge of what is good."""
+    rates = {10.0**i: [1.0, 1.0] for i in range(-4, 0)} | {1.0: [0.5, 0.5]}
+    (found,) = summarize(made_up({"a": rates})).optimizers
+    assert found.chosen == 1e-3
+    assert not found.is_at_edge
+
+
 def test_width_is_interpolated_in_the_logarithm_and_open_at_the_ends():
     rates = {1e-3: [0.95], 1e-2: [1.0], 1e-1: [0.99], 1.0: [0.97]}
     wide = {1e-3: [0.995], 1e-2: [0.995], 1e-1: [0.995], 1.0: [None]}
@@ -50,6 +58,14 @@ def test_width_is_interpolated_in_the_logarithm_and_open_at_the_ends():
     assert (found["wide"].width.low_is_open, found["wide"].width.high_is_open) == (True, False)
     # A peak that just touches the bound is a range of one point.
     assert found["poor"].width.factor == pytest.approx(1)
+
+
+def test_one_learning_rate_has_no_range_beside_those_that_have_several():
+    """As after `surefoot report` of two runs; the best one is that with a single learning rate."""
+    several = {1e-3: [0.9, 0.91], 1e-2: [0.99, 0.98]}
+    text = " ".join(verdict(summarize(made_up({"one": {0.1: [1.0, 0.99]}, "several": several}))))
+    assert "The widest range of good ones is several's" in text
+    assert "one's" not in text
 
 
 def test_lower_is_better_turns_everything_around():
@@ -123,7 +139,7 @@ def test_an_open_question_gets_the_number_of_seeds_that_decides():
     assert "so many more seeds would probably (80 %) show them: " in text
     alike = made_up({"a": {0.1: [0.9, 0.8, 0.7]}, "b": {0.1: [0.9, 0.6, 0.9 - 1e-4]}})
     text = " ".join(verdict(summarize(alike)))
-    assert "The differences from b are so small that 1000 more seeds would not show them." in text
+    assert "The difference from b is so small that 1000 more seeds would not show it." in text
 
 
 def test_intervals_stay_within_the_bounds_of_the_measure():

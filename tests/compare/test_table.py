@@ -29,3 +29,4 @@ def test_no_name_is_broken_in_the_middle(width, lines):
     # Numbers and words are whole, too.
     for each in ("0.9723 ±0.0016", "learning", "interval", "could not be trained", "1 of 6"):
         assert each in text
+    assert "3 settings of each optimizer, on a grid; schedule constant; target 0.9623" in text

@@ -10,8 +10,9 @@ from compare.training import finish, run
 from surefoot.compare import UsageError
 from surefoot.compare.search.expression import parse
 from surefoot.compare.search.registry import resolve
+from surefoot.compare.search.schedule import Schedule
 from surefoot.compare.trials.checks import check_task
-from surefoot.compare.trials.measures import bounds
+from surefoot.compare.trials.measures import bounds, validation_noise
 from surefoot.compare.trials.task import Task, _only_task, load_task
 from surefoot.compare.trials.trial import Trainer
 
@@ -90,7 +91,7 @@ def test_nan_is_named_before_the_first_trial(task):
     x, y = (np.array(array) for array in task.train)
     x[7], x[9] = np.nan, np.nan
     given = dataclasses.replace(task, validation=(x, y))
-    with pytest.raises(UsageError, match=r"Task.validation has NaN in the inputs of 2 .*example 7"):
+    with pytest.raises(UsageError, match=r"Task.validation has NaN or .* inputs.*example 7"):
         check_task(given)
     replacing = keras.layers.Lambda(lambda t: keras.ops.where(keras.ops.isnan(t), 0.0, t))
     layers = [keras.Input(x.shape[1:]), replacing]
@@ -99,8 +100,12 @@ def test_nan_is_named_before_the_first_trial(task):
         return keras.Sequential([*layers, keras.layers.Dense(1)])
 
     check_task(dataclasses.replace(given, model=model))
+    # What the model does not replace may stand behind what it does.
+    x[11] = np.inf
+    with pytest.raises(UsageError, match=r"Task.validation has NaN or .* inputs.*example 11"):
+        check_task(dataclasses.replace(given, model=model, validation=(x, y)))
     y[3] = np.nan
-    with pytest.raises(UsageError, match=r"NaN in the targets of 1 .*example 3"):
+    with pytest.raises(UsageError, match=r"NaN or infinity in the targets of 1 .*example 3"):
         check_task(dataclasses.replace(task, train=(task.train[0], y)))
 
 
@@ -124,6 +129,14 @@ def test_the_noise_of_the_validation_data_is_that_of_its_examples(task):
     x, y = task.validation
     errors = (keras.ops.convert_to_numpy(trainer._model(x)) - y)[:, 0] ** 2
     assert noise == pytest.approx(errors.std(ddof=1) / len(y) ** 0.5, rel=1e-5)
+    # One target per example beside outputs of one column, as a column of a frame gives them.
+    signs = [(x, y > 0), (x, (y > 0)[:, 0])]
+    column, flat = (
+        dataclasses.replace(task, train=each, validation=each, loss="binary_crossentropy")
+        for each in signs
+    )
+    noises = [run(Trainer(each, STEPS), "sgd", 0.01, 0).validation_noise for each in (column, flat)]
+    assert noises[0] == pytest.approx(noises[1], rel=1e-5)
     classes = (y > 0).astype("float32")
     sorting = dataclasses.replace(
         task, validation=(x, classes), metric="binary_accuracy", higher_is_better=True
@@ -132,6 +145,8 @@ def test_the_noise_of_the_validation_data_is_that_of_its_examples(task):
     p = outcome.result
     assert 0 < p < 1
     assert outcome.validation_noise == pytest.approx((p * (1 - p) / len(y)) ** 0.5)
+    # That all are right is no certainty.
+    assert validation_noise(sorting, None, 1.0) == pytest.approx(1 / len(y), rel=0.05)
     assert bounds(sorting) == (0, 1)
     assert bounds(task) == (0, None)
     auc = dataclasses.replace(task, metric=keras.metrics.AUC(), higher_is_better=True)
@@ -236,3 +251,13 @@ def test_a_task_that_cannot_work_is_refused(task, change):
     given = {"model": task.model, "train": task.train, "validation": task.validation, "loss": "mse"}
     with pytest.raises(ValueError, match="Task"):
         Task(**{**given, **change})
+
+
+def test_a_shorter_run_has_the_whole_schedule(task):
+    recipe, seen = resolve(parse("sgd")), []
+    plain = finish(Trainer(task, STEPS).run(recipe, 0.1, 0, length=6))
+    assert plain.curve == finish(Trainer(task, 6).run(recipe, 0.1, 0)).curve
+    watched = Schedule(decay=lambda progress: seen.append(progress) or 1.0)
+    recipe = dataclasses.replace(recipe, schedule=watched)
+    assert finish(Trainer(task, STEPS).run(recipe, 0.1, 0, length=6)).curve == plain.curve
+    assert seen == [3 / 24, 7 / 24, 11 / 24, 15 / 24, 19 / 24, 23 / 24]

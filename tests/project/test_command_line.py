@@ -56,6 +56,8 @@ def test_examples_in_the_help_are_understood(name: str, example: str) -> None:
         ("report run --outt=x", "surefoot report", "; did you mean --out?"),
         ("migrate old.h5 -q", "surefoot migrate", "-q\n"),
         ("--versoin", "surefoot", "; did you mean --version?"),
+        # What is missing because of it is not the mistake.
+        ("migrate --chekc f.npz", "surefoot migrate", "--chekc; did you mean --check?"),
     ],
 )
 def test_an_unknown_option_gets_the_usage_and_the_nearest_name(
@@ -67,6 +69,19 @@ def test_an_unknown_option_gets_the_usage_and_the_nearest_name(
     assert error.startswith(f"usage: {usage} [-h]")
     assert "unrecognized arguments: -" in error
     assert near in error
+
+
+def test_an_unknown_command_gets_the_usage_of_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(["compair", "--seeds", "3"])
+    error = capsys.readouterr().err
+    assert error.startswith("usage: surefoot compare [-h]")
+    assert error.endswith("error: there is no command compair; did you mean compare?\n")
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(["train"])
+    assert "choose from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["compare"], ["migrate", "--inspect", "old.h5"]])

@@ -126,7 +126,9 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_import_loads_the_optimizers_and_nothing_else() -> None:
     program = "import keras, sys; before = set(sys.modules); import surefoot;"
-    program += "print(*sorted(set(sys.modules) - before))"
+    program += "print(*sorted(set(sys.modules) - before));"
+    # It comes when it is asked for, and can be called.
+    program += "import inspect; assert 'task' in inspect.signature(surefoot.compare).parameters"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from surefoot.compare.command import check_dependencies
 from surefoot.compare.study import Study
 from surefoot.compare.trials.task import Task
 
@@ -21,7 +22,7 @@ def compare(
     steps: int | None = None,
     budget: str | int | None = None,
     target: float | str | None = None,
-    halving: bool | None = None,
+    halving: str | None = None,
     add: Sequence[str] = (),
     folder: str | Path = "surefoot-report",
     resume: bool = False,
@@ -30,6 +31,8 @@ def compare(
 ) -> Study:
     """Compare optimizers on a task, in this process, one trial after the other.
 
+    `surefoot.compare(task)` is the same, without a further import; only type checkers do not know
+    that a module can be called.
     It does what the command `surefoot compare` does, with the same options, numbers and files, but
     takes a `Task` that has no file, as in a notebook. An optimizer that is defined in the notebook
     is `"__main__:Name"`. The command trains several trials at once, on a Ray cluster, too.
@@ -47,7 +50,8 @@ def compare(
         steps: Optimizer steps per trial.
         budget: A time, like `"30m"`, or a number of trials.
         target: A result, or one of the optimizers, of which the time to reach it is compared.
-        halving: Whether only the better half of the settings gets each further seed.
+        halving: Whether only the better half of the settings gets each further seed, `"seeds"`, or
+            runs for twice as long, `"steps"`.
         add: Optimizers to add to the run in `folder`.
         folder: Where trials, report and studies are written.
         resume: Whether to go on with the run in `folder`; what is `None` is as it was there.
@@ -63,17 +67,19 @@ def compare(
     Example:
         >>> import tempfile
         >>> import keras, numpy as np
-        >>> from surefoot.compare import Task, compare
+        >>> import surefoot
+        >>> from surefoot.compare import Task
         >>> x = np.linspace(-1, 1, 96, dtype="float32")[:, None]
         >>> def model():
         ...     return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         >>> task = Task(model=model, train=(x, 2 * x), validation=(x, 2 * x), loss="mse", steps=5)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     study = compare(task, ["sgd"], learning_rates=[0.1], seeds=2, folder=folder,
-        ...                     show_progress=False)
+        ...     study = surefoot.compare(task, ["sgd"], learning_rates=[0.1], seeds=2,
+        ...                              folder=folder, show_progress=False)
         >>> list(study.trials()["seed"])
         [0, 1]
     """
+    check_dependencies()
     import keras
     from rich.console import Console
 

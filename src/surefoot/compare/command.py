@@ -93,9 +93,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--halving",
-        action="store_true",
-        default=None,
-        help="successive halving: only the better half of the settings gets each further seed",
+        metavar="NAME",
+        help="successive halving: only the better half of the settings gets each further seed "
+        "(seeds), or runs for twice as long (steps)",
     )
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
     add_arguments(parser)

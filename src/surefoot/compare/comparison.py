@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from surefoot.compare.errors import UsageError
+from surefoot.compare.formatting import join
 from surefoot.compare.search.sampling import quasi_random, suggest
 from surefoot.compare.search.space import Axis, Setting, Space
 from surefoot.compare.search.studies import study
@@ -27,6 +28,9 @@ _MOST_BEYOND = 4
 _BEYOND_AT_ONCE = 2
 # So many settings are tried before the time of the others is known.
 _FIRST_SETTINGS = 2
+
+# Successive halving cuts no run to less than an eighth: what is best there says little.
+_MOST_HALVINGS = 3
 
 Start = Callable[[Request, int | None, Path], Engine[Any]]
 """Starts an engine for a request, with the threads of the run that is resumed, and a log."""
@@ -63,6 +67,13 @@ def carry_out(
             facts = engine.prepare()
         names = ("labels", "own_schedules", "varied", "target_of")
         begun = {name: facts.pop(name) for name in names}
+        counting = facts.pop("count_steps")
+        if counting and settings.halving == "steps":
+            raise UsageError(
+                f"--halving steps trains for fewer steps, and {join(counting)} would not know of "
+                "it, since its schedule is its own: give it one by +warmup, +cosine or +linear, or "
+                "use --halving seeds"
+            )
         refuse_duplicates(begun["labels"])
         default_rates = facts.pop("learning_rates")
         space = Space.parse(settings.learning_rates or default_rates, settings.varied)
@@ -160,7 +171,7 @@ class _Comparison:
     def _beyond(self, tried: int) -> list[float]:
         """The next learning rates beyond the edge, if an optimum is there and they are allowed."""
         at_edge = {
-            each.best.learning_rate: [point.learning_rate for point in each.points]
+            each.best.learning_rate: [x.learning_rate for x in self.trainer.run.tried(each.label)]
             for each in summarize(self.trainer.run).optimizers
             if each.is_at_edge and each.best is not None and each.label in self.labels
         }
@@ -218,24 +229,35 @@ class _Comparison:
         return known or [suggest(self.axes[label], study(self.trainer.run, label))]
 
     def _halve(self, proposed: Mapping[str, list[Setting]]) -> None:
-        """With each further seed, go on with the better half."""
+        """With each further seed, or for twice as long, go on with the better half."""
         left = dict(proposed)
-        for i, seed in enumerate(self.seeds):
-            self.trainer.train("search", left, [seed], f"successive halving, seed {i + 1}")
-            left = {
-                label: self._better_half(label, found, self.seeds[: i + 1])
-                for label, found in left.items()
-            }
+        by_steps = self.settings.halving == "steps"
+        lengths = self._lengths(max(map(len, left.values()))) if by_steps else []
+        # Short runs have the first seed only: what they leave behind is far from the best.
+        rungs = [(self.seeds[:1], length) for length in lengths]
+        rungs += [(self.seeds, 0)] if by_steps else [([seed], 0) for seed in self.seeds]
+        for i, (seeds, length) in enumerate(rungs):
+            what = f"successive halving, {i + 1} of {len(rungs)}"
+            self.trainer.train("search", left, seeds, what, length)
+            judged = seeds if by_steps else self.seeds[: i + 1]
+            left = {x: self._better_half(x, found, judged, length) for x, found in left.items()}
+
+    def _lengths(self, count: int) -> list[int]:
+        """The steps of the short runs, so that two of so many settings are left in the end."""
+        steps: int = self.trainer.run.header["steps"]
+        halvings = min((count - 1).bit_length() - 1, _MOST_HALVINGS)
+        lengths = {math.ceil(steps / 2**i) for i in range(1, halvings + 1)}
+        return sorted(lengths - {steps})
 
     def _better_half(
-        self, label: str, settings: Sequence[Setting], seeds: Sequence[int]
+        self, label: str, settings: Sequence[Setting], seeds: Sequence[int], length: int
     ) -> list[Setting]:
         sign = -1 if self.trainer.run.header["higher_is_better"] else 1
         means = {}
         for setting in settings:
-            trials = [Trial.at(label, setting, seed) for seed in seeds]
-            records = [self.trainer.run.records[x] for x in trials if x in self.trainer.run.records]
-            results = [record["result"] for record in records]
+            trials = [Trial.at(label, setting, seed, length) for seed in seeds]
+            records = [self.trainer.run.outcome(trial) for trial in trials]
+            results = [record["result"] for record in records if record is not None]
             if results and None not in results:
                 means[setting] = sign * statistics.fmean(results)
         return sorted(means, key=means.__getitem__)[: math.ceil(len(settings) / 2)]

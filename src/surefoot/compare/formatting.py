@@ -68,4 +68,4 @@ def parts(label: str) -> list[str]:
         >>> parts("Lookahead(SGD(momentum=0.9))+warmup(0.1)")
         ['Lookahead(', 'SGD(', 'momentum=0.9))', '+warmup(0.1)']
     """
-    return re.split(r"(?<=[(,:])(?=[A-Za-z_])|(?=\+[a-z])", label)
+    return re.split(r"(?<=\w[(,:])(?=[A-Za-z_])|(?=\+[a-z])", label)

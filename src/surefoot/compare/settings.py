@@ -16,10 +16,11 @@ from surefoot.compare.trials.store import FILE, has_run, read
 from surefoot.compare.trials.worker_options import positive
 
 SEARCHES = ("qmc", "tpe", "grid")
+HALVINGS = ("seeds", "steps")
 DEFAULTS: dict[str, Any] = {
     **{"task": "digits", "optimizers": None, "learning_rates": None, "search": None, "vary": ()},
     **{"schedule": "cosine", "seeds": 3, "fresh_seeds": 10, "steps": None, "backend": None},
-    **{"budget": None, "target": None, "halving": False, "add": ()},
+    **{"budget": None, "target": None, "halving": None, "add": ()},
 }
 """What is asked for where nothing is given; a resumed run asks for what it asked for before."""
 
@@ -79,7 +80,7 @@ class Settings:
     backend: str
     budget: Budget | None
     target: float | str | None
-    halving: bool
+    halving: str | None
     asked: dict[str, Any]
 
     @classmethod
@@ -116,7 +117,7 @@ class Settings:
             backend=asked["backend"],
             budget=None if budget is None else Budget.parse(str(budget)),
             target=None if target is None else _target(str(target)),
-            halving=asked["halving"],
+            halving=_one_of("--halving", asked["halving"] or None, (None, *HALVINGS)),
             asked={name: value for name, value in asked.items() if name != "task"}
             | ({"task": asked["task"]} if isinstance(asked["task"], str) else {}),
         )

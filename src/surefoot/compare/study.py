@@ -50,8 +50,9 @@ class Study:
         import pandas
 
         rows = []
+        behind = {each.other: each for each in self.summary.differences}
         for each in self.summary.optimizers:
-            best, width = each.best, each.width
+            best, width, difference = each.best, each.width, behind.get(each.label)
             rows.append(
                 {
                     "optimizer": each.label,
@@ -60,6 +61,8 @@ class Study:
                     "low": best and best.low,
                     "high": best and best.high,
                     "seeds": best.seeds if best else 0,
+                    "p-value": difference and difference.p_value,
+                    "more seeds": difference and difference.more_seeds,
                     "good from": width and width.low,
                     "good to": width and width.high,
                     "steps to target": best and best.steps_to_target,

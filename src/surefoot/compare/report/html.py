@@ -14,8 +14,10 @@ from surefoot.compare.errors import UsageError
 from surefoot.compare.formatting import duration, factor_text, number, parts, rate
 from surefoot.compare.report.results import section, write_csv, write_results
 from surefoot.compare.statistics.analysis import summarize
-from surefoot.compare.statistics.summary import Summary
-from surefoot.compare.trials.store import IDENTITY, Run
+from surefoot.compare.statistics.differences import MOST_SEEDS
+from surefoot.compare.statistics.method import in_short
+from surefoot.compare.statistics.summary import Difference, Summary
+from surefoot.compare.trials.store import Run, difference
 
 # Distinct for readers with any colour vision, on light and dark backgrounds (after Okabe and Ito).
 # Lines also differ in symbols and, where colours repeat, in dashes.
@@ -46,25 +48,28 @@ def merge(runs: Sequence[Run]) -> list[Run]:
     Raises:
         UsageError: If two runs have the same trial with different results.
     """
-    merged: dict[tuple[Any, ...], Run] = {}
+    merged: list[Run] = []
     for run in runs:
-        key = tuple(run.header.get(name) for name in IDENTITY)
-        into = merged.setdefault(key, Run(run.header))
+        into = next((each for each in merged if difference(each.header, run.header) is None), None)
+        if into is None:
+            into = Run(run.header)
+            merged.append(into)
         into.starts += run.starts
         into.plans += run.plans
         into.failures |= run.failures
-        for trial, record in run.records.items():
-            known = into.records.setdefault(trial, record)
+        for trial, record in (run.records | run.short).items():
+            found = into.short if trial.length else into.records
+            known = found.setdefault(trial, record)
             if known["result"] != record["result"]:
                 raise UsageError(
                     f"two runs disagree: {trial.optimizer} at learning rate "
                     f"{trial.learning_rate}, seed {trial.seed}, gave {known['result']} and "
                     f"{record['result']}"
                 )
-    for run in merged.values():
+    for run in merged:
         for label in {trial.optimizer for trial in run.records} & set(run.failures):
             del run.failures[label]
-    return list(merged.values())
+    return merged
 
 
 def _page(
@@ -96,6 +101,8 @@ def _page(
                 "run": run,
                 "summary": summary,
                 "verdict": plain["verdict"],
+                "in_short": in_short(summary),
+                "behind": {each.other: _behind(each) for each in summary.differences},
                 "has_decay": any(row.get("weight_decay") is not None for row in plain["trials"]),
             }
             for run, summary, plain in zip(runs, summaries, sections, strict=True)
@@ -110,6 +117,18 @@ def _page(
             _inline_json({"sections": sections, "colours": COLOURS, "csv": csv.getvalue()})
         ),
     )
+
+
+def _behind(difference: Difference) -> str:
+    """A cell of the table: a difference, how sure it is, and how it would become so."""
+    parts = [number(abs(difference.difference), 2)]
+    if difference.p_value is None:
+        parts.append("not tested")
+    else:
+        parts.append(f"p = {number(difference.p_value, 2)}")
+        if not difference.is_shown:
+            parts.append(f"{difference.more_seeds or f'over {MOST_SEEDS}'} more seeds")
+    return ";".join(parts)
 
 
 def _inline_json(content: object) -> str:

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from surefoot.compare.formatting import duration, factor_text, number, parts, rate
+from surefoot.compare.statistics.method import in_short
 from surefoot.compare.statistics.summary import OptimizerSummary, Summary
 
 # What the other columns need; the names of optimizers have the rest, and never less than this.
@@ -20,7 +21,13 @@ def closing_table(summary: Summary, width: int) -> Table:
         width: Characters in a line of the terminal. A long name is cut where a line may end.
     """
     for_names = max(width - _NUMBERS, _NARROWEST)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        caption=Text(in_short(summary)),
+        caption_justify="left",
+    )
     table.add_column("optimizer", no_wrap=True)
     table.add_column("learning\nrate", justify="right")
     metric = summary.metric.replace(" ", "\n", 1)
@@ -51,7 +58,9 @@ def _cells(optimizer: OptimizerSummary, for_names: int) -> list[Text]:
     per_step = duration(optimizer.seconds_per_step)
     best, width = optimizer.best, optimizer.width
     name = _name(optimizer.label, for_names)
-    cells = [name + diverged, "-", "-", "none", "not\nreached", per_step]
+    # Where halving has cut runs short, a range is not known.
+    good = "none" if len(optimizer.points) == optimizer.settings else "-"
+    cells = [name + diverged, "-", "-", good, "not\nreached", per_step]
     if best is not None:
         spread = "" if best.deviation is None else f" ±{number(best.deviation, 2)}"
         interval = "-" if best.low is None else f"{number(best.low)} to {number(best.high)}"

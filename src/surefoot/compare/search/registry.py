@@ -46,6 +46,7 @@ class Recipe:
         factory: Creates a new optimizer for a learning rate, and other hyperparameters by name.
         schedule: How its learning rate changes over the run.
         has_own_schedule: Whether the expression says that, and not `--schedule`.
+        counts_steps: Whether the optimizer does it itself, by a number of steps.
         varied: The names of further hyperparameters that are searched and that it has.
         is_resettable: Whether all state of such an optimizer is in Keras variables, so that a
             compiled one can be reset instead of being compiled again.
@@ -55,6 +56,7 @@ class Recipe:
     factory: Callable[..., Any]
     schedule: Schedule
     has_own_schedule: bool
+    counts_steps: bool
     varied: tuple[str, ...]
     is_resettable: bool
 
@@ -99,6 +101,7 @@ def resolve(
         factory,
         schedule=given if scheduled else given.or_default(schedule),
         has_own_schedule=scheduled or given.is_chosen,
+        counts_steps=scheduled,
         varied=tuple(axis.name for axis in varied if takes(axis)),
         is_resettable=not own,
     )

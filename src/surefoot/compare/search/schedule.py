@@ -116,7 +116,7 @@ class Schedule:
             return self
         return replace(self, warmup=WARMUP, decay=_DECAYS[name]())
 
-    def factor(self, step: int, steps: int) -> float:
+    def factor(self, step: float, steps: int) -> float:
         """The factor for step `step` (from 0) of a run of `steps`."""
         warmup = self.warmup * steps if self.warmup < 1 else self.warmup
         factor = self.scale

@@ -52,12 +52,13 @@ class Axis:
     def sampled(self) -> tuple[str, float, float]:
         """Name and range of what is sampled."""
         if self.is_decay:
-            return f"1 - {self.name}", 1 - self.high, 1 - self.low
+            return f"1 - {self.name}", self.to_sampled(self.high), self.to_sampled(self.low)
         return self.name, self.low, self.high
 
     def to_sampled(self, value: float) -> float:
         """What would have been sampled for a value."""
-        return 1 - value if self.is_decay else value
+        # Without the rounding error of the difference, as it is shown by Optuna's tools.
+        return round(1 - value, 12) if self.is_decay else value
 
     def from_sampled(self, sample: float) -> float:
         """The value of a sample, rounded and within the range."""

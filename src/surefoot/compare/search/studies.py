@@ -7,7 +7,8 @@ search as its value; it is what TPE learns from, and what Optuna's own tools ope
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from surefoot.compare.search.sampling import distributions, quiet
 from surefoot.compare.search.space import Axis, Setting
-from surefoot.compare.trials.store import Run
+from surefoot.compare.trials.store import Run, Trial
 
 FILE = "optuna.log"
 """The file of the studies, beside that of the trials; a journal, as Optuna calls it."""
+
+
+Outcomes = dict[Trial, dict[str, Any]]
+# What Optuna's tools show of a study.
+_FACTS = ("task", "description", "backend", "steps", "batch_size")
 
 
 def write_studies(run: Run, folder: Path) -> Path:
@@ -52,21 +58,28 @@ def study(run: Run, optimizer: str, name: str | None = None, storage: Any = None
     direction = StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE
     with quiet():
         found = optuna.create_study(study_name=name, storage=storage, direction=direction)
+        found.set_metric_names([run.header["metric"]])
+        for fact in _FACTS:
+            found.set_user_attr(fact, run.header[fact])
         found.add_trials(_trials(run, optimizer))
     return found
 
 
 def _trials(run: Run, optimizer: str) -> list[FrozenTrial]:
-    by_setting: dict[Setting, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for trial, record in run.records.items():
-        if trial.optimizer == optimizer:
-            seeds = "fresh seeds" if trial.is_fresh else "seeds"
-            by_setting[trial.setting][seeds][trial.seed] = record["result"]
     # The fresh seeds took no part in the search, and have no trial without it.
-    searched = {setting: found for setting, found in by_setting.items() if found["seeds"]}
-    axes = _axes(list(searched))
-    whole = max((len(found["seeds"]) for found in searched.values()), default=0)
-    return [_trial(axes, setting, found, whole) for setting, found in searched.items()]
+    tried = run.tried(optimizer)
+    by_setting: dict[Setting, Outcomes] = defaultdict(dict)
+    for trial, record in (run.short | run.records).items():
+        if trial.optimizer == optimizer and trial.setting in tried:
+            by_setting[trial.setting][trial] = record
+    axes = _axes(list(by_setting))
+    most = max((len(_results(found)) for found in by_setting.values()), default=0)
+    return [_trial(axes, setting, found, most) for setting, found in by_setting.items()]
+
+
+def _results(found: Outcomes) -> list[Any]:
+    """The results of the search, of runs that were not cut short."""
+    return [found[trial]["result"] for trial in found if not (trial.length or trial.is_fresh)]
 
 
 def _axes(settings: Sequence[Setting]) -> list[Axis]:
@@ -78,18 +91,31 @@ def _axes(settings: Sequence[Setting]) -> list[Axis]:
     return [Axis(name, min(tried), max(tried)) for name, tried in values.items()]
 
 
-def _trial(
-    axes: Sequence[Axis], setting: Setting, found: Mapping[str, dict[int, Any]], whole: int
-) -> FrozenTrial:
+def _trial(axes: Sequence[Axis], setting: Setting, found: Outcomes, most: int) -> FrozenTrial:
     values = setting.to_dict()
     own = [axis for axis in axes if axis.name in values]
-    results = list(found["seeds"].values())
+    results = _results(found)
     # TPE takes what is pruned for worse than all that finished.
-    is_complete = None not in results and len(results) == whole
-    return create_trial(
+    is_complete = bool(results) and None not in results and len(results) == most
+    shorter, seeds = {}, {}
+    for each, record in found.items():
+        result = record["result"]
+        if not each.length:
+            name = f"{'fresh ' * each.is_fresh}seed {each.seed}"
+            seeds[name] = "diverged" if result is None else result
+        elif result is not None:
+            shorter[each.length] = result
+    trial = create_trial(
         state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
         value=statistics.fmean(results) if is_complete else None,
         params={axis.sampled[0]: axis.to_sampled(values[axis.name]) for axis in own},
         distributions=distributions(own),
-        user_attrs={name: {str(k): v for k, v in seeds.items()} for name, seeds in found.items()},
+        intermediate_values=shorter,
+        user_attrs=seeds,
     )
+    ended = [datetime.fromisoformat(each["ended"]) for each in found.values() if "ended" in each]
+    if ended:
+        trained = sum(each["steps"] * each["seconds_per_step"] for each in found.values())
+        trial.datetime_complete = max(ended)
+        trial.datetime_start = max(ended) - timedelta(seconds=trained)
+    return trial

@@ -11,19 +11,16 @@ which takes nothing from its confidence, since no mean lies beyond them.
 
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scipy import stats
 
 from surefoot.compare.search.space import Setting
 from surefoot.compare.statistics.differences import CONFIDENCE, differences, has_spread
+from surefoot.compare.statistics.outcomes import Outcomes, Records, all_outcomes, results_of
 from surefoot.compare.statistics.summary import Method, OptimizerSummary, Point, Summary, Width
 from surefoot.compare.trials.store import Run, Trial
-
-Records = dict[int, dict[str, Any]]
-"""The outcomes by seed."""
 
 Bounds = tuple[float | None, float | None]
 
@@ -39,12 +36,9 @@ def summarize(run: Run) -> Summary:
         run: As read from disk; it need not be complete.
     """
     higher = bool(run.header["higher_is_better"])
-    grouped, fresh = _grouped(run, fresh=False), _grouped(run, fresh=True)
-    if run.last("request", {}).get("halving"):
-        # What was left behind by halving has too few seeds to be called the best.
-        grouped = {label: _with_all_seeds(found) for label, found in grouped.items()}
-    means = {label: _stable_means(found) for label, found in grouped.items()}
-    bound = near_best([mean for found in means.values() for mean in found], run.header)
+    found = all_outcomes(run)
+    means = {label: _stable_means(each.eligible) for label, each in found.items()}
+    bound = near_best([mean for each in means.values() for mean in each], run.header)
     target_of = run.last("target_of")
     given = run.last("target")
     if target_of is not None:
@@ -54,8 +48,8 @@ def summarize(run: Run) -> Summary:
     target = bound if given is None else given
     bounds = _bounds(run)
     optimizers = [
-        _summarize_optimizer(label, found, fresh.get(label, {}), higher, bound, target, bounds)
-        for label, found in grouped.items()
+        _summarize_optimizer(label, each, higher, bound, target, bounds)
+        for label, each in found.items()
     ]
     optimizers.sort(key=lambda each: _rank(each, higher))
     ranked = [each for each in optimizers if each.best is not None]
@@ -66,10 +60,10 @@ def summarize(run: Run) -> Summary:
         differences=differences(ranked),
         bound=bound,
         target=target,
-        is_confirmed=bool(fresh) and all(each.is_confirmed for each in ranked),
+        is_confirmed=bool(ranked) and all(each.is_confirmed for each in ranked),
         failures=dict(run.failures),
         planned=len(run.planned),
-        done=len(run.records),
+        done=len(run.records) + len(run.short),
         method=_method(run),
         target_of=target_of,
         is_target_given=given is not None,
@@ -78,23 +72,9 @@ def summarize(run: Run) -> Summary:
     )
 
 
-def _grouped(run: Run, *, fresh: bool) -> dict[str, dict[Setting, Records]]:
-    """The records by optimizer, setting and seed, each in ascending order."""
-    grouped: dict[str, dict[Setting, Records]] = defaultdict(lambda: defaultdict(dict))
-    for trial in sorted(run.records):
-        if trial.is_fresh == fresh:
-            grouped[trial.optimizer][trial.setting][trial.seed] = run.records[trial]
-    return grouped
-
-
-def _with_all_seeds(settings: dict[Setting, Records]) -> dict[Setting, Records]:
-    most = max(map(len, settings.values()), default=0)
-    return {setting: found for setting, found in settings.items() if len(found) == most}
-
-
-def _stable_means(settings: dict[Setting, Records]) -> list[float]:
+def _stable_means(settings: Mapping[Setting, Records]) -> list[float]:
     """The mean results of the settings at which no seed diverged."""
-    found = [list(_results(records).values()) for records in settings.values()]
+    found = [list(results_of(records).values()) for records in settings.values()]
     sizes = map(len, settings.values())
     return [statistics.fmean(x) for x, size in zip(found, sizes, strict=True) if len(x) == size]
 
@@ -124,7 +104,8 @@ def _method(run: Run) -> Method:
         search=run.last("search", "grid"),
         schedule=run.header.get("schedule", "constant"),
         own_schedules=tuple(sorted(own & trials)),
-        halving=bool(request.get("halving")),
+        halving=request.get("halving") or None,
+        lengths=tuple(sorted({trial.length for trial in run.short})),
         beyond=tuple(sorted(beyond)),
         budget=request.get("budget"),
         fixed=tuple((name, labels) for name, labels in fixed.items() if labels),
@@ -193,46 +174,40 @@ def _reaches(result: float, target: float, higher: bool) -> bool:
     return result >= target if higher else result <= target
 
 
-def _results(records: Records) -> dict[int, float]:
-    found = {seed: record["result"] for seed, record in records.items()}
-    return {seed: result for seed, result in found.items() if result is not None}
-
-
 def _summarize_optimizer(
     label: str,
-    searched: dict[Setting, Records],
-    fresh: dict[Setting, Records],
+    found: Outcomes,
     higher: bool,
     bound: float | None,
     target: float | None,
     bounds: Bounds,
 ) -> OptimizerSummary:
     points = tuple(
-        _point(setting, records, higher, target, bounds) for setting, records in searched.items()
+        _point(setting, records, higher, target, bounds)
+        for setting, records in found.searched.items()
     )
-    stable = [point for point in points if not point.diverged and point.mean is not None]
-    chosen = (
-        max(stable, key=lambda p: p.mean if higher else -p.mean)  # type: ignore[operator, return-value, arg-type]
-        if stable
-        else None
-    )
-    confirming = fresh.get(chosen.setting, {}) if chosen else {}
+    stable = [
+        point
+        for point in points
+        if not point.diverged and point.mean is not None and point.setting in found.eligible
+    ]
+    # Of several that are as good, as where all examples are right, that in the middle.
+    top = (max if higher else min)((p.mean for p in stable if p.mean is not None), default=None)
+    tied = [point for point in stable if point.mean == top]
+    chosen = tied[(len(tied) - 1) // 2] if tied else None
+    confirming = found.fresh.get(chosen.setting, {}) if chosen else {}
     best = chosen
     if chosen is not None and confirming:
         best = _point(chosen.setting, confirming, higher, target, bounds)
         best = None if best.mean is None else best
-    results = _results(confirming or searched[best.setting]) if best else {}
-    edges = _edges(chosen, points) if chosen else []
-    records = [
-        record
-        for settings in (searched, fresh)
-        for found in settings.values()
-        for record in found.values()
-    ]
-    times = [r["seconds_per_step"] for r in records if r["status"] == "finished"]
+    results = results_of(confirming or found.searched[best.setting]) if best else {}
+    edges = _edges(chosen.setting, found.tried) if chosen else []
+    times = [r["seconds_per_step"] for r in found.every if r["status"] == "finished"]
     per_step = statistics.median(times) if times else None
     to_target = best.steps_to_target if best else None
-    is_searched_alone = not any(point.others for point in points)
+    is_searched_alone = not any(point.others for point in points) and len(points) == len(
+        found.tried
+    )
     return OptimizerSummary(
         label=label,
         points=points,
@@ -241,12 +216,12 @@ def _summarize_optimizer(
         results=tuple(results.values()),
         seeds=tuple(results),
         is_confirmed=bool(confirming),
-        is_at_edge=bool(chosen) and (len(points) == 1 or "learning_rate" in edges),
+        is_at_edge=bool(chosen) and (len(found.tried) == 1 or "learning_rate" in edges),
         other_edges=tuple(name for name in edges if name != "learning_rate"),
         width=_width(points, chosen, higher, bound) if chosen and is_searched_alone else None,
-        trials=len(records),
-        settings=len(points),
-        diverged=sum(record["result"] is None for record in records),
+        trials=len(found.every),
+        settings=len(found.tried),
+        diverged=sum(record["result"] is None for record in found.every),
         seconds_per_step=per_step,
         seconds_to_target=(
             to_target * per_step if to_target is not None and per_step is not None else None
@@ -254,12 +229,12 @@ def _summarize_optimizer(
     )
 
 
-def _edges(chosen: Point, points: Sequence[Point]) -> list[str]:
+def _edges(chosen: Setting, tried: Collection[Setting]) -> list[str]:
     """The hyperparameters whose chosen value is the lowest or highest of those tried."""
     edges = []
-    for name, value in chosen.setting.to_dict().items():
-        tried = {point.setting.to_dict()[name] for point in points}
-        if len(tried) > 1 and value in (min(tried), max(tried)):
+    for name, value in chosen.to_dict().items():
+        values = {setting.to_dict()[name] for setting in tried}
+        if len(values) > 1 and value in (min(values), max(values)):
             edges.append(name)
     return edges
 
@@ -267,7 +242,7 @@ def _edges(chosen: Point, points: Sequence[Point]) -> list[str]:
 def _point(
     setting: Setting, records: Records, higher: bool, target: float | None, bounds: Bounds
 ) -> Point:
-    results = list(_results(records).values())
+    results = list(results_of(records).values())
     mean = statistics.fmean(results) if results else None
     low = high = None
     if mean is not None and has_spread(results, mean):

@@ -5,6 +5,33 @@ from surefoot.compare.search.schedule import WARMUP
 from surefoot.compare.statistics.differences import MOST_SEEDS
 from surefoot.compare.statistics.summary import OptimizerSummary, Summary
 
+_SEARCHES = {"qmc": "quasi-random", "tpe": "chosen by TPE", "grid": "on a grid"}
+
+
+def in_short(summary: Summary) -> str:
+    """How the comparison was made, in a line for below its table."""
+    method = summary.method
+    counts = sorted({each.settings for each in summary.optimizers} or {0})
+    settings = " to ".join(dict.fromkeys(map(str, (counts[0], counts[-1]))))
+    parts = [
+        f"{settings} settings of each optimizer, {_SEARCHES[method.search]}",
+        f"schedule {method.schedule}",
+    ]
+    parts += [f"halving by {method.halving}"] if method.halving else []
+    parts += [f"budget {method.budget}"] if method.budget else []
+    if summary.target is not None:
+        parts.append(f"target {number(summary.target)}{_origin(summary)}")
+    if summary.validation_noise is not None:
+        parts.append(f"noise of the validation data ±{number(summary.validation_noise, 2)}")
+    return "; ".join(parts)
+
+
+def _origin(summary: Summary) -> str:
+    """Where the target comes from, if that is the search."""
+    if summary.target_of:
+        return f" (the best of {summary.target_of} in the search)"
+    return "" if summary.is_target_given else " (where learning rates are good)"
+
 
 def open_questions(summary: Summary) -> list[str]:
     """How many more seeds would tell apart what cannot be told apart."""
@@ -25,9 +52,11 @@ def open_questions(summary: Summary) -> list[str]:
             f"show them: {join(needed)}."
         )
     if beyond:
+        what = "difference" if len(beyond) == 1 else "differences"
+        verb, them = ("is", "it") if len(beyond) == 1 else ("are", "them")
         sentences.append(
-            f"The differences from {join(beyond)} are so small that {MOST_SEEDS} more seeds would "
-            "not show them."
+            f"The {what} from {join(beyond)} {verb} so small that {MOST_SEEDS} more seeds would "
+            f"not show {them}."
         )
     return sentences
 
@@ -47,7 +76,7 @@ def times_to_target(ranked: list[OptimizerSummary], summary: Summary) -> list[st
     """When each optimizer has reached a target that somebody chose."""
     if not summary.is_target_given or summary.target is None:
         return []
-    of = f" (the best of {summary.target_of} in the search)" if summary.target_of else ""
+    of = _origin(summary)
     reached = [each for each in ranked if each.best and each.best.steps_to_target is not None]
     reached.sort(key=lambda each: (each.best and each.best.steps_to_target) or 0)
     if not reached:
@@ -113,10 +142,14 @@ def search(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
     if len(counts) > 1:
         found = join([f"{each.settings} with {each.label}" for each in ranked])
         sentences.append(f"Not as many settings were tried with each optimizer: {found}.")
-    if method.halving:
+    halved = "The search was cut by successive halving: only the better half of an optimizer's"
+    if method.halving == "seeds":
+        sentences.append(f"{halved} settings went on to each further seed.")
+    elif method.halving == "steps":
+        lengths = join([str(length) for length in method.lengths])
         sentences.append(
-            "The search was cut by successive halving: only the better half of an optimizer's "
-            "settings went on to each further seed."
+            f"{halved} settings went on from runs of {lengths} steps, each with its whole "
+            "schedule, to longer ones. What is best in short runs need not be in long ones."
         )
     for name, labels in method.fixed:
         sentences.append(f"{name} does not vary with {join(list(labels))}.")

@@ -118,7 +118,8 @@ class Method:
         search: `"qmc"`, `"tpe"` or `"grid"`.
         schedule: How learning rates change over a run.
         own_schedules: Optimizers whose learning rates change as their expressions say.
-        halving: Whether each further seed was given to the better half of the settings only.
+        halving: By what the better half of the settings was chosen, `"seeds"` or `"steps"`.
+        lengths: The steps of runs that were cut short for this.
         beyond: The learning rates tried beyond the range, because an optimum was at its edge.
         budget: What was allowed, as on the command line.
         fixed: Hyperparameters that were searched, and the optimizers that do not vary them.
@@ -127,7 +128,8 @@ class Method:
     search: str = "grid"
     schedule: str = "constant"
     own_schedules: tuple[str, ...] = ()
-    halving: bool = False
+    halving: str | None = None
+    lengths: tuple[int, ...] = ()
     beyond: tuple[float, ...] = ()
     budget: str | None = None
     fixed: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -99,8 +99,9 @@ def _selection(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
 
 
 def _widths(ranked: list[OptimizerSummary], summary: Summary) -> list[str]:
-    wide = [each for each in ranked if each.width is not None]
-    if not wide or summary.bound is None or all(len(each.points) < 2 for each in wide):
+    # Of one learning rate there is no range; another optimizer may have had several.
+    wide = [each for each in ranked if each.width is not None and len(each.points) > 1]
+    if not wide or summary.bound is None or summary.method.lengths:
         return []
     wide.sort(key=lambda each: each.width.factor if each.width else 0, reverse=True)
     widest = wide[0].width

@@ -10,14 +10,20 @@ from surefoot.compare.trials.data import leaves, pick
 from surefoot.compare.trials.models import is_torch_module, new_model, numbers, state
 from surefoot.compare.trials.task import Task
 
+# So many examples with NaN or infinity are given to the model.
+_TRIED = 1024
 
-def check_task(task: Task) -> None:
+
+def check_task(task: Task) -> Any:
     """Refuse a task whose runs would depend on earlier ones, or cannot but fail.
+
+    Returns:
+        A model of the task, with the weights of the seed 0.
 
     Raises:
         UsageError: If two models share a variable, or differ for one seed; if the loss is one of
-            PyTorch's; or if the data has NaN as a target or weight, or as an input that the model
-            does not replace.
+            PyTorch's; or if the data has NaN or infinity as a target or weight, or as an input
+            that the model does not replace.
     """
     if is_torch_module(task.loss):
         raise UsageError(
@@ -33,6 +39,7 @@ def check_task(task: Task) -> None:
     _check_new(*map(state, models))
     for name in ("train", "validation"):
         _check_finite(f"Task.{name}", getattr(task, name), models[0])
+    return models[0]
 
 
 def _check_new(first: list[Any], second: list[Any]) -> None:
@@ -60,28 +67,30 @@ def _check_new(first: list[Any], second: list[Any]) -> None:
 def _check_finite(name: str, examples: tuple[Any, ...], model: Any) -> None:
     inputs, *others = examples
     for what, values in zip(("targets", "weights"), others, strict=False):
-        found = _with_nan(values)
+        found = _not_finite(values)
         if found.size:
             raise UsageError(
-                f"{name} has NaN in the {what} of {found.size} examples. Received: NaN in example "
-                f"{found[0]}, counted from 0"
+                f"{name} has NaN or infinity in the {what} of {found.size} examples. Received: one "
+                f"in example {found[0]}, counted from 0"
             )
-    found = _with_nan(inputs)
+    # Of many, these will do; an example may hold what the model replaces, and another one not.
+    found = _not_finite(inputs)[:_TRIED]
     if not found.size:
         return
-    outputs = keras.tree.flatten(model(pick(inputs, found[:1]), training=False))
-    if not all(np.isfinite(numbers(output)).all() for output in outputs):
+    outputs = [numbers(x) for x in keras.tree.flatten(model(pick(inputs, found), training=False))]
+    kept = found[_not_finite(outputs)]
+    if kept.size:
         raise UsageError(
-            f"{name} has NaN in the inputs of {found.size} examples, and the model gives NaN for "
-            f"them. Received: NaN in example {found[0]}, counted from 0. Replace them, or let the "
-            "model's first layer do so."
+            f"{name} has NaN or infinity in its inputs, and so have the model's outputs. Received: "
+            f"one in example {kept[0]}, counted from 0. Replace it, or let the model's first layer "
+            "do so"
         )
 
 
-def _with_nan(examples: Any) -> np.ndarray:
-    """Which examples have NaN."""
+def _not_finite(examples: Any) -> np.ndarray:
+    """Which examples have NaN or infinity."""
     floats = [array for array in leaves(examples) if array.dtype.kind == "f"]
-    rows = [np.isnan(array).reshape(len(array), -1).any(axis=1) for array in floats]
+    rows = [(~np.isfinite(array)).reshape(len(array), -1).any(axis=1) for array in floats]
     return np.flatnonzero(np.any(rows, axis=0)) if rows else np.array([], int)
 
 

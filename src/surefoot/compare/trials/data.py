@@ -112,7 +112,9 @@ def _batches(name: str, data: Any) -> Iterable[Any]:
             f"{name} must end: one pass over it is read. Received: {type(data).__name__} "
             "without an end; leave out `repeat`, or add `take`"
         )
-    if isinstance(data, str | Mapping | np.ndarray) or not hasattr(data, "__iter__"):
+    # Arrays, tensors and frames can be iterated over, but give no batches.
+    is_table = isinstance(data, str | Mapping) or hasattr(data, "shape")
+    if is_table or not hasattr(data, "__iter__"):
         raise UsageError(f"{name} must be {_FORMS}. Received: {_what(data)}")
     return data
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from surefoot.compare.errors import UsageError
-from surefoot.compare.trials.store import Trial
+from surefoot.compare.trials.store import Trial, is_same
 
 # The longest time between two updates of the display.
 SECONDS_BETWEEN_EVENTS = 0.5
@@ -180,7 +180,7 @@ class Engine(ABC, Generic[AnyWorker]):
         """Accept a worker if it trains the same as the others."""
         self._facts = facts if self._facts is None else self._facts
         for name, value in facts.items():
-            if value != self._facts[name]:
+            if not is_same(value, self._facts[name]):
                 raise UsageError(
                     f"two workers differ in {name}: {self._facts[name]!r} and {value!r}, so their "
                     f"results cannot be compared; the task must be the same each time it is "

@@ -30,8 +30,7 @@ class InProcessEngine(Engine[_Here]):
         self._workers.append(_Here(worker=worker, messages=iter([worker.prepare(self.request)])))
 
     def _assign(self, worker: _Here, optimizer: int, trial: Trial) -> None:
-        others = dict(trial.others)
-        worker.messages = worker.worker.train(optimizer, trial.learning_rate, trial.seed, others)
+        worker.messages = worker.worker.train(optimizer, trial)
 
     def _listen(self) -> list[tuple[_Here, tuple[Any, ...]]]:
         return [(worker, next(worker.messages)) for worker in self._workers]

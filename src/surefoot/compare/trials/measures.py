@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from surefoot.compare.trials.data import count_examples, leaves
 from surefoot.compare.trials.models import numbers
@@ -41,16 +42,21 @@ def validation_noise(task: Task, model: Any, result: float) -> float | None:
     inputs, targets = examples
     count = count_examples(inputs)
     if task.metric is not None:
-        is_share = _is_accuracy(task.metric, targets, count) and 0 <= result <= 1
-        return math.sqrt(result * (1 - result) / count) if is_share else None
+        if not _is_accuracy(task.metric, targets, count) or not 0 <= result <= 1:
+            return None
+        # All right or all wrong is no certainty: it counts as one example that is otherwise.
+        share = min(max(result, 1 / count), 1 - 1 / count)
+        return math.sqrt(share * (1 - share) / count)
     loss = keras.losses.get(task.loss) if isinstance(task.loss, str) else task.loss
     each = loss.call if isinstance(loss, keras.losses.Loss) else loss
     if not getattr(each, "__module__", "").startswith("keras.") or len(leaves(targets)) > 1:
         return None
     outputs = model.predict(inputs, batch_size=_BATCH, verbose=0)
-    losses = numbers(
-        each(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(outputs))
-    )
+    # As Keras does it: one target per example stands beside outputs of one column.
+    if np.ndim(outputs) == np.ndim(targets) + 1 and np.shape(outputs)[-1] == 1:
+        targets = np.expand_dims(targets, -1)
+    outputs = keras.ops.convert_to_tensor(outputs)
+    losses = numbers(each(keras.ops.convert_to_tensor(targets, outputs.dtype), outputs))
     by_example = losses.reshape(count, -1).mean(axis=1)
     return float(by_example.std(ddof=1) / math.sqrt(count)) if count > 1 else None
 

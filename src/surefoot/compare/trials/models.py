@@ -1,7 +1,8 @@
 """A task's models, and the state of one."""
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -44,6 +45,11 @@ def is_torch_module(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.nn.Module)
 
 
+def torch_module(model: Any) -> Any:
+    """The module of PyTorch in a model, or `None`."""
+    return model.wrapped.module if isinstance(model, _TorchModel) else None
+
+
 def state(model: Any) -> list[Any]:
     """What a run may change in a model: variables, and buffers of modules of PyTorch.
 
@@ -66,6 +72,45 @@ def assign(variables: list[Any], values: list[Any]) -> None:
             variable.assign(np.array(value))
         else:
             variable.copy_(keras.ops.convert_to_tensor(np.array(value)))
+
+
+def compile_model(model: Any, task: Task, optimizer: Any) -> None:
+    """Compile a model of a task for an optimizer."""
+    # Whoever gives weights to validate with wants the metric weighted, too.
+    kind = "weighted_metrics" if len(task.validation) > 2 else "metrics"
+    model.compile(optimizer=optimizer, loss=task.loss, **{kind: _metrics(task.metric)})
+
+
+def keywords(examples: tuple[Any, ...]) -> dict[str, Any]:
+    """Examples as the arguments of Keras's methods."""
+    return dict(zip(("x", "y", "sample_weight"), examples, strict=False))
+
+
+def _metrics(metric: Any) -> Any:
+    """A new metric for a model, in the form that `compile` takes."""
+    if metric is None:
+        return None
+    if isinstance(metric, Mapping):
+        return {output: _metrics(each) for output, each in metric.items()}
+    if isinstance(metric, keras.metrics.Metric):
+        try:
+            return [type(metric).from_config(metric.get_config())]
+        except TypeError as error:
+            raise UsageError(
+                f"Task.metric cannot be made anew for each run, since its `get_config` lacks "
+                f"arguments; give a function that returns a new one. Received: "
+                f"{type(metric).__name__}, {error}"
+            ) from None
+    return [metric() if callable(metric) and _needs_nothing(metric) else metric]
+
+
+def _needs_nothing(function: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments: it returns a metric, and is not one itself."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 class _TorchModel(keras.Model):

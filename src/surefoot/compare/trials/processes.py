@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -45,14 +47,14 @@ class ProcessEngine(Engine[_Process]):
         ours, theirs = context.Pipe()
         # Not a daemon, which could not start processes of its own, as a loader of PyTorch does.
         process = context.Process(target=work, args=(theirs, self.log), daemon=False)
-        with environment(self._environment()):
+        with environment(self._environment()), _without_interrupts():
             process.start()
         theirs.close()
         ours.send(self.request)
         self._workers.append(_Process(process=process, connection=ours))
 
     def _assign(self, worker: _Process, optimizer: int, trial: Trial) -> None:
-        worker.connection.send((optimizer, trial.learning_rate, trial.seed, dict(trial.others)))
+        worker.connection.send((optimizer, trial))
 
     def _listen(self) -> list[tuple[_Process, tuple[Any, ...]]]:
         connections = [worker.connection for worker in self._workers]
@@ -71,6 +73,24 @@ class ProcessEngine(Engine[_Process]):
             status = worker.process.exitcode
             return "ended", f"its process ended with status {status}; see {self.log}"
         return message
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C, which a terminal sends to all processes, from those started in a ``with`` block.
+
+    They are ended by this one; otherwise each would print where it was interrupted.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Its start takes the mask away again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -91,8 +91,7 @@ class RayEngine(Engine[_Actor]):
 
     def _assign(self, worker: _Actor, optimizer: int, trial: Trial) -> None:
         train = worker.actor.train.options(num_returns="streaming")
-        others = dict(trial.others)
-        worker.answers = train.remote(optimizer, trial.learning_rate, trial.seed, others)
+        worker.answers = train.remote(optimizer, trial)
 
     def _listen(self) -> list[tuple[_Actor, tuple[Any, ...]]]:
         busy = [worker for worker in self._workers if worker.answers is not None]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -42,7 +43,12 @@ class Rounds:
         return self.store.run
 
     def train(
-        self, part: str, wanted: Mapping[str, list[Setting]], seeds: list[int], what: str = ""
+        self,
+        part: str,
+        wanted: Mapping[str, list[Setting]],
+        seeds: list[int],
+        what: str = "",
+        length: int = 0,
     ) -> None:
         """Train what is not done yet.
 
@@ -51,17 +57,18 @@ class Rounds:
             wanted: The settings of each optimizer.
             seeds: With which each setting is trained.
             what: This round, in words.
+            length: The steps of a trial, if it is a short one.
         """
         trials = []
         for label, settings in wanted.items():
             if settings and label not in self._failed:
-                self.store.plan(part, [label], settings, seeds)
-                trials += _in_order(label, settings, seeds)
+                self.store.plan(part, [label], settings, seeds, length)
+                trials += _in_order(label, settings, seeds, length)
         if not trials:
             return
-        done = [trial for trial in trials if trial in self.run.records]
-        missing = [trial for trial in trials if trial not in self.run.records]
-        display = self._display(trials, done, what)
+        done = {trial: found for trial in trials if (found := self.run.outcome(trial)) is not None}
+        missing = [trial for trial in trials if trial not in done]
+        display = self._display(trials, done, what, length)
         before = time.monotonic()
         with display.live():
             for event in self.engine.run(missing, self.labels):
@@ -73,7 +80,8 @@ class Rounds:
                 elif event.kind == "progress":
                     display.stepped(trial, event.content)
                 elif event.kind == "done":
-                    self.store.add(trial, event.content)
+                    ended = datetime.now().isoformat(timespec="milliseconds")
+                    self.store.add(trial, {**event.content, "ended": ended})
                     display.finished(trial, event.content)
                 elif event.kind == "failed":
                     message, traceback, dropped = event.content
@@ -84,16 +92,17 @@ class Rounds:
         self.trained += len(missing)
         write_studies(self.run, self.store.path.parent)
 
-    def _display(self, trials: list[Trial], done: list[Trial], what: str) -> Display:
+    def _display(
+        self, trials: list[Trial], done: Mapping[Trial, Any], what: str, length: int
+    ) -> Display:
         header = self.run.header
-        display = Display(
-            self.console, len(trials), len(done), header["steps"], header["higher_is_better"]
-        )
-        display.known((trial, self.run.records[trial]) for trial in done)
+        steps = length or header["steps"]
+        display = Display(self.console, len(trials), len(done), steps, header["higher_is_better"])
+        display.known(done.items())
         optimizers = len({trial.optimizer for trial in trials})
         self.console.print(
             f"{what or header['description'] or header['task']}\n{optimizers} optimizers, "
-            f"{len(trials)} trials of {header['steps']} steps on {header['backend']}"
+            f"{len(trials)} trials of {steps} steps on {header['backend']}"
             + (f"; {len(done)} of them are already done" if done else ""),
             highlight=False,
             soft_wrap=True,
@@ -101,9 +110,9 @@ class Rounds:
         return display
 
 
-def _in_order(label: str, settings: list[Setting], seeds: list[int]) -> list[Trial]:
+def _in_order(label: str, settings: list[Setting], seeds: list[int], length: int) -> list[Trial]:
     """A first look at all settings comes early, unless each would be compiled for every seed."""
     pairs = [(setting, seed) for seed in seeds for setting in settings]
     if any(setting.others for setting in settings):
         pairs = [(setting, seed) for setting in settings for seed in seeds]
-    return [Trial.at(label, setting, seed) for setting, seed in pairs]
+    return [Trial.at(label, setting, seed, length) for setting, seed in pairs]

@@ -6,6 +6,7 @@ and Optuna's studies too, is made from them.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,20 +25,31 @@ FIRST_FRESH_SEED = 10_000
 
 FORMAT = 1
 # Trials are comparable only if these entries of the header are equal.
-IDENTITY = (
-    *("task", "data_sha256", "metric", "steps", "batch_size", "schedule"),
+_IDENTITY = (
+    *("task", "data_sha256", "model", "loss", "class_weight", "before_training"),
+    *("metric", "steps", "batch_size", "schedule"),
     *("backend", "backend_version", "keras", "surefoot", "threads"),
 )
 
 
+_WORDS = {"before_training": "loss (and metric) of untrained models"}
+# Machines of one precision differ in the rounding of float32 sums, by less than this.
+_SAME = 1e-5
+
+
 @dataclass(frozen=True, order=True)
 class Trial:
-    """A trial is identified by its optimizer's label, its hyperparameters and its seed."""
+    """A trial is identified by its optimizer's label, its hyperparameters and its seed.
+
+    Attributes:
+        length: The steps of one that is shorter than the others of its run, for halving; else 0.
+    """
 
     optimizer: str
     learning_rate: float
     seed: int
     others: tuple[tuple[str, float], ...] = ()
+    length: int = 0
 
     @property
     def setting(self) -> Setting:
@@ -45,9 +57,9 @@ class Trial:
         return Setting(self.learning_rate, self.others)
 
     @classmethod
-    def at(cls, optimizer: str, setting: Setting, seed: int) -> "Trial":
+    def at(cls, optimizer: str, setting: Setting, seed: int, length: int = 0) -> "Trial":
         """The trial of a setting."""
-        return cls(optimizer, setting.learning_rate, seed, setting.others)
+        return cls(optimizer, setting.learning_rate, seed, setting.others, length)
 
     @property
     def is_fresh(self) -> bool:
@@ -64,6 +76,7 @@ class Run:
         starts: What was asked for at each start.
         plans: The trials that were wanted, and for which part of the run.
         records: The outcomes of the trials.
+        short: Those of shorter trials, which are compared with each other only.
         failures: The reasons why optimizers could not be trained, by label.
     """
 
@@ -71,12 +84,22 @@ class Run:
     starts: list[dict[str, Any]] = field(default_factory=list)
     plans: list[dict[str, Any]] = field(default_factory=list)
     records: dict[Trial, dict[str, Any]] = field(default_factory=dict)
+    short: dict[Trial, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def planned(self) -> set[Trial]:
         """All trials that were wanted."""
         return {trial for plan in self.plans for trial in _trials(plan)}
+
+    def outcome(self, trial: Trial) -> dict[str, Any] | None:
+        """The outcome of a trial; `None` if it is not done."""
+        return (self.short if trial.length else self.records).get(trial)
+
+    def tried(self, optimizer: str) -> set[Setting]:
+        """The settings of an optimizer that have an outcome in the search."""
+        trials = (trial for trial in (*self.records, *self.short) if not trial.is_fresh)
+        return {trial.setting for trial in trials if trial.optimizer == optimizer}
 
     def settings(self, optimizer: str, part: str) -> list[Setting]:
         """The settings that were wanted of an optimizer in a part of the run, in this order."""
@@ -129,12 +152,12 @@ class Store:
             self.start(header)
             return
         run = read(self.path)
-        for name in IDENTITY:
-            if run.header.get(name) != header[name]:
-                raise UsageError(
-                    f"cannot resume {self.path}: its {name} is {run.header.get(name)!r}, "
-                    f"and this run's is {header[name]!r}; choose another --out"
-                )
+        name = difference(run.header, header)
+        if name is not None:
+            raise UsageError(
+                f"cannot resume {self.path}: its {_WORDS.get(name, name)} is "
+                f"{run.header[name]!r}, and this run's is {header[name]!r}; choose another --out"
+            )
         # Remove an incomplete last line, which a kill can leave behind.
         content = self.path.read_bytes()
         complete = content.rfind(b"\n") + 1
@@ -148,7 +171,12 @@ class Store:
         self._enter({"kind": "start", **asked})
 
     def plan(
-        self, part: str, optimizers: list[str], settings: Iterable[Setting], seeds: list[int]
+        self,
+        part: str,
+        optimizers: list[str],
+        settings: Iterable[Setting],
+        seeds: list[int],
+        length: int = 0,
     ) -> None:
         """Write which trials are wanted, and for which part of the run."""
         self._enter(
@@ -158,12 +186,14 @@ class Store:
                 "optimizers": optimizers,
                 "settings": [setting.to_dict() for setting in settings],
                 "seeds": seeds,
+                **({"length": length} if length else {}),
             }
         )
 
     def add(self, trial: Trial, outcome: Mapping[str, Any]) -> None:
         """Write the outcome of a trial."""
-        others = {"others": dict(trial.others)} if trial.others else {}
+        others: dict[str, Any] = {"others": dict(trial.others)} if trial.others else {}
+        others |= {"length": trial.length} if trial.length else {}
         self._enter(
             {
                 "kind": "trial",
@@ -192,6 +222,24 @@ class Store:
 
 def _numbered(file: Path, number: int) -> Path:
     return file.with_suffix(f".{number}{file.suffix}")
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first entry by which the headers of two runs say that their trials cannot be compared.
+
+    Runs of before there was an entry do not have it.
+    """
+    common = (name for name in _IDENTITY if name in one and name in other)
+    return next((name for name in common if not is_same(one[name], other[name])), None)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two facts about a run are the same, as far as machines agree on numbers."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_SAME)
+    return bool(one == other)
 
 
 def has_run(path: Path) -> bool:
@@ -239,8 +287,8 @@ def _enter(run: Run, kind: str, entry: dict[str, Any]) -> None:
         setting = Setting.of(
             {"learning_rate": entry.pop("learning_rate"), **entry.pop("others", {})}
         )
-        trial = Trial.at(entry.pop("optimizer"), setting, entry.pop("seed"))
-        run.records[trial] = entry
+        trial = Trial.at(entry.pop("optimizer"), setting, entry.pop("seed"), entry.pop("length", 0))
+        (run.short if trial.length else run.records)[trial] = entry
         run.failures.pop(trial.optimizer, None)
     else:
         raise ValueError(f"unknown kind of line {kind!r}")
@@ -250,7 +298,7 @@ def _trials(plan: dict[str, Any]) -> list[Trial]:
     # Older plans have learning rates only.
     settings = plan.get("settings") or [{"learning_rate": r} for r in plan["learning_rates"]]
     return [
-        Trial.at(optimizer, Setting.of(setting), seed)
+        Trial.at(optimizer, Setting.of(setting), seed, plan.get("length", 0))
         for optimizer in plan["optimizers"]
         for setting in settings
         for seed in plan["seeds"]

@@ -117,12 +117,24 @@ class Task:
             raise UsageError(
                 f"Task.batch_size={self.batch_size} is more than the {count} training examples"
             )
-        if self.class_weight is not None and (
-            len(self.train) > 2 or len(leaves(self.train[1])) > 1
-        ):
+        if self.class_weight is not None:
+            self._check_class_weight(dict(self.class_weight))
+
+    def _check_class_weight(self, weights: dict[Any, float]) -> None:
+        if len(self.train) > 2 or len(leaves(self.train[1])) > 1:
             raise UsageError(
                 "Task.class_weight is for one output without sample weights; with these, multiply "
-                f"the weights yourself. Received: class_weight={dict(self.class_weight)}"
+                f"the weights yourself. Received: class_weight={weights}"
+            )
+        (targets,) = leaves(self.train[1])
+        # As Keras does: of several columns the largest is the class.
+        is_one_hot = targets.ndim > 1 and targets.shape[-1] > 1
+        classes = np.unique(targets.argmax(axis=-1) if is_one_hot else targets).tolist()
+        unknown = sorted(map(repr, weights.keys() - set(classes)))
+        if unknown:
+            raise UsageError(
+                f"Task.class_weight names classes that no target has: {', '.join(unknown)}; there "
+                f"are {', '.join(map(repr, classes[:10]))}{', ...' * (len(classes) > 10)}"
             )
 
     def _check_metric(self) -> None:
@@ -233,4 +245,7 @@ def _name(metric: Any) -> str:
     if isinstance(metric, str):
         return metric
     names = (getattr(metric, attribute, None) for attribute in ("name", "__name__"))
-    return next((name for name in names if name), "metric")
+    name = str(next((name for name in names if name), "metric"))
+    # Keras numbers the objects of a class, of which a notebook may make several.
+    plain = name.rstrip("0123456789").rstrip("_")
+    return plain if plain.replace("_", "") == type(metric).__name__.lower() else name

@@ -1,9 +1,8 @@
 """One training run: one optimizer at one learning rate from one seed."""
 
-import inspect
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +13,14 @@ from surefoot.compare.errors import UsageError
 from surefoot.compare.search.registry import Recipe
 from surefoot.compare.trials.data import count_examples, pick
 from surefoot.compare.trials.measures import validation_noise
-from surefoot.compare.trials.models import assign, new_model, numbers, state
+from surefoot.compare.trials.models import (
+    assign,
+    compile_model,
+    keywords,
+    new_model,
+    numbers,
+    state,
+)
 from surefoot.compare.trials.task import Task
 
 # The number of evaluations in a run: the points of a curve after its start.
@@ -108,6 +114,7 @@ class Trainer:
         learning_rate: float,
         seed: int,
         others: Mapping[str, float] | None = None,
+        length: int = 0,
     ) -> Training:
         """Run one trial, one step per iteration.
 
@@ -116,6 +123,7 @@ class Trainer:
             learning_rate: Its learning rate, before the factors of its schedule.
             seed: A non-negative integer.
             others: Further hyperparameters by name.
+            length: The steps of a shorter run, which has the whole schedule in fewer steps.
 
         Yields:
             The number of steps done and the latest training loss.
@@ -131,7 +139,7 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         assign(self._state, initial)
         self._start_optimizer(recipe, learning_rate, others)
-        return (yield from self._train(recipe.schedule, learning_rate, seed))
+        return (yield from self._train(recipe.schedule, learning_rate, seed, length or self._steps))
 
     def _initial_state(self, seed: int) -> list[Any]:
         if seed not in self._initial:
@@ -144,13 +152,7 @@ class Trainer:
         self._model = new_model(self._task)
         # The list is made before compile, which adds the variables of metrics.
         self._state = state(self._model)
-        # Whoever gives weights to validate with wants the metric weighted, too.
-        kind = "weighted_metrics" if len(self._task.validation) > 2 else "metrics"
-        self._model.compile(
-            optimizer=recipe.factory(learning_rate, **others),
-            loss=self._task.loss,
-            **{kind: _metrics(self._task.metric)},
-        )
+        compile_model(self._model, self._task, recipe.factory(learning_rate, **others))
         self._compiled = recipe, others
 
     def _start_optimizer(
@@ -166,9 +168,9 @@ class Trainer:
             assign(optimizer.variables, [numbers(v) for v in fresh.variables])
             optimizer.learning_rate = learning_rate
 
-    def _train(self, schedule: Any, learning_rate: float, seed: int) -> Training:
-        model, steps = self._model, self._steps
-        hooks = self._hooks()
+    def _train(self, schedule: Any, learning_rate: float, seed: int, steps: int) -> Training:
+        model = self._model
+        hooks = self._hooks(steps)
         curve = Curve()
         hooks.on_train_begin()
         self._evaluate(curve, 0, None, hooks)
@@ -184,7 +186,8 @@ class Trainer:
                     seconds, timed = 0.0, 0
                 start = time.perf_counter()
                 if not schedule.is_identity:
-                    rate = learning_rate * schedule.factor(step, steps)
+                    at = (step + 1) * self._steps / steps - 1
+                    rate = learning_rate * schedule.factor(at, self._steps)
                     model.optimizer.learning_rate = rate
                 hooks.on_train_batch_begin(step)
                 batch = next(batches)
@@ -219,7 +222,7 @@ class Trainer:
         noise = None if result is None else validation_noise(self._task, self._model, result)
         return Outcome(status, step, seconds / timed, result, curve, _finite(noise))
 
-    def _hooks(self) -> Any:
+    def _hooks(self, steps: int) -> Any:
         """The task's callbacks as one, which does nothing if there are none."""
         self._model.stop_training = False
         if self._task.callbacks is None:
@@ -227,7 +230,7 @@ class Trainer:
         return keras.callbacks.CallbackList(
             list(self._task.callbacks()),
             model=self._model,
-            epochs=len(_evaluation_steps(self._steps)),
+            epochs=len(_evaluation_steps(steps)),
             steps=None,
             verbose=0,
         )
@@ -246,7 +249,7 @@ class Trainer:
             )
 
     def _step(self, batch: tuple[Any, ...]) -> float:
-        given = {**_named(batch), "class_weight": self._task.class_weight, "return_dict": True}
+        given = {**keywords(batch), "class_weight": self._task.class_weight, "return_dict": True}
         try:
             return float(self._model.train_on_batch(**given)["loss"])
         except FloatingPointError:
@@ -261,10 +264,10 @@ class Trainer:
         if count_examples(examples) <= _ONE_BATCH:
             if not _RESETS_METRICS:
                 self._model.reset_metrics()
-            logs = self._model.test_on_batch(**_named(examples), return_dict=True)
+            logs = self._model.test_on_batch(**keywords(examples), return_dict=True)
         else:
             logs = self._model.evaluate(
-                **_named(examples), batch_size=_ONE_BATCH, verbose=0, return_dict=True
+                **keywords(examples), batch_size=_ONE_BATCH, verbose=0, return_dict=True
             )
         logs = {name: float(value) for name, value in logs.items()}
         hooks.on_test_end(logs)
@@ -287,38 +290,6 @@ class Trainer:
             order = generator.permutation(count)
             for start in range(0, count - size + 1, size):
                 yield pick(self._task.train, order[start : start + size])
-
-
-def _named(examples: tuple[Any, ...]) -> dict[str, Any]:
-    """Examples as the arguments of Keras's methods."""
-    return dict(zip(("x", "y", "sample_weight"), examples, strict=False))
-
-
-def _metrics(metric: Any) -> Any:
-    """A new metric for a model, in the form that `compile` takes."""
-    if metric is None:
-        return None
-    if isinstance(metric, Mapping):
-        return {output: _metrics(each) for output, each in metric.items()}
-    if isinstance(metric, keras.metrics.Metric):
-        try:
-            return [type(metric).from_config(metric.get_config())]
-        except TypeError as error:
-            raise UsageError(
-                f"Task.metric cannot be made anew for each run, since its `get_config` lacks "
-                f"arguments; give a function that returns a new one. Received: "
-                f"{type(metric).__name__}, {error}"
-            ) from None
-    return [metric() if callable(metric) and _needs_nothing(metric) else metric]
-
-
-def _needs_nothing(function: Callable[..., Any]) -> bool:
-    """Whether it can be called without arguments: it returns a metric, and is not one itself."""
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    return True
 
 
 def _evaluation_steps(steps: int) -> list[int]:

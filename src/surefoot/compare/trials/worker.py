@@ -10,13 +10,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from surefoot.compare.trials.engine import Request
+    from surefoot.compare.trials.store import Trial
 
 # Often enough for a live display, and rare enough to cost no time.
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -61,6 +62,7 @@ class Worker:
         from surefoot.compare.search.space import parse_varied
         from surefoot.compare.trials.checks import check_task
         from surefoot.compare.trials.data import count_examples
+        from surefoot.compare.trials.identity import identity
         from surefoot.compare.trials.measures import bounds
         from surefoot.compare.trials.task import Task, load_task
         from surefoot.compare.trials.trial import Trainer
@@ -78,7 +80,7 @@ class Worker:
             for optimizer in (*(request.optimizers or task.optimizers), *request.added)
         ]
         labels = [recipe.label for recipe in self._recipes]
-        check_task(task)
+        model = check_task(task)
         self._trainer = Trainer(task, steps)
         return {
             "task": task.name or "task",
@@ -91,6 +93,7 @@ class Worker:
             "steps": steps,
             "batch_size": task.batch_size,
             "data_sha256": task.data_hash(),
+            **identity(task, model),
             "task_facts": dict(task.facts),
             "backend_version": _backend_version(keras.backend.backend()),
             "keras": keras.__version__,
@@ -99,15 +102,20 @@ class Worker:
             "validation_examples": count_examples(task.validation),
             "labels": labels,
             "own_schedules": [each.label for each in self._recipes if each.has_own_schedule],
+            "count_steps": [each.label for each in self._recipes if each.counts_steps],
             "varied": {recipe.label: list(recipe.varied) for recipe in self._recipes},
             "target_of": _target_of(request.target, labels),
         }
 
-    def train(
-        self, optimizer: int, learning_rate: float, seed: int, others: Mapping[str, float]
-    ) -> Iterator[Message]:
+    def train(self, optimizer: int, trial: "Trial") -> Iterator[Message]:
         """Train one trial; `optimizer` is an index into those of the request."""
-        training = self._trainer.run(self._recipes[optimizer], learning_rate, seed, others)
+        training = self._trainer.run(
+            self._recipes[optimizer],
+            trial.learning_rate,
+            trial.seed,
+            dict(trial.others),
+            trial.length,
+        )
         try:
             outcome = yield from _progress_messages(training)
         except Exception as error:

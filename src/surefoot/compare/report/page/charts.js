@@ -206,7 +206,7 @@ const charts = (() => {
     const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
     return labels.map((label) => {
       const lines = [""];
-      for (const part of label.split(/(?<=[(,:])(?=[A-Za-z_])|(?=\+[a-z])/)) {
+      for (const part of label.split(/(?<=\w[(,:])(?=[A-Za-z_])|(?=\+[a-z])/)) {
         if (lines.at(-1).length + part.length > 20 && lines.at(-1)) lines.push("");
         lines[lines.length - 1] += part;
       }

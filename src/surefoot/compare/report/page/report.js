@@ -58,6 +58,10 @@
     const label = rows
       ? { xref: "x", x: bound, xanchor: "auto", y: 1, yanchor: "bottom" }
       : { x: 0, xanchor: "left", yref: "y", y: bound, yanchor: "bottom" };
+    const { validation_noise: noise, optimizers: [first] } = section.summary;
+    const band = rows && noise !== null && visible.has(first.label)
+      ? [{ type: "rect", xref: "x", x0: first.best.mean - noise, x1: first.best.mean + noise, yref: "paper", y0: 0, y1: 1,
+        fillcolor: colour("--line"), opacity: 0.6, line: { width: 0 }, layer: "below" }] : [];
     const height = rows ? 90 + 42 * yaxis.tickvals.length : undefined;
     plot.style.height = rows ? `${height}px` : "";
     const layout = {
@@ -65,7 +69,7 @@
       font: { family: css.fontFamily, color: colour("--ink"), size: 13 },
       margin: { l: 50, r: 12, t: rows ? 24 : 12, b: 45 }, hovermode: "closest", xaxis, yaxis,
       hoverlabel: { bgcolor: colour("--tint"), font: { family: css.fontFamily, color: colour("--ink") } },
-      shapes: good ? [{ type: "line", line: { color: colour("--soft"), dash: "dot", width: 1.5 }, ...at }] : [],
+      shapes: [...band, ...(good ? [{ type: "line", line: { color: colour("--soft"), dash: "dot", width: 1.5 }, ...at }] : [])],
       annotations: [
         ...(good ? [{ ...note, ...label, text, bgcolor: colour("--ground"), opacity: 0.85 }] : []),
         ...(empty ? [{ ...note, x: 0.5, y: 0.5, text: "nothing to show" }] : []),
