@@ -36,7 +36,8 @@ COMPARE_ARGS ?=
 BENCH_ARGS ?=
 EVIDENCE_ARGS ?=
 INSTALL_ARGS ?=
-PYTEST_ARGS ?= -n 2 -q
+# Each process keeps what it got as long as it has work: tests of a module share what they prepare.
+PYTEST_ARGS ?= -n 2 --dist worksteal -q
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3

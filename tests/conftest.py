@@ -4,32 +4,34 @@ The environment variable KERAS_BACKEND picks the backend. A test that says the s
 every backend is marked ``once`` and runs with JAX only (SUREFOOT_ONCE=1 or 0 decides
 otherwise); one for some backends only is marked ``backends("tensorflow", ...)``. Such
 tests are deselected, never skipped: a skip in the report is a mistake. Of a large matrix
-marked ``sampled(n)`` every n-th case runs on a backend, on each backend another one; the
-rest are extended tests.
+marked ``sampled(n)`` a backend runs the n-th part, each backend another one; the rest are
+extended tests. The part are cases whose places along the axes have the same sum, modulo n: if
+an axis has n values, every combination of values along the others is there.
+
+Keras is imported inside of functions, because the process that only hands out tests to the
+workers of pytest-xdist reads this file, too, and would make them wait for the backend.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import pytest
 
-BACKEND = keras.backend.backend()
 BACKENDS = ("tensorflow", "jax", "torch")
 
 # Many tests compile the same program: hyperparameters are inputs of a step, not constants in
 # it. The processes of a run share what each has compiled, which halves the time on JAX.
+# JAX reads these when it is imported, in processes that tests start as well.
 COMPILED = {
-    "jax_compilation_cache_dir": str(Path(__file__).parents[1] / ".jax_cache"),
-    "jax_persistent_cache_min_compile_time_secs": 0,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".jax_cache"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
-
 
 # Those in `gpu` need a GPU (`make test-gpu`), those in `kernels` Triton (`make test-triton`).
 collect_ignore = [] if os.environ.get("KERAS_TORCH_DEVICE") == "cuda" else ["gpu"]
@@ -37,19 +39,19 @@ if importlib.util.find_spec("triton") is None:
     collect_ignore.append("kernels")
 
 
-def _share_compiled_programs() -> None:
-    import jax
+def _backend() -> str:
+    import keras
 
-    for option, value in COMPILED.items():
-        jax.config.update(option, value)
-        os.environ.setdefault(option.upper(), str(value))  # for processes that tests start
+    return keras.backend.backend()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if BACKEND == "jax":
-        _share_compiled_programs()
+    for option, value in COMPILED.items():
+        os.environ.setdefault(option, value)
     config.addinivalue_line("markers", "backends(*names): makes sense on the named backends only")
-    config.addinivalue_line("markers", "sampled(n): every n-th case; the others are extended")
+    config.addinivalue_line(
+        "markers", "sampled(n): the n-th part of its cases; the others are extended"
+    )
     # Keras turns tensors of TensorFlow and PyTorch into arrays in a way NumPy 2 deprecates.
     config.addinivalue_line(
         "filterwarnings",
@@ -58,11 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _wanted(item: pytest.Item) -> bool:
-    run_once = os.environ.get("SUREFOOT_ONCE", str(int(BACKEND == "jax"))) == "1"
+    run_once = os.environ.get("SUREFOOT_ONCE", str(int(_backend() == "jax"))) == "1"
     if item.get_closest_marker("once") and not run_once:
         return False
     backends = item.get_closest_marker("backends")
-    return backends is None or BACKEND in backends.args
+    return backends is None or _backend() in backends.args
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects what is extended
@@ -75,32 +77,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _extend_what_is_not_sampled(items: list[pytest.Item]) -> None:
-    places: Counter[str] = Counter()
+    axes: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
     for item in items:
         sampled = item.get_closest_marker("sampled")
         if sampled is not None:
             test = item.nodeid.partition("[")[0]
-            if (places[test] + BACKENDS.index(BACKEND)) % sampled.args[0]:
+            # What pytest makes public are arguments; this has one entry for those given together.
+            values = item.callspec._idlist if hasattr(item, "callspec") else ()
+            places = (axes[test, i].setdefault(v, len(axes[test, i])) for i, v in enumerate(values))
+            if (sum(places) + BACKENDS.index(_backend())) % sampled.args[0]:
                 item.add_marker(pytest.mark.extended)
-            places[test] += 1
 
 
 @pytest.fixture
 def backend() -> str:
     """The backend of this run."""
-    return BACKEND
+    return _backend()
 
 
 @pytest.fixture(autouse=True)
 def fixed_seeds() -> None:
     """Every test starts from the same random state."""
+    import keras
+
     keras.utils.set_random_seed(2020)
 
 
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Lets variables be float64; JAX makes them float32 unless told so."""
-    if BACKEND == "jax":
+    if _backend() == "jax":
         import jax
 
         # By the option, which every supported version has, and not by the newer context manager.

@@ -209,6 +209,11 @@ def test_what_raises_says_so() -> None:
     assert not silent
 
 
+def test_engines_have_no_examples() -> None:
+    """They would not run: pytest does not look for them, because it would import every backend."""
+    assert not [p for p in (SOURCE / "engines").rglob("*.py") if ">>>" in p.read_text()]
+
+
 def test_every_public_name_is_documented() -> None:
     assert not [name for name, _, docstring in public_surface() if not docstring]
 
