@@ -129,6 +129,7 @@ class Loop(NamedTuple):
                     TYPE=kind,
                     BITS={"float": 32, "double": 64}[kind],
                     IDLE=_idle(kind) if self.conditional else "ret i1 false",
+                    UNROLLED=", !3, !4" if llvm.has_wide_vectors() else "",
                 ),
                 _text("parallel_loop.ll").substitute(
                     ARRAYS=self.arrays,

@@ -17,5 +17,7 @@ define internal $TYPE @sqrt($TYPE %x) alwaysinline {
 declare $TYPE @llvm.fabs.f$BITS($TYPE)
 declare $TYPE @llvm.sqrt.f$BITS($TYPE)
 !0 = distinct !{}
-!1 = distinct !{!1, !2}
+!1 = distinct !{!1, !2$UNROLLED}
 !2 = !{!"llvm.loop.parallel_accesses", !0}
+!3 = !{!"llvm.loop.vectorize.width", i32 16}
+!4 = !{!"llvm.loop.interleave.count", i32 2}
