@@ -124,7 +124,7 @@ def schedules(summary: Summary) -> list[str]:
     sentences = []
     if method.schedule != "constant":
         sentences.append(
-            f"Learning rates rise over the first {WARMUP:.0%} of the steps, and then fall to zero "
+            f"Learning rates rise over the first {WARMUP * 100:g} % of the steps, and then fall to zero "
             f"({method.schedule})."
         )
     if method.own_schedules and sentences:
