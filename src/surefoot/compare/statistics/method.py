@@ -124,8 +124,8 @@ def schedules(summary: Summary) -> list[str]:
     sentences = []
     if method.schedule != "constant":
         sentences.append(
-            f"Learning rates rise over the first {WARMUP:.0%} of the steps, and then fall to zero "
-            f"({method.schedule})."
+            f"Learning rates rise over the first {WARMUP * 100:g} % of the steps, and then fall to "
+            f"zero ({method.schedule})."
         )
     if method.own_schedules and sentences:
         sentences.append(
