@@ -6,7 +6,8 @@ otherwise); one for some backends only is marked ``backends("tensorflow", ...)``
 tests are deselected, never skipped: a skip in the report is a mistake. Of a large matrix
 marked ``sampled(n)`` a backend runs the n-th part, each backend another one; the rest are
 extended tests. The part are cases whose places along the axes have the same sum, modulo n: if
-an axis has n values, every combination of values along the others is there.
+an axis has n values, every combination of values along the others is there. So with
+``sampled(len(MODES))`` each optimizer runs in one mode, and over the tests in all of them.
 
 Keras is imported inside of functions, because the process that only hands out tests to the
 workers of pytest-xdist reads this file, too, and would make them wait for the backend.

@@ -78,18 +78,6 @@ def test_sharded_state_is_never_gathered(runs: dict[str, Outcome]) -> None:
     assert sum(gathered) == problem.WEIGHTS - problem.OUTPUTS
 
 
-def test_the_documented_script_goes_on_with_other_devices(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "docs" / "distributed" / "train_jax.py"
-    one, many = tmp_path / "one.keras", tmp_path / "many.keras"
-    launching.succeed(script, one)
-    launching.succeed(script, many, "--devices", 4, "--shard-state", "--steps", 5)
-    launching.succeed(script, many, "--devices", 2)
-    expected, resumed = (keras.saving.load_model(path) for path in (one, many))
-    assert int(resumed.optimizer.iterations) == int(expected.optimizer.iterations) == 8
-    for ours, theirs in zip(resumed.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, **TOLERANCE)
-
-
 def test_processes_follow_one(tmp_path: Path) -> None:
     scripts = Path(__file__).parents[2] / "docs" / "distributed"
     script, steps = scripts / "train_jax.py", ("--steps", 4)

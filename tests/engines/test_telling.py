@@ -55,7 +55,6 @@ def test_what_somebody_chose_is_no_warning() -> None:
     assert records("INFO", *LLVMLITE, SUREFOOT_LOOPS="0") == [
         "INFO surefoot Steps are left to the backend: SUREFOOT_LOOPS=0 is set"
     ]
-    assert records("WARNING", *LLVMLITE, SUREFOOT_LOOPS="0") == []
 
 
 @pytest.mark.backends("jax")

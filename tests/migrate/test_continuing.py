@@ -33,6 +33,7 @@ from migrate.legacy_files import (
 NADAM_2_11 = 2e-3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", BY_WEIGHT)
 def test_ten_more_batches_give_the_originals_weights(case: str) -> None:
     model = load(case, "h5")

@@ -63,6 +63,7 @@ MAKE: dict[str, Callable[..., Any]] = {
 each = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 
 
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
 @each
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
@@ -158,6 +159,7 @@ def test_beside_the_moving_average_of_keras(make: Any, tmp_path: Path) -> None:
 # ---- the callback ----
 
 
+@pytest.mark.sampled(2)
 @wrapped
 @each
 @pytest.mark.parametrize("update_weights", [True, False])

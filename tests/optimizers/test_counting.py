@@ -59,6 +59,7 @@ def follow_from(name: str, count: int, mode: str, steps: int = 14) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", COUNTED)
 @pytest.mark.parametrize("exponent", [24, 31])
@@ -67,6 +68,7 @@ def test_steps_around_the_end_of_a_dtype(exponent: int, name: str, mode: str) ->
     follow_from(name, 2**exponent - 5, mode)
 
 
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("name", COUNTED)
 @pytest.mark.parametrize("exponent", [31, 53])

@@ -121,6 +121,7 @@ def test_bfloat16_follows_float32(optimizer: Any) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=2.0**-7, atol=1e-6)
 
 
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @each
 def test_a_step_with_nan_is_skipped(optimizer: Any, mode: str) -> None:

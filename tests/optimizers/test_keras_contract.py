@@ -45,7 +45,7 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     keras.config.set_dtype_policy(policy)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 @each
 def test_fit_save_and_load(name: str, variant: str, tmp_path: Path) -> None:
     """Compiled, not compiled and eagerly they end alike; loaded, they are and go on the same."""
@@ -92,6 +92,7 @@ class Holding(keras.callbacks.Callback):
 
 
 @pytest.mark.backends("jax")
+@pytest.mark.sampled(len(WAYS))
 @pytest.mark.parametrize("way", WAYS)
 @wrapped
 @each
@@ -127,6 +128,7 @@ Halving.__module__ = "a_notebook"
 KNOWN = {"Halving": Halving}
 
 
+@pytest.mark.sampled(2)
 @wrapped
 @each
 def test_schedule_of_the_users_is_loaded_by_custom_objects(

@@ -183,7 +183,11 @@ def test_policies_in_fit(name: str, policy: str) -> None:
 
 
 # Keras's LossScaleOptimizer itself does not run outside jit on JAX.
-@pytest.mark.parametrize("mode", [COMPILED] if BACKEND == "jax" else EAGER_AND_COMPILED)
+SCALING = (COMPILED,) if BACKEND == "jax" else EAGER_AND_COMPILED
+
+
+@pytest.mark.sampled(len(SCALING))
+@pytest.mark.parametrize("mode", SCALING)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_step_skipped_for_overflow_leaves_everything(name: str, mode: str) -> None:
     """Keras's LossScaleOptimizer sees an infinite gradient at the first and a later step."""
@@ -208,7 +212,8 @@ def test_step_skipped_for_overflow_leaves_everything(name: str, mode: str) -> No
                 np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", [COMPILED] if BACKEND == "jax" else EAGER_AND_COMPILED)
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
+@pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("name", ["radam", "ranger"])
 def test_accumulated_gradients_are_summed_in_float32(name: str, dtype: str, mode: str) -> None:

@@ -17,6 +17,7 @@ def quadratic(variables: list[Any]) -> Any:
     return 0.5 * sum(keras.ops.sum((v - 3.0) ** 2) for v in variables)
 
 
+@pytest.mark.sampled(3)
 @each
 @pytest.mark.parametrize("form", ["list", "tuple", "callable"])
 def test_minimize(name: str, form: str) -> None:
@@ -57,6 +58,7 @@ def test_minimize_refuses_what_is_no_variable(name: str) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.backends("tensorflow")
 @pytest.mark.parametrize("how", ["graph", "xla"])
 @each

@@ -65,6 +65,7 @@ def state(loop: Loop) -> list[np.ndarray]:
     return [*loop.parameters, *(to_numpy(v) for v in loop.optimizer.variables)]
 
 
+@pytest.mark.sampled(len(MODES))
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -84,6 +85,7 @@ def test_skipped_steps_are_as_if_they_had_not_been(name: str, mode: str) -> None
     assert plain.skipped == len(BAD_STEPS)
 
 
+@pytest.mark.sampled(len(MODES))
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_skipping_changes_nothing_but_the_count(name: str, mode: str) -> None:
@@ -100,6 +102,7 @@ def test_skipping_changes_nothing_but_the_count(name: str, mode: str) -> None:
     assert int(after[changed[0]]) == 1
 
 
+@pytest.mark.sampled(len(MODES))
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_raising_names_the_variable_and_changes_nothing(name: str, mode: str) -> None:

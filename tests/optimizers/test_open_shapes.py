@@ -21,6 +21,7 @@ ALL = {
 OPEN_SHAPES = {"length": [None], "all": None}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
 @pytest.mark.parametrize("shape", OPEN_SHAPES)
 @pytest.mark.parametrize("name", ALL)

@@ -39,6 +39,7 @@ def trained(name: str, steps: int = 3, mode: str = EAGER) -> Loop:
     return loop
 
 
+@pytest.mark.sampled(len(EAGER_AND_COMPILED))
 @each
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 def test_iterations(name: str, mode: str) -> None:
@@ -141,6 +142,7 @@ def test_apply_gradients_in_a_graph_returns_an_operation(name: str) -> None:
     assert isinstance(returned[0], tf.Operation)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("when", ["before build", "after build"])
 @pytest.mark.parametrize("by", ["variable", "name"])
 @pytest.mark.parametrize("name", ["radam", "nadam", "lookahead", "ranger"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,11 +23,18 @@ THROUGH_THE_ENGINES = [
     in ("plain", *(("amsgrad", "changed", "gradient_missing") if s.kind in FIRST else ()))
 ]
 # The other options run in one mode each, in turns, so that over the optimizers each meets
-# several: what they change are the scalars and gradients that all modes share.
-IN_FLOAT64 = [
-    pytest.param(run, mode, id=f"{run.name}-{mode}")
-    for i, run in enumerate(SCENARIOS)
-    for mode in (MODES if run in THROUGH_THE_ENGINES else [MODES[i % len(MODES)]])
+# several: what they change are the scalars and gradients that all modes share. Those of the later
+# optimizers, whose scalars are made of the same formulas, run on one backend each.
+OTHERS = [s for s in SCENARIOS if s not in THROUGH_THE_ENGINES]
+
+
+def of(run: Scenario, mode: str, *marks: pytest.MarkDecorator) -> Any:
+    return pytest.param(run, mode, id=f"{run.name}-{mode}", marks=marks)
+
+
+IN_FLOAT64 = [of(run, mode) for run in THROUGH_THE_ENGINES for mode in MODES] + [
+    of(run, MODES[i % len(MODES)], *([] if run.kind in FIRST else [pytest.mark.sampled(3)]))
+    for i, run in enumerate(OTHERS)
 ]
 IN_FLOAT32 = [s for s in THROUGH_THE_ENGINES if s.name.split("-")[1] in ("plain", "amsgrad")]
 
@@ -69,6 +78,7 @@ def test_float64(run: Scenario, mode: str) -> None:
     follow(run, "float64", mode)
 
 
+@pytest.mark.sampled(len(MODES))
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("run", IN_FLOAT32, ids=lambda run: run.name)
 def test_float32(run: Scenario, mode: str) -> None:

@@ -6,7 +6,8 @@ Keras's ``fit`` as in functions of one's own, for every optimizer and for those 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,8 +17,18 @@ import pytest
 import surefoot
 from loops import BACKEND, COMPILED, EAGER, Loop, to_numpy
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 STANDSTILL = [1000], [0.0, 1.0]
 """A piecewise constant rate of zero for as long as a test goes on."""
+
+
+@pytest.fixture
+def small_heap() -> Iterator[None]:
+    """Where functions that are gone are looked for, what other tests left behind costs seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def standstill() -> keras.optimizers.schedules.LearningRateSchedule:

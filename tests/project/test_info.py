@@ -52,6 +52,7 @@ def test_what_is_installed_and_how_a_step_is_made() -> None:
     assert facts["except"].startswith("LAMB, NovoGrad: by operations of the backend")
 
 
+@pytest.mark.once
 def test_switched_off() -> None:
     assert step(told(SUREFOOT_LOOPS="0")) == (KERNEL, "SUREFOOT_LOOPS=0 is set")
 
