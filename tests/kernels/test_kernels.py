@@ -5,6 +5,7 @@ The interpreter runs the text of a kernel on NumPy's arrays. `make test-gpu` run
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -227,7 +228,7 @@ def test_numbers_of_averages(interpreter: None) -> None:
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("name", LOOPS)
 def test_it_compiles_for_gpus(name: str, capability: int) -> None:
-    """To machine code that contracts no product with a sum, and reads 16 bytes at a time."""
+    """To machine code that contracts no product with a sum, and reads 4 numbers at a time."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -248,5 +249,7 @@ def test_it_compiles_for_gpus(name: str, capability: int) -> None:
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
     assert compiled.asm["cubin"]
     assert "fma." not in compiled.asm["ptx"]
-    wide = ".v2.b64" if "float64" in name else ".v4.b32"
-    assert compiled.asm["ptx"].count(f"ld.global{wide}") >= LOOPS[name][0].inputs
+    reads = {"float64": ".v2.b64", "float32": ".v4.b32", "bfloat16": ".v2.b32", "int16": ".v2.b32"}
+    wanted = collections.Counter(reads[dtype] for dtype in LOOPS[name][0].stored)
+    for width, least in wanted.items():
+        assert compiled.asm["ptx"].count(f"ld.global{width}") >= least
