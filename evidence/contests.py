@@ -93,6 +93,15 @@ _CONTESTS = (
         ("RectifiedAdam", "Adam"),
     ),
     _Contest(
+        "radam-needs-no-warmup",
+        "documentation",
+        "RAdam does as well without a warmup in addition",
+        "RAdam over RAdam with a warmup",
+        _as_good,
+        None,
+        ("RectifiedAdam+cosine", "RectifiedAdam"),
+    ),
+    _Contest(
         "nadam-beats-adam",
         "Nadam paper",
         "Nadam ends better than Adam",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from docs.pictures import COLOURS, GREY
@@ -87,21 +88,23 @@ def scheduled_table(
     if "trials" not in found:
         return ["The runs with warmup and decay: **not run**."]
     table = trials(results, "scheduled")
-    rates = table.rates()
-    searched = sorted({rate for rate in rates if rate not in found["beyond"]})
+    searched = [rate for rate in table.rates() if rate not in found["beyond"]]
+    gap = max(after / before for before, after in pairwise(searched))
     beyond = ", ".join(map(rate_text, found["beyond"]))
     added = f" Then {beyond}, because a best one was the lowest or highest tried." if beyond else ""
-    rows = []
-    for label in table.optimizers:
-        fresh = estimate([scale * each for each in table.best(label)])
-        rate = table.best_rate(label)
-        rows.append([f"`{label}`", rate_text(rate), spread(fresh, digits), str(fresh.seeds)])
+    fresh = {x: estimate([scale * each for each in table.best(x)]) for x in table.optimizers}
+    seeds = min(each.seeds for each in fresh.values())
+    rows = [
+        [f"`{label}`", rate_text(table.best_rate(label)), spread(each, digits)]
+        for label, each in fresh.items()
+    ]
     return [
-        f"{what} with warmup and decay, after {found['steps']:,} steps, by fresh seeds at the best "
-        f"of {len(searched)} learning rates from {rate_text(searched[0])} to "
-        f"{rate_text(searched[-1])}.{added} {edges(table)}",
+        f"{what} with warmup and decay after {found['steps']:,} steps, {seeds} fresh seeds at the "
+        f"best of {len(searched)} learning rates from {rate_text(searched[0])} to "
+        f"{rate_text(searched[-1])}, which lie up to a factor of {gap:.1f} apart.{added} "
+        f"{edges(table)}",
         "",
-        *markdown(["", "best learning rate", "result", "fresh seeds"], rows),
+        *markdown(["", "best learning rate", "result"], rows),
     ]
 
 
@@ -170,8 +173,8 @@ def draw_results(
         )
         if trials.has_fresh_seeds:
             fresh = scale * statistics.fmean(trials.best(label))
-            look_of_fresh = {"marker": "*", "markersize": 11, "color": look(label)["color"]}
-            axes.plot([trials.best_rate(label)], [fresh], **look_of_fresh)
+            star = {"marker": "*", "markersize": 11, "color": look(label)["color"], "zorder": 3}
+            axes.plot([trials.best_rate(label)], [fresh], **star)
     axes.set(xscale="log", xlabel="learning rate")
     if len(trials.rates()) <= MOST_TICKS:
         axes.set_xticks(trials.rates(), [rate_text(rate) for rate in trials.rates()])

@@ -63,7 +63,7 @@ def trials(results: Results, part: str = "constant") -> Trials:
 
 def control(results: Results) -> str:
     """The label of Adam scaled by RAdam's mean factor."""
-    return f"Adam+scale({results['facts']['mean_rectification']:g})"
+    return f"Adam+scale({results['constant']['facts']['mean_rectification']:g})"
 
 
 def gain(results: Results, optimizer: str, rates: tuple[float, ...], choose: Any) -> list[float]:
