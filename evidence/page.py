@@ -23,6 +23,8 @@ from surefoot.compare.trials.store import FIRST_FRESH_SEED
 
 DOCS = Path(__file__).parents[1] / "docs"
 LEGEND_COLUMNS = 3
+_NARROW, _LARGE = 0.2, 10
+"""Intervals narrower than the one get three digits, means from the other on get one."""
 _ONE = ("mean (95 % interval)",)
 _BOTH = ("at a constant learning rate", "with warmup and decay")
 _INTRODUCTION = """\
@@ -52,9 +54,11 @@ What depends on how a model is trained is measured in two ways:
   and only these ten fresh seeds, numbered from {fresh}, count.
 
 These are small models on two data sets, and three to ten seeds: a refuted claim is refuted
-*here*. Of {number} intervals of 95 %, one or the other may miss by chance. All runs are on the
-JAX backend with one thread, with no weight decay and no gradient clipping; `post-norm` means
-normalized after each block, `pre-norm` before.
+*here*. Seeds change the initial weights and the batches, not the validation data, which are 500
+images or 64 sequences of text: an interval says nothing about other data. Of {number} intervals
+of 95 %, one or the other may miss by chance. All runs are on the JAX backend with one thread,
+with no weight decay and no gradient clipping; `post-norm` means normalized after each block,
+`pre-norm` before.
 """
 
 
@@ -126,9 +130,7 @@ def _section(experiment: Experiment, results: Results | None) -> list[str]:
 
 
 def _row(claim: Claim, findings: Sequence[Finding], columns: int) -> str:
-    found = {
-        finding.is_scheduled: f"{_measured(finding)}: **{finding.verdict}**" for finding in findings
-    }
+    found = {each.is_scheduled: f"{_measured(each)}**{each.verdict}**" for each in findings}
     cells = (
         f"[{claim.statement}]{{#{claim.key}}}",
         claim.source,
@@ -142,15 +144,13 @@ def _row(claim: Claim, findings: Sequence[Finding], columns: int) -> str:
 def _measured(finding: Finding) -> str:
     found = finding.estimate
     if found is None:
-        return "-"
+        return ""
     if not math.isfinite(found.low):
-        return f"{_number(found.mean)} (no interval)"
-    return f"{_number(found.mean)} ({_number(found.low)} to {_number(found.high)})"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return text.replace("-0.00", "0.00")
+        return f"{found.mean:.2f} (no interval): "
+    # So many digits that an interval beside a bound shows on which side it lies.
+    digits = 3 if found.high - found.low < _NARROW else 1 if abs(found.mean) >= _LARGE else 2
+    mean, low, high = (f"{x:z.{digits}f}" for x in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high}): "
 
 
 def _region(holds: tuple[float, float]) -> str:

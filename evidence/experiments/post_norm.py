@@ -191,7 +191,8 @@ EXPERIMENT = Experiment(
     "$\\beta_2 = 0.999$. At constant learning rates, two controls tell what RAdam's rectification "
     "adds: Adam with a linear warmup over the first tenth of the run, and Adam at the learning "
     "rate times the mean of RAdam's factor, whose steps are as long as RAdam's on average but "
-    "not shorter at the start.",
+    "not shorter at the start. With a decay, the warmup is 15 steps long; a longer one was not "
+    "tried.",
     run=run,
     claims=CLAIMS,
     table=table,

@@ -20,11 +20,24 @@ HIGH = (1.6e-2,)
 def run(options: Options) -> Results:
     """Run both comparisons, or go on with them."""
     everyone = ("adam", "radam", "nadam", "keras.nadam", "lookahead(adam)", "ranger")
+    if options.full:
+        sweeps: tuple[Any, ...] = (((*everyone, "adam+warmup(0.1)"), "1e-3:3.2e-2:6"),)
+    else:
+        # Each around where it is best, and at the learning rate of the first claim.
+        sweeps = (
+            (
+                ("adam", "adam+warmup(0.1)", "keras.nadam", "lookahead(adam)"),
+                "2e-3,4e-3,8e-3,1.6e-2",
+            ),
+            (("nadam",), "1e-3,2e-3,4e-3,8e-3,1.6e-2"),
+            (("radam",), "2e-3,4e-3,8e-3,1.6e-2,3.2e-2"),
+            (("ranger",), "2e-3,4e-3,8e-3,1.6e-2,3.2e-2,6.4e-2,1.28e-1,2.56e-1"),
+        )
     constant = Comparison(
         name="pre-norm-full" if options.full else "pre-norm",
         task="text-pre-norm" if options.full else "evidence.tasks:pre_norm_small",
         steps=500 if options.full else 150,
-        sweeps=(((*everyone, "adam+warmup(0.1)"), "2e-3:1.6e-2:4"),),
+        sweeps=sweeps,
         facts=lambda: {
             "guessing_loss": tasks.guessing_loss(
                 text.transformer_normalizing_first() if options.full else tasks.pre_norm_small()
