@@ -18,6 +18,9 @@ NOT_RUN = "not run"
 Results = dict[str, Any]
 """What an experiment measured, as its file in `evidence/results` holds it."""
 
+Measure = Callable[[Results], Sequence[float]]
+"""One value per seed, from the experiment's results."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -53,7 +56,10 @@ class Claim:
         statement: What is said.
         quantity: What is measured for it, with its unit.
         holds: The claim holds where the quantity lies between these two.
-        measure: One value of the quantity per seed, from the experiment's results.
+        measure: The quantity; at a constant learning rate, where there is training. `None` if it
+            was measured only with a schedule.
+        scheduled: The quantity once more, with warmup and decay, as `surefoot compare` trains by
+            default.
     """
 
     key: str
@@ -61,15 +67,22 @@ class Claim:
     statement: str
     quantity: str
     holds: tuple[float, float]
-    measure: Callable[[Results], Sequence[float]]
+    measure: Measure | None
+    scheduled: Measure | None = None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with what became of it; `estimate` is `None` if the experiment was not run."""
+    """A claim with what became of it.
+
+    Attributes:
+        estimate: `None` if the experiment was not run.
+        is_scheduled: Which of the claim's two measures this is.
+    """
 
     claim: Claim
     estimate: Estimate | None
+    is_scheduled: bool = False
 
     @property
     def verdict(self) -> str:
@@ -84,13 +97,21 @@ class Finding:
         return OPEN
 
 
-def judge(claim: Claim, results: Results | None) -> Finding:
-    """Hold a claim against the results of its experiment, or against none."""
+def judge(claim: Claim, results: Results | None) -> list[Finding]:
+    """Hold a claim against the results of its experiment, or against none, by each measure."""
+    measures = ((claim.measure, False), (claim.scheduled, True))
+    return [
+        Finding(claim, _estimate(measure, results), is_scheduled)
+        for measure, is_scheduled in measures
+        if measure is not None
+    ]
+
+
+def _estimate(measure: Measure, results: Results | None) -> Estimate | None:
     if results is None:
-        return Finding(claim, None)
+        return None
     try:
-        values = list(claim.measure(results))
+        return estimate(list(measure(results)))
     except KeyError:
         # The trials it needs are not among those recorded.
-        return Finding(claim, None)
-    return Finding(claim, estimate(values))
+        return None

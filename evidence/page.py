@@ -8,11 +8,25 @@ from functools import partial
 from pathlib import Path
 
 from docs import pictures
-from evidence.claims import NOT_RUN, OPEN, REFUTED, REPRODUCED, Finding, Results, judge
+from evidence.claims import (
+    NOT_RUN,
+    OPEN,
+    REFUTED,
+    REPRODUCED,
+    Claim,
+    Finding,
+    Results,
+    judge,
+)
 from evidence.experiment import Experiment, count_missing
+from surefoot.compare.trials.store import FIRST_FRESH_SEED
 
 DOCS = Path(__file__).parents[1] / "docs"
 LEGEND_COLUMNS = 3
+_NARROW, _LARGE = 0.2, 10
+"""Intervals narrower than the one get three digits, means from the other on get one."""
+_ONE = ("mean (95 % interval)",)
+_BOTH = ("at a constant learning rate", "with warmup and decay")
 _INTRODUCTION = """\
 % Made by `make evidence` from evidence/results; do not edit.
 
@@ -28,20 +42,33 @@ batches, and its mean gets a 95 % interval (Student's t). A claim is **reproduce
 interval lies where it holds, **refuted here** if the whole interval lies where it does not, and
 **not reproduced** if it reaches into both: then these runs cannot tell.
 
-These are small models on two data sets, and three to five seeds: a refuted claim is refuted *here*.
-Optimizers are compared at the learning rate that did best on the same seeds. Of {number} intervals
-of 95 %, one or the other may miss by chance. All runs are on the JAX backend with one thread, with
-no weight decay and no gradient clipping; `post-norm` means normalized after each block, `pre-norm`
-before.
+What depends on how a model is trained is measured in two ways:
+
+- **At a constant learning rate**, from a grid. Optimizers that are compared at their best are
+  compared at the learning rate that did best on the same seeds, so the choice is a part of the
+  result.
+- **With warmup and decay**, as `surefoot compare` does by default. The learning rate rises over
+  the first 5 % of a run and falls to zero along a cosine; `+cosine` means the decay without the
+  warmup. Every optimizer gets the same number of quasi-random learning rates, and the range is
+  extended where a best one lies at its edge. Each optimizer is then trained again at its best,
+  and only these ten fresh seeds, numbered from {fresh}, count.
+
+These are small models on two data sets, and three to ten seeds: a refuted claim is refuted
+*here*. Seeds change the initial weights and the batches, not the validation data, which are 500
+images or 64 sequences of text: an interval says nothing about other data. Of {number} intervals
+of 95 %, one or the other may miss by chance. All runs are on the JAX backend with one thread,
+with no weight decay and no gradient clipping; `post-norm` means normalized after each block,
+`pre-norm` before.
 """
 
 
 def find(experiments: Sequence[Experiment], load: Callable[[str], Results | None]) -> list[Finding]:
-    """What became of every claim."""
+    """What became of every claim, by each of its measures."""
     return [
-        judge(claim, load(experiment.name))
+        finding
         for experiment in experiments
         for claim in experiment.claims
+        for finding in judge(claim, load(experiment.name))
     ]
 
 
@@ -53,29 +80,37 @@ def render(experiments: Sequence[Experiment], load: Callable[[str], Results | No
         load: Gives an experiment's results by name, `None` where there are none.
     """
     findings = find(experiments, load)
-    parts = [_INTRODUCTION.format(counts=_counts(findings), number=len(findings))]
+    parts = [
+        _INTRODUCTION.format(counts=_counts(findings), number=len(findings), fresh=FIRST_FRESH_SEED)
+    ]
     for experiment in experiments:
         parts.append("\n".join(_section(experiment, load(experiment.name))))
     return "\n".join(parts)
 
 
 def _counts(findings: Sequence[Finding]) -> str:
+    scheduled = [finding for finding in findings if finding.is_scheduled]
+    others = [finding for finding in findings if not finding.is_scheduled]
+    text = f"Of {len(others)} claims: {_verdicts(others)}."
+    if scheduled:
+        text += f" Of {len(scheduled)} with warmup and decay: {_verdicts(scheduled)}."
+    return text
+
+
+def _verdicts(findings: Sequence[Finding]) -> str:
     verdicts = [finding.verdict for finding in findings]
-    counts = [
-        f"{verdicts.count(word)} {word}"
-        for word in (REPRODUCED, REFUTED, OPEN, NOT_RUN)
-        if word in verdicts
-    ]
-    return f"Of {len(findings)} claims: {', '.join(counts)}."
+    words = (REPRODUCED, REFUTED, OPEN, NOT_RUN)
+    return ", ".join(f"{verdicts.count(word)} {word}" for word in words if word in verdicts)
 
 
 def _section(experiment: Experiment, results: Results | None) -> list[str]:
     lines = [f"## {experiment.title}", "", experiment.about, ""]
-    findings = [judge(claim, results) for claim in experiment.claims]
+    is_both = any(claim.scheduled is not None for claim in experiment.claims)
+    columns = _BOTH if is_both else _ONE
     lines += [
-        "| claim | who | what is measured | mean (95 % interval) | holds | verdict |",
-        "|---|---|---|---:|---:|---|",
-        *map(_row, findings),
+        f"| claim | who | what is measured | holds | {' | '.join(columns)} |",
+        "|---|---|---|---:|" + "---|" * len(columns),
+        *(_row(claim, judge(claim, results), len(columns)) for claim in experiment.claims),
         "",
     ]
     if results is None:
@@ -94,15 +129,14 @@ def _section(experiment: Experiment, results: Results | None) -> list[str]:
     return lines + _origin(experiment.name, results)
 
 
-def _row(finding: Finding) -> str:
-    claim = finding.claim
+def _row(claim: Claim, findings: Sequence[Finding], columns: int) -> str:
+    found = {each.is_scheduled: f"{_measured(each)}**{each.verdict}**" for each in findings}
     cells = (
         f"[{claim.statement}]{{#{claim.key}}}",
         claim.source,
         claim.quantity,
-        _measured(finding),
         _region(claim.holds),
-        f"**{finding.verdict}**",
+        *(found.get(is_scheduled, "-") for is_scheduled in (False, True)[:columns]),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -110,15 +144,13 @@ def _row(finding: Finding) -> str:
 def _measured(finding: Finding) -> str:
     found = finding.estimate
     if found is None:
-        return "-"
+        return ""
     if not math.isfinite(found.low):
-        return f"{_number(found.mean)} (no interval)"
-    return f"{_number(found.mean)} ({_number(found.low)} to {_number(found.high)})"
-
-
-def _number(value: float) -> str:
-    text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return text.replace("-0.00", "0.00")
+        return f"{found.mean:.2f} (no interval): "
+    # So many digits that an interval beside a bound shows on which side it lies.
+    digits = 3 if found.high - found.low < _NARROW else 1 if abs(found.mean) >= _LARGE else 2
+    mean, low, high = (f"{x:z.{digits}f}" for x in (found.mean, found.low, found.high))
+    return f"{mean} ({low} to {high}): "
 
 
 def _region(holds: tuple[float, float]) -> str:

@@ -108,7 +108,7 @@ CLAIMS = (
     Claim(
         "adam-gradients-collapse",
         "RAdam paper, figure 2",
-        "Within ten updates of Adam without a warmup most gradients all but vanish",
+        "Within ten updates of Adam without a warmup, most gradients nearly vanish",
         "share of gradients below 1e-6 at the tenth step",
         (0.4, 1),
         lambda r: values(r, "tiny_share", "Adam", 10),
@@ -116,7 +116,7 @@ CLAIMS = (
     Claim(
         "warmup-keeps-gradients",
         "RAdam paper, figure 2",
-        "A warmup prevents that",
+        "With a warmup, the gradients of Adam do not vanish",
         "by how much Adam's share exceeds that with a warmup",
         (0.2, 1),
         lambda r: excess(r, "Adam+warmup(0.1)"),
@@ -124,7 +124,7 @@ CLAIMS = (
     Claim(
         "radam-keeps-gradients",
         "RAdam paper",
-        "So does RAdam",
+        "With RAdam, the gradients do not vanish",
         "by how much Adam's share exceeds RAdam's",
         (0.2, 1),
         lambda r: excess(r, "RectifiedAdam"),
@@ -157,7 +157,7 @@ def draw(axes: tuple[Any, ...], results: Results) -> None:
     labels = _labels(results)
     for label in labels:
         shares = [estimate(values(results, "tiny_share", label, step)).mean for step in WATCHED]
-        axes[0].plot(WATCHED, shares, label=label, **look(label, labels))
+        axes[0].plot(WATCHED, shares, label=label, **look(label))
     axes[0].set(xlabel="step", ylabel="share of gradients below 1e-6", xscale="log", ylim=(0, 1))
     axes[0].set_title("Post-norm transformer, learning rate 8e-3")
 

@@ -85,7 +85,7 @@ CLAIMS = (
     Claim(
         "variance-approximation",
         "RAdam paper",
-        "Its first-order approximation, which the factor r is made from, is close",
+        "The first-order approximation that RAdam's factor is made from is close",
         "largest factor between formula and simulation, steps 6 to 100",
         (-math.inf, 1.1),
         lambda r: deviation(r, first_order_variance),
@@ -93,7 +93,7 @@ CLAIMS = (
     Claim(
         "variance-constant",
         "RAdam paper",
-        "With the factor r the variance is the same from the first rectified step on",
+        "RAdam's factor keeps the variance the same from the first rectified step on",
         "variance at step 6 over that at step 1000, both rectified",
         (0.9, 1.1),
         lambda r: rectified(r, 6),
