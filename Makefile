@@ -43,6 +43,8 @@ PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes on two cores: threads of their own would only get in each other's way.
 test-%: export OMP_NUM_THREADS ?= 1
+# Without files of bytecode, each of some hundred processes compiles the tests or the package anew.
+test-%: export PYTHONDONTWRITEBYTECODE :=
 
 .DELETE_ON_ERROR:
 .PRECIOUS: $(VENV)-oldest-%/.installed

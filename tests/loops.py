@@ -105,7 +105,14 @@ class Loop:
             list(zip(gradients, self.variables, strict=True))
         )
 
-    def _graph(self, **how: Any) -> Callable[[list[Any]], None]:
+    def _graph(self) -> Callable[[list[Any]], None]:
+        # Else TensorFlow traces the first step twice. With XLA and TensorFlow's own variables,
+        # the optimizer is built within the step.
+        if isinstance(self.variables[0], keras.Variable):
+            self.optimizer.build(self.variables)
+        return self._function()
+
+    def _function(self, **how: Any) -> Callable[[list[Any]], None]:
         import tensorflow as tf
 
         @tf.function(reduce_retracing=True, **how)
@@ -115,7 +122,7 @@ class Loop:
         return apply
 
     def _xla(self) -> Callable[[list[Any]], None]:
-        return self._graph(jit_compile=True)
+        return self._function(jit_compile=True)
 
     def _jit(self) -> Callable[[list[Any]], None]:
         import jax

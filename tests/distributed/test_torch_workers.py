@@ -53,17 +53,15 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     ],
 )
 def test_workers_follow_one(folders: tuple[Path, Path], optimizer: str, workers: int) -> None:
-    (one,) = train(folders[0], 1, "--optimizer", optimizer)
-    many = train(folders[1], workers, "--optimizer", optimizer)
+    """Also past a NaN that the last of them sees, and that all of them skip."""
+    arguments = ("--optimizer", optimizer, "--nonfinite", "skip", "--nan-at", 3)
+    (one,) = train(folders[0], 1, *arguments)
+    many = train(folders[1], workers, *arguments)
     assert np.abs(np.diff(one["trajectory"], axis=0)).max() > 1e-3
     for worker in many:
         np.testing.assert_allclose(worker["trajectory"], one["trajectory"], **TOLERANCE)
         assert np.array_equal(worker["trajectory"], many[0]["trajectory"])
-
-
-def test_a_nan_on_one_worker_skips_on_all(tmp_path: Path) -> None:
-    for worker in train(tmp_path, 2, "--nonfinite", "skip", "--nan-at", 3, "--steps", 6):
-        assert worker["skipped"] == 1
+        assert worker["skipped"] == one["skipped"] == 1
         assert np.isfinite(worker["trajectory"]).all()
         assert np.array_equal(worker["trajectory"][3], worker["trajectory"][2])
         assert not np.array_equal(worker["trajectory"][4], worker["trajectory"][3])

@@ -76,6 +76,7 @@ def test_checkpoint_alone_says_what_it_assumes(case: str) -> None:
     assert_golden(model, expected(case), SAVED_AFTER + 1)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("case", "optimizer"),
     [

@@ -191,6 +191,7 @@ def test_frozen_layer_does_not_move(name: str) -> None:
     )
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", PAIRS)
 def test_real_data_is_learned(name: str) -> None:
     """Not a test of numbers: the whole of it does what it is for."""

@@ -71,7 +71,7 @@ def float32_path(name: str, dtype: str, steps: int) -> list[list[np.ndarray]]:
     return path
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(len(OPTIMIZERS))
 @pytest.mark.parametrize("mode", EAGER_AND_COMPILED)
 @pytest.mark.parametrize(("dtype", "steps"), [("bfloat16", 1500), ("float16", 500)])
 @pytest.mark.parametrize("name", OPTIMIZERS)

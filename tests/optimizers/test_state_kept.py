@@ -98,7 +98,7 @@ def assert_equal(now: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> No
         np.testing.assert_array_equal(now[key], value, err_msg=key)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(len(MAKE))
 @pytest.mark.parametrize("through", [through_a_file, through_a_pickle])
 @pytest.mark.parametrize("by", TRAINED_BY)
 @pytest.mark.parametrize("name", MAKE)
