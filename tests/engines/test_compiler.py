@@ -16,8 +16,9 @@ import pytest
 import numpy_arrays
 import random_rounding
 from rule_loops import rule_loops, shadow_loops
-from surefoot.engines.compiler import llvm, loop, symbols
+from surefoot.engines.compiler import llvm, symbols
 from surefoot.engines.compiler.loop import Loop
+from surefoot.engines.compiler.representation import WORTH_A_THREAD, representation
 from surefoot.rule import rounding
 from surefoot.rule.rounding import Position
 
@@ -35,7 +36,7 @@ def run(
 ) -> None:
     """Run a loop on rows of arrays."""
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)(
-        llvm.address(body.representation(), "run")
+        llvm.address(representation(body), "run")
     )
     given = np.array(scalars, body.dtype)
     table = np.array(
@@ -104,7 +105,7 @@ def test_a_loop_makes_no_decisions_in_python() -> None:
         lambda xp, s, n, at: [n[0] if n[0] > 0.0 else n[1]], "float32", 0, ("float32", "float32"), 1
     )
     with pytest.raises(TypeError, match="where"):
-        body.representation()
+        representation(body)
 
 
 @pytest.mark.parametrize("condition", [0.0, 1.0])
@@ -134,7 +135,7 @@ def test_an_output_may_be_an_array_of_its_own() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_threads_share_the_numbers_of_all_rows(threads: int) -> None:
     sizes = (5, 3_000_001, 0, 1, 700_000, 2)
-    assert sum(sizes) // 7 > loop.WORTH_A_THREAD
+    assert sum(sizes) // 7 > WORTH_A_THREAD
     random = np.random.default_rng(0)
     values = [random.normal(size=n).astype("float32") for n in sizes]
     rows = [[x.copy(), 2.0 * x] for x in values]
@@ -223,11 +224,49 @@ def _joined(upper: tuple[Any, Any], lower: tuple[Any, Any]) -> tuple[Any, Any]:
     return ours, right
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_number_does_not_depend_on_what_its_neighbours_are(name: str) -> None:
+    """Vectors with an infinite number, NaN or zeros among them are processed in another way."""
+    body, scalars, squares = LOOPS[name]
+    scalars = [1.0, *scalars] if body.conditional else scalars
+    random = np.random.default_rng(0)
+    size, special = 5000, np.arange(7, 5000, 41)
+    usual = [np.abs(random.normal(size=size)) for _ in body.stored]
+    usual = [
+        (x * 2**12).astype("int16") if dtype == "int16" else _array(x, dtype)
+        for x, dtype in zip(usual, body.stored, strict=True)
+    ]
+    for column, values in enumerate(usual):
+        if values.dtype == np.int16:
+            continue
+        given = [x.copy() for x in usual]
+        kinds = [np.inf, np.nan, 0.0] if column in squares else [np.inf, -np.inf, np.nan, 0.0]
+        given[column][special] = np.resize(kinds, len(special))
+        own = list(np.array(scalars, body.dtype)[int(body.conditional) :])
+        position = Position(0, np.arange(size, dtype="int32"))
+        numbers = [a.astype("int32" if a.dtype == np.int16 else body.dtype) for a in given]
+        right = body.function(numpy_arrays, own, numbers, position)
+        without = [x.copy() for x in usual]
+        run(body, scalars, [without])
+        run(body, scalars, [given])
+        for ours, other, theirs in zip(given, without, right, strict=False):
+            beside = np.delete(ours, special), np.delete(other, special)
+            assert beside[0].tobytes() == beside[1].tobytes()
+            if ours.dtype != np.int16:
+                kind = np.isnan(ours[special]), np.isinf(ours[special])
+                assert np.array_equal(kind, (np.isnan(theirs[special]), np.isinf(theirs[special])))
+
+
+def _array(values: np.ndarray, dtype: str) -> np.ndarray:
+    return values.astype(BFLOAT16 if dtype == "bfloat16" else dtype)
+
+
 def test_what_is_compiled_depends_on_the_structure_only() -> None:
-    names = {llvm.digest(each.loop.representation()) for each in LOOPS.values()}
+    names = {llvm.digest(representation(each.loop)) for each in LOOPS.values()}
     assert len(names) == len(LOOPS)
     again = [*rule_loops(), *shadow_loops()]
-    assert {llvm.digest(each.loop.representation()) for _, each in again} == names
+    assert {llvm.digest(representation(each.loop)) for _, each in again} == names
 
 
 @pytest.mark.parametrize("threads", [1, 3])

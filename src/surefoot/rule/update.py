@@ -126,21 +126,19 @@ def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
     It is ``start + part (end - start)``, which rounds only ``part``. Beyond the
     middle it is the weighted sum ``(1 - part) start + part end``: there the
     rounding of a large ``start`` would be added to a small result, which with
-    beta = 0 is ``end``. An infinite ``start`` is left out of the difference, so
-    that it stays infinite, as in the weighted sum of the originals, and does
-    not become NaN.
+    beta = 0 is ``end``. Where the difference is no number, since ``start`` is
+    infinite, it is the weighted sum, too, which stays infinite, as in the
+    originals.
     """
-    finite = xp.isfinite(start)
     if isinstance(part, float):
-        if part > 0.5:
-            return (1.0 - part) * start + part * end
-        weight: Array = 1.0
+        weight: Array = 1.0 if part <= 0.5 else 1.0 - part
+        subtracted = start if part <= 0.5 else xp.zeros_like(start)
     else:
         near, one = part <= 0.5, xp.ones_like(part)
         weight = xp.where(near, one, one - part)
-        finite = finite & near
-    subtracted = xp.where(finite, start, xp.zeros_like(start))
-    return weight * start + part * (end - subtracted)
+        subtracted = xp.where(near, start, xp.zeros_like(start))
+    moved = weight * start + part * (end - subtracted)
+    return xp.where(xp.isnan(moved), weight * start + part * end, moved)
 
 
 def update_moments(

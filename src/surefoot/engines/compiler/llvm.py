@@ -13,58 +13,9 @@ import functools
 import hashlib
 import importlib
 import os
-import struct
 import threading
 from types import ModuleType
 from typing import Any
-
-from surefoot.engines.compiler.symbols import Language
-
-_OPERATIONS = {
-    "add": "fadd contract T {}, {}",
-    "subtract": "fsub contract T {}, {}",
-    "multiply": "fmul contract T {}, {}",
-    "divide": "fdiv T {}, {}",
-    "less": "fcmp olt T {}, {}",
-    "less_equal": "fcmp ole T {}, {}",
-    "greater": "fcmp ogt T {}, {}",
-    "greater_equal": "fcmp oge T {}, {}",
-    "equal": "fcmp oeq T {}, {}",
-    "not_equal": "fcmp une T {}, {}",
-    "and": "and T {}, {}",
-    "select": "select i1 {}, T {}, T {}",
-    "abs": "call T @fabs(T {})",
-    "sqrt": "call T @sqrt(T {})",
-    "to_integer": "fptosi T {} to i32",
-    "to_bits": "bitcast T {} to i32",
-}
-
-_INTEGER_OPERATIONS = {
-    "add": "add i32 {}, {}",
-    "subtract": "sub i32 {}, {}",
-    "multiply": "mul i32 {}, {}",
-    "and": "and i32 {}, {}",
-    "exclusive_or": "xor i32 {}, {}",
-    "shift_right": "lshr i32 {}, {}",
-    "from_bits": "bitcast i32 {} to float",
-}
-
-
-def _constant(value: float, kind: str) -> str:
-    return str(value) if kind == "i32" else f"0x{struct.pack('>d', value).hex()}"
-
-
-def _operation(name: str, dtype: str) -> str:
-    return (_INTEGER_OPERATIONS if dtype == "int32" else _OPERATIONS)[name]
-
-
-REPRESENTATION = Language(
-    types={"float32": "float", "float64": "double", "int32": "i32", "bool": "i1"},
-    prefix="%",
-    constant=_constant,
-    operations=_operation,
-)
-"""LLVM's intermediate representation."""
 
 LOCK = threading.RLock()
 """Held while something is compiled, or registered with a backend."""
@@ -191,13 +142,15 @@ def _features(llvm: ModuleType) -> str:
 
 
 @functools.cache
-def has_wide_vectors() -> bool:
-    """Whether vectors are wide enough for 16 numbers at a time, twice: with AVX2.
+def lanes() -> int:
+    """How many numbers of 32 bits loops take at a time.
 
-    LLVM would take fewer, which took up to a quarter longer where they are converted to 16 bits.
+    More than a register holds, since numbers of 16 bits, too, should fill one, and so that the
+    processor has something to do while it waits for a root and a quotient.
     """
     llvm = _llvm()
-    return not isinstance(llvm, str) and "+avx2" in _features(llvm).split(",")
+    wide = not isinstance(llvm, str) and "+avx512f" in _features(llvm).split(",")
+    return 32 if wide else 16
 
 
 def _kept_for_ever(engine: Any) -> Any:

@@ -1,19 +1,21 @@
-; The function made of the rule: numbers `first` to `last` of one row of arrays. It is the only one
-; that reads and writes arrays. No iteration reads what another writes, which the accesses' group
-; promises to LLVM; the caller has checked that arrays do not overlap.
+; Numbers `first` to `last` of one row: usual ones in vectors, the others and the rest one by one.
 
-define internal void @$NAME(ptr %scalars, ptr %row, i64 %first, i64 %last) {
+define internal void @numbers(ptr %scalars, ptr %row, i64 %first, i64 %last) {
 entry:
 $BEFORE
-  %some = icmp slt i64 %first, %last
-  br i1 %some, label %number, label %done
-number:
-  %i = phi i64 [ %first, %entry ], [ %i.next, %number ]
-$WITHIN
-  %i.next = add nsw i64 %i, 1
-  %more = icmp slt i64 %i.next, %last
-  br i1 %more, label %number, label %done, !llvm.loop !1
+$USUAL
+  br i1 %usual, label %vectors, label %otherwise
+otherwise:
+  call void @each_number(ptr %scalars, ptr %row, i64 %first, i64 %last)
+  ret void
+vectors:
+  %i = phi i64 [ %first, %entry ], [ %next, %vectors ]
+  %stopped = call i64 @usual_vectors(ptr %scalars, ptr %row, i64 %i, i64 %last)
+  %beyond = add i64 %stopped, $UNUSUAL
+  %next = call i64 @llvm.smin.i64(i64 %beyond, i64 %last)
+  call void @each_number(ptr %scalars, ptr %row, i64 %stopped, i64 %next)
+  %more = icmp slt i64 %next, %last
+  br i1 %more, label %vectors, label %done
 done:
   ret void
 }
-

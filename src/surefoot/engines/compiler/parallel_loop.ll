@@ -16,9 +16,14 @@
 ;   int64 run(scalar *scalars, int64 *table, int64 rows, int64 threads);   // 0
 ;
 ; A row of the table holds the addresses of ARRAYS arrays, how many numbers each has, and its key. A
-; thread
-; takes chunks as long as there are any, so that one that starts late leaves them to the others.
+; thread takes chunks as long as there are any, so that one that starts late leaves them to the
+; others.
 ; The loop writes only into the arrays, and only there: `numbers` is the function made of the rule.
+
+; Whether there is nothing to do: where a condition stands before the scalars and does not hold.
+define internal i1 @idle(ptr %scalars) {
+$IDLE
+}
 
 %work = type { ptr, ptr, i64, i64, i64 }
 

@@ -1,92 +1,18 @@
 """An array namespace whose operations write the body of a loop.
 
-The rule runs once on these symbols, and each operation becomes a line of a `Language`: LLVM's
+The rule runs once on these symbols, and each operation becomes a line of a language: LLVM's
 intermediate representation on a CPU, Triton's on a GPU. A line that depends on scalars only runs
-once, before the loop.
+once, before the loop. See `surefoot.engines.compiler.builders`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-import struct
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-
-class Language(NamedTuple):
-    """How a language writes names, constants and operations.
-
-    Attributes:
-        types: Its types, by dtype.
-        prefix: What stands before a name.
-        constant: Writes a constant of a type of the language.
-        operations: By name and dtype; ``{}`` stand for the operands, ``T`` for the type.
-    """
-
-    types: Mapping[str, str]
-    prefix: str
-    constant: Callable[[float, str], str]
-    operations: Callable[[str, str], str]
-
-
-class LoopBuilder:
-    """The instructions of one loop.
-
-    Args:
-        dtype: That of all numbers and scalars, float32 or float64; there are integers, int32, too.
-        language: In what the loop is written.
-
-    Attributes:
-        before_loop: The lines before the loop.
-        in_loop: Those in it.
-        flags: The names of the flags that are computed before the loop.
-    """
-
-    def __init__(self, dtype: str, language: Language) -> None:
-        self.dtype = dtype
-        self.language = language
-        self.type = language.types[dtype]
-        self.before_loop: list[str] = []
-        self.in_loop: list[str] = []
-        self.flags: list[str] = []
-
-    def scalar(self, name: str, dtype: str | None = None) -> Symbol:
-        """A symbol that is the same for all numbers."""
-        return Symbol(self, self.language.prefix + name, dtype, varies=False)
-
-    def number(self, name: str, dtype: str | None = None) -> Symbol:
-        """A symbol for the number at hand of an array."""
-        return Symbol(self, self.language.prefix + name, dtype, varies=True)
-
-    def result(
-        self, operation: str, operands: tuple[Symbol, ...], dtype: str | None = None
-    ) -> Symbol:
-        """The result of an operation, of another dtype than the operands if that is given."""
-        varies = any(operand.varies for operand in operands)
-        lines = self.in_loop if varies else self.before_loop
-        name = f"{self.language.prefix}{'w' if varies else 'b'}{len(lines)}"
-        kind = operands[-1].dtype  # a selection's first operand is a flag
-        instruction = self.language.operations(operation, kind)
-        instruction = re.sub(r"\bT\b", self.language.types[kind], instruction)
-        lines.append(f"{name} = {instruction.format(*(o.name for o in operands))}")
-        if dtype == "bool" and not varies:
-            self.flags.append(name)
-        return Symbol(self, name, dtype or kind, varies=varies)
-
-    def constant(self, value: float, dtype: str | None = None) -> Symbol:
-        """A constant, in the dtype of the loop unless another is given."""
-        dtype = dtype or self.dtype
-        if dtype == "float32":
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        written = self.language.constant(value, self.language.types[dtype])
-        return Symbol(self, written, dtype, varies=False)
-
-    def symbol(self, value: Any, dtype: str | None = None) -> Symbol:
-        """A symbol as it is, a Python number as a constant."""
-        if isinstance(value, Symbol):
-            return value
-        return self.constant(int(value) if dtype == "int32" else float(value), dtype)
+if TYPE_CHECKING:
+    from surefoot.engines.compiler.builders import LoopBuilder
 
 
 class Symbol:
@@ -96,6 +22,7 @@ class Symbol:
         name: What the language calls it.
         varies: Whether it differs from number to number.
         dtype: float32, float64, int32 or, for a flag, bool.
+        factors: Those of a product.
     """
 
     def __init__(
@@ -105,6 +32,7 @@ class Symbol:
         self.name = name
         self.varies = varies
         self.dtype = dtype or builder.dtype
+        self.factors: tuple[Symbol, Symbol] | None = None
 
     def operation(self, name: str, *others: Any, gives: str | None = None) -> Symbol:
         """An operation on this symbol and others; it gives the same dtype unless it says so."""
@@ -115,22 +43,46 @@ class Symbol:
     def _compared(self, name: str, other: Any) -> Symbol:
         return self.operation(name, other, gives="bool")
 
+    # Which product is fused with a sum is decided here, and not by a compiler: all loops that are
+    # made of one function agree to the last bit.
+
+    def _fused(self) -> bool:
+        return self.factors is not None and self.builder.language.fuses
+
+    def _plus(self, term: Symbol, sign: Callable[[Symbol], Symbol] = operator.pos) -> Symbol:
+        """This product, or its negative, and another term in one operation."""
+        assert self.factors is not None
+        x, y = self.factors
+        return self.builder.result("multiply_add", (sign(x), y, term))
+
     def __add__(self, other: Any) -> Symbol:
-        return self.operation("add", other)
+        other = self.builder.symbol(other, self.dtype)
+        if other._fused():
+            return other._plus(self)
+        return self._plus(other) if self._fused() else self.operation("add", other)
 
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Symbol:
-        return self.operation("subtract", other)
+        other = self.builder.symbol(other, self.dtype)
+        if other._fused():
+            return other._plus(self, operator.neg)
+        return self._plus(-other) if self._fused() else self.operation("subtract", other)
 
     def __rsub__(self, other: Any) -> Symbol:
-        return self.builder.symbol(other) - self
+        return self.builder.symbol(other, self.dtype) - self
+
+    def __pos__(self) -> Symbol:
+        return self
 
     def __neg__(self) -> Symbol:
-        return self.builder.constant(-0.0) - self
+        return self.builder.constant(-0.0).operation("subtract", self)
 
     def __mul__(self, other: Any) -> Symbol:
-        return self.operation("multiply", other)
+        product = self.operation("multiply", other)
+        if self.dtype != "int32":
+            product.factors = self, self.builder.symbol(other, self.dtype)
+        return product
 
     __rmul__ = __mul__
 
@@ -180,12 +132,12 @@ def abs(x: Symbol) -> Symbol:
 
 def isfinite(x: Symbol) -> Symbol:
     """Whether it is neither infinite nor NaN."""
-    return abs(x) < math.inf
+    return x.builder.is_finite(x)
 
 
 def isnan(x: Symbol) -> Symbol:
     """Whether it is NaN."""
-    return x.operation("not_equal", x, gives="bool")
+    return x.builder.is_nan(x)
 
 
 def sqrt(x: Symbol) -> Symbol:

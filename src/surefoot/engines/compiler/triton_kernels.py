@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from surefoot.engines.compiler import llvm
+from surefoot.engines.compiler.builders import Language, LoopBuilder
 from surefoot.engines.compiler.loop import Loop, Obstacle
-from surefoot.engines.compiler.symbols import Language
 
 BLOCK = 1024
 """Numbers of one array that a program updates."""
@@ -102,7 +102,8 @@ def loop_kernel(loop: Loop) -> Any:
     each has, and the key of the row; a table of int32, for each program its row and its block; the
     scalars, float64, a condition first; and the alignment of the arrays in bytes.
     """
-    builder, results = loop.written_in(TRITON)
+    builder = LoopBuilder(loop.dtype, TRITON)
+    results = loop.written_by(builder)
     first = int(loop.conditional)
     width = loop.arrays + 2
     kinds = [_STORED.get(form, builder.type) for form in loop.stored]

@@ -14,6 +14,7 @@ import torch
 from surefoot.engines import loops
 from surefoot.engines.compiler import llvm, loop
 from surefoot.engines.compiler.loop import Loop, Obstacle
+from surefoot.engines.compiler.representation import representation
 from surefoot.engines.loops import Columns, Selection, StepPath
 from surefoot.engines.torch import gpu
 from surefoot.engines.torch.launches import note_other_work, note_tensors
@@ -141,5 +142,5 @@ def run(body: Loop, selection: Selection, scalars: Sequence[Any]) -> None:
 def _function(body: Loop) -> Callable[..., int]:
     # The interpreter's lock is held while a loop runs: no other Python thread can shrink, exchange
     # or free what the table points to. The loop's own threads need no lock.
-    address = llvm.address(body.representation(), "run")
+    address = llvm.address(representation(body), "run")
     return ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)(address)
