@@ -1,4 +1,4 @@
-"""Builders of loops: they write down, line by line, what is computed with symbols."""
+"""Symbols for the numbers of a loop, and builders that write down what is computed with them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import operator
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-
-from surefoot.engines.compiler.symbols import Symbol, abs
 
 
 class Language(NamedTuple):
@@ -32,6 +30,116 @@ class Language(NamedTuple):
     operations: Callable[[str, str], str]
     fuses: bool = False
     spread: Callable[[str, str, str], list[str]] | None = None
+
+
+class Symbol:
+    """A number of an array, or a scalar.
+
+    Attributes:
+        name: What the language calls it.
+        varies: Whether it differs from number to number.
+        dtype: float32, float64, int32 or, for a flag, bool.
+        factors: Those of a product.
+    """
+
+    def __init__(
+        self, builder: LoopBuilder, name: str, dtype: str | None = None, *, varies: bool
+    ) -> None:
+        self.builder = builder
+        self.name = name
+        self.varies = varies
+        self.dtype = dtype or builder.dtype
+        self.factors: tuple[Symbol, Symbol] | None = None
+
+    def operation(self, name: str, *others: Any, gives: str | None = None) -> Symbol:
+        """An operation on this symbol and others; it gives the same dtype unless it says so."""
+        kind = None if self.dtype == "bool" else self.dtype
+        symbols = [self.builder.symbol(other, kind) for other in others]
+        return self.builder.result(name, (self, *symbols), gives)
+
+    def _compared(self, name: str, other: Any) -> Symbol:
+        return self.operation(name, other, gives="bool")
+
+    # Which product is fused with a sum is decided here, and not by a compiler: all loops that are
+    # made of one function agree to the last bit.
+
+    def _fused(self) -> bool:
+        return self.factors is not None and self.builder.language.fuses
+
+    def _plus(self, term: Symbol, sign: Callable[[Symbol], Symbol] = operator.pos) -> Symbol:
+        """This product, or its negative, and another term in one operation."""
+        assert self.factors is not None
+        x, y = self.factors
+        return self.builder.result("multiply_add", (sign(x), y, term))
+
+    def __add__(self, other: Any) -> Symbol:
+        other = self.builder.symbol(other, self.dtype)
+        if other._fused():
+            return other._plus(self)
+        return self._plus(other) if self._fused() else self.operation("add", other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Symbol:
+        other = self.builder.symbol(other, self.dtype)
+        if other._fused():
+            return other._plus(self, operator.neg)
+        return self._plus(-other) if self._fused() else self.operation("subtract", other)
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return self.builder.symbol(other, self.dtype) - self
+
+    def __pos__(self) -> Symbol:
+        return self
+
+    def __neg__(self) -> Symbol:
+        return self.builder.constant(-0.0).operation("subtract", self)
+
+    def __mul__(self, other: Any) -> Symbol:
+        product = self.operation("multiply", other)
+        if self.dtype != "int32":
+            product.factors = self, self.builder.symbol(other, self.dtype)
+        return product
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return self.operation("divide", other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return self.builder.symbol(other) / self
+
+    def __mod__(self, other: Any) -> Symbol:
+        return self.operation("remainder", other)
+
+    def __lt__(self, other: Any) -> Symbol:
+        return self._compared("less", other)
+
+    def __le__(self, other: Any) -> Symbol:
+        return self._compared("less_equal", other)
+
+    def __gt__(self, other: Any) -> Symbol:
+        return self._compared("greater", other)
+
+    def __ge__(self, other: Any) -> Symbol:
+        return self._compared("greater_equal", other)
+
+    def __eq__(self, other: object) -> Symbol:  # type: ignore[override]
+        return self._compared("equal", other)
+
+    def __ne__(self, other: object) -> Symbol:  # type: ignore[override]
+        return self._compared("not_equal", other)
+
+    def __and__(self, other: Any) -> Symbol:
+        return self.operation("and", other)
+
+    def __xor__(self, other: Any) -> Symbol:
+        return self.operation("exclusive_or", other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise TypeError("A loop makes no decision in Python; use `where`.")
 
 
 class LoopBuilder:
@@ -101,7 +209,7 @@ class LoopBuilder:
 
     def is_finite(self, x: Symbol) -> Symbol:
         """Whether a number is neither infinite nor NaN."""
-        return abs(x) < math.inf
+        return x.operation("abs") < math.inf
 
     def is_nan(self, x: Symbol) -> Symbol:
         """Whether a number is NaN."""

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from surefoot.engines.compiler import llvm, symbols
-from surefoot.engines.compiler.builders import LoopBuilder
-from surefoot.engines.compiler.symbols import Symbol
+from surefoot.engines.compiler.builders import LoopBuilder, Symbol
 from surefoot.rule.rounding import Position
 
 Array = Any

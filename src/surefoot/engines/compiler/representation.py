@@ -8,10 +8,9 @@ from string import Template
 from typing import Any, NamedTuple
 
 from surefoot.engines.compiler import instructions, llvm
-from surefoot.engines.compiler.builders import LoopBuilder, UsualLoopBuilder
+from surefoot.engines.compiler.builders import LoopBuilder, Symbol, UsualLoopBuilder
 from surefoot.engines.compiler.instructions import TYPES, vector
 from surefoot.engines.compiler.loop import Loop
-from surefoot.engines.compiler.symbols import Symbol
 
 WORTH_A_THREAD = 1 << 19
 """Elements whose update takes ten times as long as the start of a thread."""

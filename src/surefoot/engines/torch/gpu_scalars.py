@@ -15,8 +15,7 @@ import keras
 import torch
 
 from surefoot.engines.compiler import triton_kernels
-from surefoot.engines.compiler.builders import LoopBuilder
-from surefoot.engines.compiler.symbols import Symbol
+from surefoot.engines.compiler.builders import LoopBuilder, Symbol
 from surefoot.engines.compiler.triton_kernels import TRITON
 from surefoot.engines.torch.gpu import condition, on, on_device
 from surefoot.engines.torch.launches import launch, note_other_work
