@@ -42,7 +42,7 @@ class Probe:
     waits: float | None = None
 
 
-def _status(field: str) -> int:
+def status(field: str) -> int:
     """A field of this process's status, in bytes."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
     if found is None:
@@ -81,11 +81,11 @@ def probe(backend: ModuleType, contender: Contender, shapes: list[Shape], device
         peak, launches, waits = backend.device_costs(running, steps)
         percent = 100 * peak / (STATE_BYTES * parameters(shapes))
         return Probe(first_step, peak, percent, launches, waits)
-    resident = _status("VmRSS")
+    resident = status("VmRSS")
     # Writing 5 sets the peak back to what is resident now.
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(2 * contender.period):
         running.step()
         running.wait()
-    peak = max(0, _status("VmHWM") - resident)
+    peak = max(0, status("VmHWM") - resident)
     return Probe(first_step, peak, 100 * peak / (STATE_BYTES * parameters(shapes)))
