@@ -6,7 +6,7 @@ import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ml_dtypes
@@ -49,6 +49,18 @@ def run(
     assert function(given.ctypes.data, table.ctypes.data, len(rows), threads) == 0
 
 
+@pytest.fixture(params=["this processor", "any processor"])
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Code for this processor, or for all of its kind: narrow vectors and no fused products."""
+    if request.param == "any processor":
+        monkeypatch.setattr(llvm, "_compiled", {})
+        monkeypatch.setattr(llvm, "_features", lambda binding: "")
+        monkeypatch.setattr(llvm._llvm(), "get_host_cpu_name", lambda: "")
+    llvm.lanes.cache_clear()
+    yield request.param
+    llvm.lanes.cache_clear()
+
+
 OPERATIONS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "abs": lambda xp, x, y, z: xp.abs(x),
     "add": lambda xp, x, y, z: x + y + 1.0,
@@ -85,6 +97,7 @@ def test_every_operation_has_a_test() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_are_those_of_numpy(name: str, dtype: str) -> None:
@@ -225,6 +238,7 @@ def _joined(upper: tuple[Any, Any], lower: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_number_does_not_depend_on_what_its_neighbours_are(name: str) -> None:
     """Vectors with an infinite number, NaN or zeros among them are processed in another way."""
