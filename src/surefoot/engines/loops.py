@@ -271,7 +271,8 @@ def _rule(
     halves: bool,
 ) -> list[Array]:
     named = dict.fromkeys(StepScalars._fields) | dict(zip(names, scalars, strict=False))
-    named["adaptive"] = named["adaptive"] != 0.0
+    if moments[1]:  # else nobody asks
+        named["adaptive"] = named["adaptive"] != 0.0
     parameter, *kept, gradient = numbers
     master = kept.pop() if halves else None
     values = iter(kept)
