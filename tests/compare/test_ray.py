@@ -87,10 +87,11 @@ def test_killed_and_resumed_it_gives_the_numbers_of_processes(
     task_file: Path, tmp_path: Path, mark: Mark
 ) -> None:
     through, killed = tmp_path / "through", tmp_path / "killed"
-    done = run(f"{task_file}:slow", *ALONE, "--out", through, mark=mark)
+    task = (f"{task_file}:slow", *ALONE, "--fresh-seeds", 3)
+    done = run(*task, "--out", through, mark=mark)
     assert done.returncode == 0, done.stderr
 
-    arguments = (f"{task_file}:slow", *ALONE, "--engine", "ray", "--out", killed)
+    arguments = (*task, "--engine", "ray", "--out", killed)
     running = subprocess.Popen(
         command("compare", *arguments),
         env=os.environ | mark.variables,
@@ -110,7 +111,7 @@ def test_killed_and_resumed_it_gives_the_numbers_of_processes(
     assert "are already done" in resumed.stdout
     after = trials.read_text()
     assert after.startswith(before[: before.rfind("\n") + 1])
-    assert after.count('"kind": "trial"') == 9 + 3  # and three fresh ones
+    assert after.count('"kind": "trial"') == 9 + 3  # and the fresh ones
     assert without_times(killed) == without_times(through)
     assert verdict_in(done.stdout) == verdict_in(resumed.stdout)
 
