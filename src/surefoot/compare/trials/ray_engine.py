@@ -175,7 +175,8 @@ def _connect(complaint: str, **options: Any) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **options)
+        with _interrupted_afterwards():
+            ray.init(log_to_driver=False, configure_logging=False, **options)
     except BaseException as error:
         ray.shutdown(wait_for_processes=True)
         if isinstance(error, _FAILURES):
@@ -187,6 +188,29 @@ def _connect(complaint: str, **options: Any) -> None:
     finally:
         # Ray's handler would end this process but not the processes it has started.
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Let Ctrl-C wait: Ray, if interrupted while it starts, crashes when this process ends.
+
+    A second one does not wait.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, handler)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _probe(address: str) -> None:
