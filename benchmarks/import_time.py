@@ -7,12 +7,10 @@ both times in it. Python's files are read once beforehand, so that no round pays
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
 
-BACKENDS = ("tensorflow", "jax", "torch")
+from benchmarks.fresh_process import BACKENDS, output
+
 PROGRAM = """
 import time
 start = time.perf_counter()
@@ -25,18 +23,7 @@ print(middle - start, time.perf_counter() - middle)
 
 def take(backend: str) -> tuple[float, float]:
     """Seconds of both imports in a fresh process."""
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # As installed: with compiled files, which `make test` and others may switch off.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=environment,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    keras, ours = map(float, done.stdout.split())
+    keras, ours = map(float, output(backend, PROGRAM))
     return keras, ours
 
 

@@ -8,11 +8,8 @@ imports. It needs Linux.
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 
-BACKENDS = ("tensorflow", "jax", "torch")
+from benchmarks.fresh_process import BACKENDS, output
 
 OPTIMIZERS = {
     "Keras's SGD, without state": "keras.optimizers.SGD(1e-4)",
@@ -51,15 +48,7 @@ print(status("VmHWM") - before, model.count_params())
 
 def take(backend: str, optimizer: str, dtype: str) -> tuple[float, float]:
     """Bytes at most in a fresh process, and the same for each parameter."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, optimizer, dtype],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    peak, parameters = map(int, done.stdout.split())
+    peak, parameters = map(int, output(backend, PROGRAM, optimizer, dtype))
     return peak, peak / parameters
 
 

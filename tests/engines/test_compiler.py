@@ -49,6 +49,14 @@ def run(
     assert function(given.ctypes.data, table.ctypes.data, len(rows), threads) == 0
 
 
+def by_numpy(body: Loop, scalars: Any, arrays: list[np.ndarray], key: int = 0) -> list[Any]:
+    """What a loop should make of a row of arrays."""
+    own = list(np.array(scalars, body.dtype)[int(body.conditional) :])
+    numbers = [a.astype("int32" if a.dtype == np.int16 else body.dtype) for a in arrays]
+    position = Position(key, np.arange(arrays[0].size, dtype="int32"))
+    return body.function(numpy_arrays, own, numbers, position)
+
+
 @pytest.fixture(params=["this processor", "any processor"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Code for this processor, or for all of its kind: narrow vectors and no fused products."""
@@ -202,7 +210,6 @@ def test_no_number_beside_the_arrays_is_touched(name: str, at_the_end: bool) -> 
     pages = 1 + (max(SIZES) * 8) // PAGE
     memory = [GuardedMemory(pages) for _ in range(body.inputs)]
     random = np.random.default_rng(0)
-    own = list(np.array(scalars, body.dtype)[int(body.conditional) :])
     key = 12345
     for size in SIZES:
         arrays = [
@@ -212,9 +219,7 @@ def test_no_number_beside_the_arrays_is_touched(name: str, at_the_end: bool) -> 
         for array in arrays:
             numbers = np.abs(random.normal(size=size))
             array[...] = numbers * 2**12 if array.dtype == np.int16 else numbers
-        position = Position(key, np.arange(size, dtype="int32"))
-        numbers = [a.astype("int32" if a.dtype == np.int16 else body.dtype) for a in arrays]
-        right = body.function(numpy_arrays, own, numbers, position)
+        right = by_numpy(body, scalars, arrays, key)
         run(body, scalars, [arrays], keys=[key])
         written = list(zip(arrays, right, strict=False))
         if "int16" in body.stored[: body.outputs]:
@@ -257,10 +262,7 @@ def test_a_number_does_not_depend_on_what_its_neighbours_are(name: str) -> None:
         given = [x.copy() for x in usual]
         kinds = [np.inf, np.nan, 0.0] if column in squares else [np.inf, -np.inf, np.nan, 0.0]
         given[column][special] = np.resize(kinds, len(special))
-        own = list(np.array(scalars, body.dtype)[int(body.conditional) :])
-        position = Position(0, np.arange(size, dtype="int32"))
-        numbers = [a.astype("int32" if a.dtype == np.int16 else body.dtype) for a in given]
-        right = body.function(numpy_arrays, own, numbers, position)
+        right = by_numpy(body, scalars, given)
         without = [x.copy() for x in usual]
         run(body, scalars, [without])
         run(body, scalars, [given])

@@ -137,8 +137,9 @@ def interpolated(xp: Any, start: Array, end: Array, part: Array) -> Array:
         near, one = part <= 0.5, xp.ones_like(part)
         weight = xp.where(near, one, one - part)
         subtracted = xp.where(near, start, xp.zeros_like(start))
-    moved = weight * start + part * (end - subtracted)
-    return xp.where(xp.isnan(moved), weight * start + part * end, moved)
+    kept = weight * start
+    moved = kept + part * (end - subtracted)
+    return xp.where(xp.isnan(moved), kept + part * end, moved)
 
 
 def update_moments(

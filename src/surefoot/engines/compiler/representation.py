@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib import resources
 from string import Template
@@ -58,7 +59,7 @@ def representation(loop: Loop) -> str:
             text(
                 "numbers.ll",
                 BEFORE=_scalars(loop, usual),
-                USUAL=_all(usual.flags),
+                USUAL=all_hold("%usual", usual.flags),
                 UNUSUAL=UNUSUAL,
             ),
             text(
@@ -76,12 +77,16 @@ def representation(loop: Loop) -> str:
 
 def text(name: str, **parts: Any) -> str:
     """A text of this folder, filled in with words, and with instructions, a line each."""
-    template = Template(resources.files(__package__).joinpath(name).read_text("utf-8"))
     blocks = {
         key: "\n".join(f"  {line}" for line in part) if isinstance(part, list) else part
         for key, part in parts.items()
     }
-    return template.substitute(blocks)
+    return _template(name).substitute(blocks)
+
+
+@functools.cache
+def _template(name: str) -> Template:
+    return Template(resources.files(__package__).joinpath(name).read_text("utf-8"))
 
 
 def _parts(
@@ -96,14 +101,7 @@ def _parts(
     return {
         "BEFORE": [
             *_scalars(loop, builder),
-            *(
-                line
-                for i in range(loop.arrays)
-                for line in (
-                    f"%a{i}.at = getelementptr ptr, ptr %row, i64 {i}",
-                    f"%a{i} = load ptr, ptr %a{i}.at",
-                )
-            ),
+            *(line for i in range(loop.arrays) for line in _entry(f"%a{i}", "ptr", "%row", i)),
         ],
         "READ": [
             *_place(lanes),
@@ -123,34 +121,36 @@ def _parts(
 def _scalars(loop: Loop, builder: LoopBuilder) -> list[str]:
     """Read the scalars and the key of a row, which is behind its addresses and its size."""
     kind = TYPES[loop.dtype]
+    scalars = range(int(loop.conditional) + loop.scalars)
     return [
-        line
-        for i in range(int(loop.conditional) + loop.scalars)
-        for line in (
-            f"%s{i}.at = getelementptr {kind}, ptr %scalars, i64 {i}",
-            f"%s{i} = load {kind}, ptr %s{i}.at",
-        )
-    ] + [
-        f"%key.at = getelementptr i64, ptr %row, i64 {loop.arrays + 1}",
-        "%key.wide = load i64, ptr %key.at",
+        *(line for i in scalars for line in _entry(f"%s{i}", kind, "%scalars", i)),
+        *_entry("%key.wide", "i64", "%row", loop.arrays + 1),
         "%key = trunc i64 %key.wide to i32",
         *builder.before_loop,
     ]
 
 
-def _all(flags: list[str]) -> list[str]:
-    """Whether all flags hold."""
+def _entry(name: str, kind: str, array: str, place: int) -> list[str]:
+    """Read an entry of an array."""
+    return [
+        f"{name}.at = getelementptr {kind}, ptr {array}, i64 {place}",
+        f"{name} = load {kind}, ptr {name}.at",
+    ]
+
+
+def all_hold(name: str, flags: list[str]) -> list[str]:
+    """A flag of that name: whether all of these hold."""
     total, lines = "true", []
     for i, flag in enumerate(flags):
-        lines.append(f"%usual.{i} = and i1 {total}, {flag}")
-        total = f"%usual.{i}"
-    return [*lines, f"%usual = and i1 {total}, true"]
+        lines.append(f"{name}.{i} = and i1 {total}, {flag}")
+        total = f"{name}.{i}"
+    return [*lines, f"{name} = and i1 {total}, true"]
 
 
 def _are_usual(numbers: Symbol | None, lanes: int) -> list[str]:
     """Whether all numbers of a vector are."""
     if numbers is None:
-        return _all([])
+        return all_hold("%usual", [])
     flags = vector(TYPES["bool"], lanes)
     return [f"%usual = call i1 @llvm.vector.reduce.and.v{lanes}i1({flags} {numbers.name})"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from surefoot.engines.compiler import llvm
 from surefoot.engines.compiler.instructions import TYPES
 from surefoot.engines.compiler.loop import Loop
-from surefoot.engines.compiler.representation import representation, text
+from surefoot.engines.compiler.representation import all_hold, representation, text
 
 KNOWN_MAJOR_VERSION = 0
 """Of the interface; within it, fields are only added behind those that the handler reads."""
@@ -88,11 +88,6 @@ def handler(loop: Loop, version: int, thread_count: int) -> str:
         else:
             call = f"@is_aliased(ptr %here, i64 {place}"
         enter(f"out{place}", "%results", "%outputs", place, call)
-    total = flags[0]
-    for i, flag in enumerate(flags[1:]):
-        name = "%fits.next" if i == len(flags) - 2 else f"%fits.{i}"
-        entries.append(f"{name} = and i1 {total}, {flag}")
-        total = name
     return representation(loop) + text(
         "xla_handler.ll",
         ARRAYS=loop.arrays,
@@ -103,7 +98,7 @@ def handler(loop: Loop, version: int, thread_count: int) -> str:
         OUTPUTS=loop.outputs,
         VERSION=version,
         THREADS=thread_count,
-        ENTRIES=entries,
+        ENTRIES=[*entries, *all_hold("%fits.next", flags)],
     )
 
 
